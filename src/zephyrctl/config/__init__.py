@@ -1,0 +1,1 @@
+"""The one configuration model, how its layers merge, and how it explains itself."""

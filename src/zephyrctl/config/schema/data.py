@@ -1,0 +1,104 @@
+"""Settings of the data recipe: sources, filters, pairs, splits, decontamination."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from zephyrctl import catalogue
+from zephyrctl.config.schema.section import Section, variant_of
+
+
+class Source(Section):
+    """One data set, or one part of a mixture."""
+
+    path: str
+    """A file or folder (`./`, `../`, `/`, `~` first, or a data suffix such as `.jsonl`; relative
+    to the file that names it), or a Hub data set id."""
+    config: str | None = None
+    """Configuration name of a Hub data set."""
+    split: str = "train"
+    """Split of a Hub data set; ignored for a file."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub data set."""
+    format: str = "auto"
+    """Converter that reads the rows; `auto` decides by the columns and says so."""
+    limit: int | None = Field(None, ge=1)
+    """Keep at most this many rows, drawn with the recipe's seed before filtering; null keeps
+    all."""
+    weight: float = Field(1.0, gt=0)
+    """Share of the rows to keep, drawn with the seed; above 1 rows repeat."""
+
+
+class DialogueData(Section):
+    """Dialogues for supervised fine-tuning."""
+
+    train: list[Source] = []
+    """Sources of the training split; several are mixed."""
+    test: list[Source] = []
+    """Sources of the held-out split. Empty: `test_size` of the training rows is held out."""
+    test_size: float = Field(0.05, ge=0, lt=1)
+    """Share of rows held out where no test source is given, chosen by content hash."""
+    filters: list[variant_of(catalogue.FILTERS)] = []
+    """Filters in order; each removal is counted by its reason."""
+
+
+class Binarize(Section):
+    """How rated completions become a pair of chosen and rejected."""
+
+    preset: Literal["none", "h4-v1", "h4-2024", "argilla-clean"] = "none"
+    """Rules of a published variant of UltraFeedback; the fields below must then keep their
+    defaults."""
+    score: str = "overall_score"
+    """What ranks the completions: `overall_score`, `mean_of_aspects`, or the name of one
+    aspect."""
+    rejected: Literal["random", "worst", "median"] = "random"
+    """Which of the others is rejected."""
+    margin: float = Field(0.0, ge=0)
+    """Smallest difference of scores between chosen and rejected; closer pairs are dropped."""
+    ties: Literal["drop", "keep", "first"] = "drop"
+    """Equal scores: drop the pair, keep it, or take list order for the better one."""
+
+
+class PreferenceData(Section):
+    """Preferences for DPO."""
+
+    train: list[Source] = []
+    """Sources of the training split; several are mixed."""
+    test: list[Source] = []
+    """Sources of the held-out split. Empty: `test_size` of the training rows is held out."""
+    test_size: float = Field(0.05, ge=0, lt=1)
+    """Share of rows held out where no test source is given, chosen by content hash."""
+    filters: list[variant_of(catalogue.FILTERS)] = []
+    """Filters in order; each removal is counted by its reason."""
+    binarize: Binarize = Binarize()
+    """How ratings become pairs; unused for sources that already hold pairs."""
+
+
+class Decontaminate(Section):
+    """Keep the prompts that will be judged out of the training data."""
+
+    against: list[str] = []
+    """Question files or folders, `rules` (the recipe's own questions) or `mt-bench` (from
+    `eval.data_dir`)."""
+    ngram: int = Field(13, ge=3)
+    """A shared run of this many words is a match; shorter prompts match when all their words
+    do."""
+    similarity: float = Field(0.8, gt=0, le=1)
+    """Jaccard similarity of word 3-grams from which a prompt counts as a near-duplicate."""
+    action: Literal["drop", "flag"] = "drop"
+    """Drop matching rows, or keep and list them."""
+    required: bool = False
+    """Fail (exit 5) where a listed file is absent, instead of reporting NOT CHECKED."""
+
+
+class Data(Section):
+    """The data recipe."""
+
+    sft: DialogueData = DialogueData()
+    """Dialogues for supervised fine-tuning."""
+    dpo: PreferenceData = PreferenceData()
+    """Preferences for DPO."""
+    decontaminate: Decontaminate = Decontaminate()
+    """Keep the prompts that will be judged out of the training data."""
+    processes: int = Field(1, ge=1)
+    """Processes that convert and tokenize."""

@@ -1,0 +1,30 @@
+"""Settings of the launch and of experiment trackers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from zephyrctl.config.schema.section import Section
+
+
+class Launch(Section):
+    """Where and how training processes start."""
+
+    gpus: Literal["all", "none"] | list[int] = "all"
+    """GPUs of this machine: all that are visible, none (CPU), or a list of indices."""
+    cpu_processes: int = Field(1, ge=1)
+    """Training processes where no GPU is used."""
+    strategy: Literal["auto", "single", "ddp"] = "auto"
+    """How several processes share the work; `auto` is one process on one device and distributed
+    data parallel on more."""
+    grace_s: float = Field(60.0, gt=0)
+    """Seconds between the signal to stop and the kill, for saving a checkpoint."""
+
+
+class Track(Section):
+    """Experiment trackers, beside the run's own files."""
+
+    to: list[Literal["wandb", "trackio", "tensorboard"]] = []
+    """Trackers that get the metrics too; each needs the `track` extra."""
+    project: str = "zephyrctl"
+    """Project name at the tracker."""
