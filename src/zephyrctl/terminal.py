@@ -1,0 +1,244 @@
+"""What may reach the terminal, and on which stream: data on stdout, everything else on stderr.
+
+Text of models, data sets and users is foreign: it can hold escape sequences that set the clipboard
+(OSC 52), rename the window, move the cursor over earlier lines, or reverse the reading order.
+`safe` takes all of that out; `say` and `out` call it on whatever they print.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import sys
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from zephyrctl.errors import DiskFull, Problem, ZephyrctlError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ColorMode = Literal["auto", "always", "never"]
+
+# Longest escape sequence that is taken for one. A terminal has such a limit too; without it one
+# unclosed sequence would hold back the rest of a streamed reply.
+_LONGEST = 4096
+
+# ECMA-48: control strings (OSC, DCS, SOS, PM, APC) run to BEL or ST. A newline ends our patience,
+# so that an unclosed string hides at most its own introducer.
+_STRING_OPEN = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"
+# No introducer inside a string either: each start then ends at the next one, in linear time.
+_STRING_BODY = rf"[^\x07\x1b\x9c\n\x90\x98\x9d-\x9f]{{0,{_LONGEST}}}"
+_STRING = rf"{_STRING_OPEN}{_STRING_BODY}(?:\x07|\x1b\\|\x9c)"
+_CSI_BODY = r"(?:\x1b\[|\x9b)[0-?]{0,256}[ -/]{0,8}"
+_ESCAPE = r"\x1b[ -/]{0,8}[0-~]"
+_LONE = (
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # C0 but tab and newline, DEL, C1
+    r"|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # bidirectional controls
+)
+_COMPLETE = rf"{_STRING}|{_CSI_BODY}[@-~]"
+_PARTIAL = rf"(?P<partial>(?:{_STRING_OPEN}{_STRING_BODY}\x1b?|{_CSI_BODY}|\x1b[ -/]{{0,8}})\Z)"
+_WHOLE = re.compile(rf"{_COMPLETE}|{_ESCAPE}|{_LONE}|(?P<surrogate>[\ud800-\udfff])")
+_STREAMED = re.compile(rf"{_COMPLETE}|{_PARTIAL}|{_ESCAPE}|{_LONE}|(?P<surrogate>[\ud800-\udfff])")
+
+# For locales whose encoding lacks our own signs; foreign text gets "?".
+_ASCII_SIGNS = str.maketrans(
+    {"✓": "+", "✗": "x", "→": "->", "←": "<-", "…": "...", "×": "x", "−": "-", "–": "-", "—": "-",
+     "·": "-", "±": "+/-", "≈": "~", "≤": "<=", "≥": ">=", "Δ": "d", "│": "|", "─": "-"}
+)  # fmt: skip
+
+_color_mode: ColorMode = "auto"
+
+
+def safe(text: str) -> str:
+    """`text` without control characters (but newline and tab), escape sequences and bidi controls.
+
+    Lone surrogates, which no stream can encode, become U+FFFD.
+    """
+    return _WHOLE.sub(_replacement, text)
+
+
+class SafeStream:
+    """`safe` for text that comes in chunks: a sequence split between two chunks is found too.
+
+    For every way of cutting a text, the joined results of `feed` and `close` are `safe(text)`.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, chunk: str) -> str:
+        """What of the text so far can be shown now; the start of a sequence is held back."""
+        text = self._held + chunk
+        self._held = ""
+        shown: list[str] = []
+        position = 0
+        for match in _STREAMED.finditer(text):
+            shown.append(text[position : match.start()])
+            position = match.end()
+            if match["partial"] is not None:
+                self._held = match["partial"]
+            else:
+                shown.append(_replacement(match))
+        shown.append(text[position:])
+        return "".join(shown)
+
+    def close(self) -> str:
+        """What is left once no more text comes."""
+        rest, self._held = self._held, ""
+        return safe(rest)
+
+
+def _replacement(match: re.Match[str]) -> str:
+    return "" if match["surrogate"] is None else "\ufffd"
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Write to stderr: progress, notices, summaries. A reader who left does not stop the job."""
+    try:
+        _write(sys.stderr, safe(text) + end)
+    except (OSError, ValueError):  # closed, broken or full: there is nowhere left to say it
+        return
+
+
+def out(text: str = "", *, end: str = "\n") -> None:
+    """Write data to stdout; a closed pipe silences it, a full disk raises DiskFull."""
+    _write_data(safe(text) + end)
+
+
+def emit_json(value: object) -> None:
+    """Write `value` as one JSON object on one stdout line, in ASCII; NaN and infinity are null."""
+    _write_data(json.dumps(_finite(value), default=str, allow_nan=False) + "\n")
+
+
+def render_error(error: ZephyrctlError) -> str:
+    """The error as people see it: every problem with its place and its hint."""
+    blocks = [_render_problem(error.kind, problem) for problem in error.problems]
+    if len(blocks) > 1:
+        blocks.append(f"{len(blocks)} problems")
+    return "\n".join(blocks)
+
+
+def say_error(error: ZephyrctlError) -> None:
+    """`render_error` on stderr, with the word `error` in red where colour is on."""
+    for line in render_error(error).split("\n"):
+        head = line.partition(":")[0]
+        if line.startswith("error[") and use_color(sys.stderr):
+            try:
+                _write(sys.stderr, f"\x1b[1;31m{head}\x1b[0m{line[len(head) :]}\n")
+            except (OSError, ValueError):
+                return
+        else:
+            say(line)
+
+
+def set_color(mode: ColorMode) -> None:
+    """`--color`: `always` and `never` beat the environment."""
+    global _color_mode
+    _color_mode = mode
+
+
+def use_color(stream: IO[str]) -> bool:
+    """Whether ANSI codes may go to `stream`: --color, then NO_COLOR, FORCE_COLOR, TERM, a TTY."""
+    if _color_mode != "auto":
+        return _color_mode == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return is_tty(stream) and os.environ.get("TERM") != "dumb"
+
+
+def is_tty(stream: IO[str]) -> bool:
+    """Whether a person looks at `stream`; false for a closed one."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def speaks_unicode(stream: IO[str]) -> bool:
+    """Whether braille, block elements and signs such as ✓ survive the stream's encoding."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        "⣿▁✓".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def stderr_console() -> Console:
+    """A Rich console on stderr that takes every string literally."""
+    return _console(sys.stderr)
+
+
+def stdout_console() -> Console:
+    """A Rich console on stdout that takes every string literally."""
+    return _console(sys.stdout)
+
+
+def _console(stream: IO[str]) -> Console:
+    from rich.console import Console
+
+    # Rich passes our strings to the stream itself; one odd sign must not end a training view.
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None and not speaks_unicode(stream):
+        reconfigure(errors="replace")
+    color, tty = use_color(stream), is_tty(stream)
+    piped_width = int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else 120
+    return Console(
+        file=stream,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        no_color=not color,
+        force_terminal=tty or color,
+        color_system="auto" if color and tty else "standard" if color else None,
+        width=None if tty else piped_width,
+    )
+
+
+def _write(stream: IO[str], text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError as error:
+        folded = text.translate(_ASCII_SIGNS)
+        stream.write(folded.encode(error.encoding, "replace").decode(error.encoding))
+    stream.flush()
+
+
+def _write_data(text: str) -> None:
+    try:
+        _write(sys.stdout, text)
+    except BrokenPipeError:
+        # `… | head`: whatever follows, and the interpreter's own last flush, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull("no space left to write the output", where="stdout") from None
+        raise
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _render_problem(kind: str, problem: Problem) -> str:
+    lines = [f"error[{kind}]: {_indented(problem.message, 2)}"]
+    if problem.where:
+        lines.append(f"  --> {_indented(problem.where, 6)}")
+    if problem.hint:
+        lines.append(f"  hint: {_indented(problem.hint, 8)}")
+    return "\n".join(lines)
+
+
+def _indented(text: str, width: int) -> str:
+    return safe(text).strip().replace("\n", "\n" + " " * width)
