@@ -1,0 +1,1 @@
+"""Base models that have a name: where they come from and how they reach the cache."""

@@ -1,0 +1,16 @@
+"""Fixtures that several rooms share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a freshly built `tiny` base model (Mistral architecture, 0.75 M weights)."""
+    from zephyrctl.models import tiny
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    tiny.build(folder)
+    return folder
