@@ -1,0 +1,1 @@
+"""Messages, sources, converters, filters, pairs, splits and token ids."""
