@@ -1,0 +1,1 @@
+"""Run directories: what was done, with which inputs, and what came of it."""

@@ -1,0 +1,157 @@
+"""Which model is meant by `base`, `@dpo`, `runs/mine/sft`, a folder, a Hub id or an endpoint?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from zephyrctl.catalogue import BASE_MODELS
+from zephyrctl.errors import UsageError
+from zephyrctl.registry import did_you_mean
+from zephyrctl.runs.store import Run, StageName, checked_path, find_run, is_run, list_runs
+
+if TYPE_CHECKING:
+    from zephyrctl.config.schema import Recipe
+
+ENDPOINT = re.compile(r"(openai(\+https?://[^\s]+)?|local|replay):.+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TRAINED: tuple[StageName, ...] = ("dpo", "sft")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model, found but not loaded."""
+
+    name: str
+    """Short label for tables and folder names: `base`, `sft`, `dpo`, or made from the reference."""
+    kind: Literal["base", "stage", "folder", "hub", "endpoint"]
+    """`base` and `hub` still have to be located by `models.resolve`."""
+    target: str
+    """Folder, Hub id, named base model, or endpoint."""
+    revision: str | None = None
+    run: Run | None = None
+    stage: str | None = None
+
+
+def resolve_model(
+    ref: str, *, output_root: Path, run: Run | None = None, recipe: Recipe | None = None
+) -> ModelRef:
+    """The model that `ref` names; UsageError where it is not there.
+
+    `base`, `sft`, `dpo` belong to `run`, and so do `@sft` and `@dpo` where a run is given;
+    elsewhere `@sft` and `@dpo` are the newest finished ones within `output_root`.
+    """
+    if ref == "base":
+        return _base_of(run, recipe)
+    if ENDPOINT.fullmatch(ref) and ref.startswith("openai"):
+        return ModelRef(safe_name(ref.rpartition(":")[2]), "endpoint", ref)
+    if ref in ("sft", "dpo", "@sft", "@dpo"):
+        stage: StageName = "sft" if ref.endswith("sft") else "dpo"
+        if run is not None:
+            return _stage_of(run, stage, label=stage)
+        if ref.startswith("@"):
+            return _stage_of(find_run(ref, output_root=output_root), stage, label=stage)
+        raise UsageError(f"'{ref}' of which run?", hint=f"@{stage}, or RUN/{stage}")
+    if ref.startswith("@"):
+        return _in_run(ref, output_root=output_root)
+    return _elsewhere(ref, output_root=output_root)
+
+
+def best_of(run: Run) -> ModelRef:
+    """The last trained model of a run: `dpo`, else `sft`."""
+    for stage in _TRAINED:
+        if run.stage(stage).is_finished():
+            return _stage_of(run, stage, label=stage)
+    raise UsageError(
+        f"run '{run.name}' has no trained model yet",
+        where=str(run.root),
+        hint=f"zephyrctl run -c {run.root / 'config.yaml'}",
+    )
+
+
+def safe_name(ref: str) -> str:
+    """A label that can be a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", ref).strip("-.")[:80] or "model"
+
+
+def _base_of(run: Run | None, recipe: Recipe | None) -> ModelRef:
+    if recipe is None and run is not None:
+        recipe = run.recipe()
+    if recipe is None:
+        raise UsageError("'base' of which configuration?", hint="-c FILE or --recipe NAME")
+    base = recipe.model.base
+    found = _elsewhere(base, output_root=Path(recipe.output_root).expanduser())
+    revision = recipe.model.revision if found.kind in ("base", "hub") else None
+    return ModelRef("base", found.kind, found.target, revision, found.run, found.stage)
+
+
+def _in_run(ref: str, *, output_root: Path) -> ModelRef:
+    """`@last`, or `@last/dpo`."""
+    head, _, stage = ref.partition("/")
+    run = find_run(head, output_root=output_root)
+    if not stage:
+        return best_of(run)
+    return _stage_of(run, _known_stage(stage, ref), label=None)
+
+
+def _elsewhere(ref: str, *, output_root: Path) -> ModelRef:
+    """A named base model, a run or its stage, a folder, or a Hub id, in this order."""
+    if ref in BASE_MODELS:
+        return ModelRef(safe_name(ref), "base", ref)
+    local = ref.startswith(("./", "../", "/", "~")) or ref in (".", "..")
+    path = checked_path(ref)
+    for folder in (path,) if local else (output_root / ref, path):
+        found = _run_or_folder(folder, ref=ref)
+        if found is not None:
+            return found
+    if local or not HUB_ID.fullmatch(ref):
+        known = [*BASE_MODELS.names(), *(run.name for run in list_runs(output_root))]
+        raise UsageError(
+            f"no model '{ref}'{did_you_mean(ref, known)}",
+            where=str(path) if local else None,
+            hint="@last, RUN/dpo, a model's folder, a Hub id, or a name of `zephyrctl models list`",
+        )
+    return ModelRef(safe_name(ref), "hub", ref)
+
+
+def _run_or_folder(folder: Path, *, ref: str) -> ModelRef | None:
+    if is_run(folder):
+        return best_of(Run(folder))
+    # `<run>/dpo` and `<run>/dpo/model` are the same model.
+    stage_folder = folder.parent if folder.name == "model" else folder
+    if is_run(stage_folder.parent):
+        name = _known_stage(stage_folder.name, ref)
+        return _stage_of(Run(stage_folder.parent), name, label=None)
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return ModelRef(safe_name(folder.resolve().name), "folder", str(folder))
+    if folder.is_dir():
+        raise UsageError(
+            "the folder holds no model (no config.json or adapter_config.json)",
+            where=str(folder),
+            hint="name a model's folder, or a run's stage such as runs/NAME/dpo",
+        )
+    return None
+
+
+def _known_stage(name: str, ref: str) -> StageName:
+    for stage in _TRAINED:
+        if name == stage:
+            return stage
+    raise UsageError(
+        f"'{ref}' is no trained model{did_you_mean(name, _TRAINED)}", hint="RUN/sft or RUN/dpo"
+    )
+
+
+def _stage_of(run: Run, stage: StageName, *, label: str | None) -> ModelRef:
+    folder = run.stage(stage)
+    if not folder.is_finished() or not folder.model.is_dir():
+        state = "not finished" if folder.manifest_path.exists() else "not there"
+        raise UsageError(
+            f"the {stage} model of run '{run.name}' is {state}",
+            where=str(folder.path),
+            hint=f"zephyrctl {stage} -c {run.root / 'config.yaml'}",
+        )
+    name = label or f"{safe_name(run.name)}-{stage}"
+    return ModelRef(name, "stage", str(folder.model), None, run, stage)
