@@ -12,7 +12,21 @@ BENCHMARKS = Registry("benchmark", [])
 
 JUDGES = Registry("judge", [])
 
-BASE_MODELS = Registry("base model", [])
+BASE_MODELS = Registry(
+    "base model",
+    [
+        Entry(
+            "smollm2-135m-instruct",
+            "SmolLM2-135M-Instruct (Apache-2.0), from the Hub or the package index",
+            "zephyrctl.models.named:smollm2",
+        ),
+        Entry(
+            "tiny",
+            "0.75 M random parameters, built on the spot; its answers are toys",
+            "zephyrctl.models.named:tiny",
+        ),
+    ],
+)
 
 STAGES = Registry(
     "stage",

@@ -1,0 +1,161 @@
+"""Is a model in the Hub's cache, and how does it get there?"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zephyrctl import environment
+from zephyrctl.errors import CredentialsError, DiskFull, NetworkError, UsageError
+
+PROBE_S = 3.0
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+_SKIPPED = ("original/*", "onnx/*", "*.gguf", "*.msgpack", "*.h5")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One commit of a Hub model on this disk."""
+
+    path: Path
+    commit: str
+
+
+def cached(model: str, *, revision: str | None) -> Snapshot | None:
+    """The model in the Hub's cache, or None where it is absent or a weight file is missing."""
+    folder = environment.hub_cache() / f"models--{model.replace('/', '--')}"
+    revision = revision or "main"
+    commit = revision
+    if not _COMMIT.fullmatch(revision):
+        try:
+            commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+    path = folder / "snapshots" / commit
+    return Snapshot(path, commit) if is_complete(path) else None
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a model folder has its configuration and every weight file that it names."""
+    if (folder / "adapter_config.json").is_file():
+        weights = [folder / "adapter_model.safetensors", folder / "adapter_model.bin"]
+        return any(path.is_file() for path in weights)
+    if not (folder / "config.json").is_file():
+        return False
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / stem).is_file():
+            return True
+        index = folder / f"{stem}.index.json"
+        if index.is_file():
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            return all((folder / shard).is_file() for shard in shards)
+    return False
+
+
+@functools.cache
+def answers() -> bool:
+    """Whether the Hub (or the mirror in HF_ENDPOINT) answers: one HEAD, three seconds, once."""
+    if not environment.hub_allowed():
+        return False
+    import httpx
+    from huggingface_hub import constants
+
+    try:
+        reply = httpx.head(constants.ENDPOINT, timeout=PROBE_S, follow_redirects=False)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return reply.status_code < 500
+
+
+def download(model: str, *, revision: str | None, say: Callable[[str], None]) -> Snapshot:
+    """Fetch one commit of a model into the Hub's cache: configuration, tokenizer, weights.
+
+    Weights come as safetensors; as PyTorch files only where a repository has no others.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    info: Any = _call(model, revision, lambda: HfApi().model_info(model, revision=revision))
+    names = [file.rfilename for file in info.siblings or []]
+    patterns: list[str] = [*_FILES]
+    if not any(name.endswith(".safetensors") for name in names):
+        patterns.append("*.bin")
+    say(f"downloading {model} at {info.sha[:12]} from the Hub")
+    path = _call(
+        model,
+        revision,
+        lambda: snapshot_download(
+            model, revision=info.sha, allow_patterns=patterns, ignore_patterns=list(_SKIPPED)
+        ),
+    )
+    snapshot = Snapshot(Path(path), info.sha)
+    if not is_complete(snapshot.path):
+        raise UsageError(
+            f"{model} holds no model that transformers can load",
+            where=str(snapshot.path),
+            hint="choose a repository with config.json and safetensors weights",
+        )
+    _remember(snapshot, revision or "main")
+    return snapshot
+
+
+def _remember(snapshot: Snapshot, revision: str) -> None:
+    """Write the cache's own reference from a branch or tag to its commit, as the Hub client does.
+
+    The snapshot was fetched by commit, for which the client writes none.
+    """
+    from zephyrctl.runs import atomic
+
+    if not _COMMIT.fullmatch(revision):
+        atomic.write_text(snapshot.path.parents[1] / "refs" / revision, snapshot.commit)
+
+
+def _call(model: str, revision: str | None, request: Callable[[], Any]) -> Any:
+    """Run one Hub request and give its failures our names."""
+    import httpx
+    from huggingface_hub import errors
+
+    where = model if revision is None else f"{model} at {revision}"
+    try:
+        return request()
+    except errors.GatedRepoError:
+        raise CredentialsError(
+            f"{model} is gated: its licence has to be accepted with your account",
+            where=where,
+            hint=f"accept it on the page of {model}, then: hf auth login",
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise UsageError(
+            f"{model} has no revision '{revision}'", where=where, hint="set model.revision"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise UsageError(
+            f"the Hub has no model '{model}', or it is private and no token is set",
+            where=where,
+            hint="check the spelling, or: hf auth login",
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(
+                f"no space left for {model}",
+                where=str(environment.hub_cache()),
+                hint=f"df -h {environment.hub_cache()}",
+            ) from None
+        raise NetworkError(
+            f"the Hub did not deliver {model}: {error}",
+            where=where,
+            hint="repeat the command; finished files are kept",
+        ) from None
+    except (httpx.HTTPError, errors.HfHubHTTPError) as error:
+        raise NetworkError(
+            f"the Hub did not deliver {model}: {error}",
+            where=where,
+            hint="repeat the command; finished files are kept",
+        ) from None
