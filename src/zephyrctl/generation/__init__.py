@@ -1,0 +1,1 @@
+"""Answers of models, decoded here or asked for at an endpoint."""
