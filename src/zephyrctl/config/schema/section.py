@@ -11,11 +11,16 @@ from zephyrctl.registry import Registry, load_attribute
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
+    """A frozen group of settings that refuses keys it does not know.
+
+    Strict: text is never taken for a number or `yes` for true. The YAML reader has already
+    decided what is a number.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        strict=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
@@ -27,6 +32,32 @@ class Variant(Section):
 
     name: str
     """The registered name."""
+
+
+class Chosen:
+    """Marks a field whose values are entries of `registry`, and draws its JSON Schema."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        options: list[dict[str, Any]] = [{"enum": self.registry.names()}]
+        for entry in self.registry.entries():
+            model = variant_model(self.registry, entry.name)
+            schema = dict((model or Variant).model_json_schema())
+            schema["properties"] = {**schema["properties"], "name": {"const": entry.name}}
+            schema["description"] = entry.summary
+            options.append(schema)
+        return {"anyOf": options}
+
+
+def variant_model(registry: Registry, value: Any) -> type[Variant] | None:
+    """The model of the entry that `value` (a name, or a mapping with `name`) chooses, if any."""
+    name = value.get("name") if isinstance(value, dict) else value
+    if not isinstance(name, str) or name not in registry:
+        return None
+    params = registry.get(name).params
+    return load_attribute(params) if params else Variant
 
 
 def variant_of(registry: Registry) -> Any:
@@ -49,4 +80,4 @@ def variant_of(registry: Registry) -> Any:
         model = load_attribute(entry.params) if entry.params else Variant
         return model.model_validate(given)
 
-    return Annotated[SerializeAsAny[Variant], BeforeValidator(parse)]
+    return Annotated[SerializeAsAny[Variant], BeforeValidator(parse), Chosen(registry)]

@@ -1,6 +1,6 @@
 """Settings of the two training stages."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -40,7 +40,7 @@ class Training(Section):
     global_batch_size: int = Field(128, ge=1)
     """Examples per optimizer step over all processes. Accumulation is derived from it, so the
     same recipe takes the same steps on any number of GPUs."""
-    micro_batch_size: int | Literal["auto"] = "auto"
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Examples per forward pass and process; `auto` is the largest divisor up to 8."""
     max_length: int = Field(2048, ge=8)
     """Longest example in tokens; what is longer is cut or dropped in data preparation and
@@ -56,7 +56,7 @@ class Training(Section):
     it on for a GPU and off for a CPU."""
     adapter: Adapter = Adapter()
     """Train an adapter in place of the weights."""
-    trainable_layers: int | Literal["all"] = "all"
+    trainable_layers: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     """Train only the last so many decoder layers and the final norm; every other weight stays
     frozen. Not together with an adapter."""
     log_every: int = Field(10, ge=1)

@@ -1,0 +1,257 @@
+"""Which settings contradict each other.
+
+Each check reads a valid recipe and changes nothing. The first path of a finding is where the
+problem is shown, unless only another of its paths was given by the user.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zephyrctl import catalogue
+from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.data import Binarize, Source
+from zephyrctl.config.schema.training import Training
+from zephyrctl.config.trainer_args import FIELDS, OWNED, REFUSED
+from zephyrctl.registry import did_you_mean
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+_PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A contradiction: the settings it is about, a sentence, a next step."""
+
+    paths: tuple[str, ...]
+    message: str
+    hint: str | None = None
+
+
+def check(recipe: Recipe) -> list[Finding]:
+    """Every contradiction in a recipe whose single values are valid."""
+    return [finding for one in _CHECKS for finding in one(recipe)]
+
+
+def _stages(recipe: Recipe) -> list[tuple[Literal["sft", "dpo"], Training]]:
+    return [("sft", recipe.sft), ("dpo", recipe.dpo)]
+
+
+def _adapters(recipe: Recipe) -> Iterator[Finding]:
+    for stage, training in _stages(recipe):
+        kind = f"{stage}.adapter.type"
+        if training.adapter.type != "none" and training.trainable_layers != "all":
+            yield Finding(
+                (f"{stage}.trainable_layers", kind),
+                f"{stage}.trainable_layers chooses among the weights, "
+                f"and {kind} = {training.adapter.type} freezes them all",
+                f"--set {stage}.trainable_layers=all, or --set {kind}=none",
+            )
+        if recipe.model.load_in_4bit and training.adapter.type == "none":
+            yield Finding(
+                ("model.load_in_4bit", kind),
+                f"4-bit weights cannot be trained, and {kind} is none",
+                f"--set {kind}=lora, or --set model.load_in_4bit=false",
+            )
+
+
+def _batches(recipe: Recipe) -> Iterator[Finding]:
+    for stage, training in _stages(recipe):
+        micro, whole = training.micro_batch_size, training.global_batch_size
+        if isinstance(micro, int) and whole % micro:
+            yield Finding(
+                (f"{stage}.micro_batch_size", f"{stage}.global_batch_size"),
+                f"{stage}.global_batch_size = {whole} is not a multiple of "
+                f"{stage}.micro_batch_size = {micro}",
+                f"--set {stage}.micro_batch_size=auto",
+            )
+
+
+def _lengths(recipe: Recipe) -> Iterator[Finding]:
+    dpo = recipe.dpo
+    if dpo.max_prompt_length >= dpo.max_length:
+        yield Finding(
+            ("dpo.max_prompt_length", "dpo.max_length"),
+            f"dpo.max_prompt_length = {dpo.max_prompt_length} leaves no room for a completion "
+            f"in dpo.max_length = {dpo.max_length}",
+            f"--set dpo.max_prompt_length={max(4, dpo.max_length // 2)}",
+        )
+
+
+def _losses(recipe: Recipe) -> Iterator[Finding]:
+    dpo = recipe.dpo
+    losses = dpo.loss if isinstance(dpo.loss, list) else [dpo.loss]
+    if not losses:
+        yield Finding(("dpo.loss",), "dpo.loss is an empty list", "--set dpo.loss=sigmoid")
+    if len(set(losses)) < len(losses):
+        yield Finding(
+            ("dpo.loss",), "dpo.loss names a loss twice", "use dpo.loss_weights to weigh a loss"
+        )
+    weights = dpo.loss_weights
+    if weights is not None and len(weights) != len(losses):
+        yield Finding(
+            ("dpo.loss_weights", "dpo.loss"),
+            f"dpo.loss_weights has {len(weights)} values for {len(losses)} in dpo.loss",
+            f"--set 'dpo.loss_weights=[{', '.join(['1.0'] * max(1, len(losses)))}]'",
+        )
+
+
+def _trainer_args(recipe: Recipe) -> Iterator[Finding]:
+    for stage, training in _stages(recipe):
+        for name in training.trainer_args:
+            path = (f"{stage}.trainer_args.{name}",)
+            if name in OWNED[stage]:
+                key = OWNED[stage][name]
+                yield Finding(
+                    path,
+                    f"{stage}.trainer_args.{name} is decided by {key}",
+                    f"zephyrctl config explain {key}",
+                )
+            elif name in REFUSED:
+                yield Finding(
+                    path, f"{stage}.trainer_args.{name} cannot be passed: {REFUSED[name]}"
+                )
+            elif name not in FIELDS[stage]:
+                config = "SFTConfig" if stage == "sft" else "DPOConfig"
+                usable = FIELDS[stage] - OWNED[stage].keys() - REFUSED.keys()
+                yield Finding(
+                    path,
+                    f"TRL's {config} has no field '{name}'{did_you_mean(name, sorted(usable))}",
+                    f"zephyrctl config explain {stage}.trainer_args",
+                )
+
+
+def _binarize(recipe: Recipe) -> Iterator[Finding]:
+    given = recipe.data.dpo.binarize
+    if given.preset == "none":
+        return
+    for name, info in Binarize.model_fields.items():
+        value = getattr(given, name)
+        if name != "preset" and value != info.default:
+            yield Finding(
+                (f"data.dpo.binarize.{name}", "data.dpo.binarize.preset"),
+                f"data.dpo.binarize.{name} is fixed by the preset '{given.preset}'",
+                "--set data.dpo.binarize.preset=none",
+            )
+
+
+def _sources(recipe: Recipe) -> Iterator[Finding]:
+    converters = ["auto", *catalogue.CONVERTERS.names()]
+    for stage, data in (("sft", recipe.data.sft), ("dpo", recipe.data.dpo)):
+        trained = {_identity(source) for source in data.train}
+        for split, sources in (("train", data.train), ("test", data.test)):
+            for index, source in enumerate(sources):
+                place = f"data.{stage}.{split}.{index}"
+                if source.format not in converters:
+                    yield Finding(
+                        (f"{place}.format",),
+                        f"unknown converter '{source.format}'"
+                        f"{did_you_mean(source.format, converters)}",
+                        f"known: {', '.join(converters)}",
+                    )
+                if split == "test" and _identity(source) in trained:
+                    yield Finding(
+                        (place, f"data.{stage}.train"),
+                        f"data.{stage}.test[{index}] is also a source of data.{stage}.train",
+                        f"--set 'data.{stage}.test=[]' holds out rows of the training source",
+                    )
+                if source.path == "":
+                    yield Finding(
+                        (f"{place}.path",), f"data.{stage}.{split}[{index}].path is empty"
+                    )
+
+
+def _identity(source: Source) -> tuple[str | None, ...]:
+    return (source.path, source.config, source.split, source.revision)
+
+
+def _evaluation(recipe: Recipe) -> Iterator[Finding]:
+    given = recipe.eval
+    if given.baseline is not None and given.baseline not in given.models:
+        yield Finding(
+            ("eval.baseline", "eval.models"),
+            f"eval.baseline '{given.baseline}' is not among eval.models"
+            f"{did_you_mean(given.baseline, given.models)}",
+            f"--set 'eval.models=[{', '.join([*given.models, given.baseline])}]'",
+        )
+    for path, items in (("eval.models", given.models), ("eval.benchmarks", given.benchmarks)):
+        twice = sorted({item for item in items if items.count(item) > 1})
+        if twice:
+            yield Finding((path,), f"{path} names '{twice[0]}' twice")
+    if given.benchmarks and not given.models:
+        yield Finding(
+            ("eval.models",), "eval.models is empty", "--set 'eval.models=[base, sft, dpo]'"
+        )
+    named = [("eval.judge.spec", given.judge.spec or "")]
+    named += [(f"eval.models.{index}", model) for index, model in enumerate(given.models)]
+    for path, value in named:
+        if _PASSWORD_IN_URL.search(value):
+            yield Finding(
+                (path,),
+                f"{path.removesuffix('.spec')} holds a password in its address",
+                "put the key into a file and name it in eval.judge.api_key_file",
+            )
+
+
+def _template(recipe: Recipe) -> Iterator[Finding]:
+    given = recipe.model.chat_template
+    packaged = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
+    if given in ("tokenizer", *packaged) or given.endswith(".jinja"):
+        return
+    known = ["tokenizer", *packaged]
+    yield Finding(
+        ("model.chat_template",),
+        f"unknown chat template '{given[:60]}'{did_you_mean(given, known)}",
+        f"known: {', '.join(known)}, or a .jinja file",
+    )
+
+
+def _launch(recipe: Recipe) -> Iterator[Finding]:
+    given = recipe.launch
+    if isinstance(given.gpus, list):
+        if not given.gpus:
+            yield Finding(
+                ("launch.gpus",), "launch.gpus is an empty list", "--set launch.gpus=none"
+            )
+        if min(given.gpus, default=0) < 0 or len(set(given.gpus)) < len(given.gpus):
+            yield Finding(
+                ("launch.gpus",),
+                "launch.gpus needs different indices of 0 or more",
+                "nvidia-smi -L",
+            )
+    several = isinstance(given.gpus, list) and len(given.gpus) > 1
+    several = several or (given.gpus == "none" and given.cpu_processes > 1)
+    if several and given.strategy == "single":
+        yield Finding(
+            ("launch.strategy", "launch.gpus", "launch.cpu_processes"),
+            "launch.strategy is single, and launch asks for several processes",
+            "--set launch.strategy=auto",
+        )
+
+
+def _empty_names(recipe: Recipe) -> Iterator[Finding]:
+    for path, value in (
+        ("model.base", recipe.model.base),
+        ("output_root", recipe.output_root),
+        ("dpo.init_from", recipe.dpo.init_from),
+    ):
+        if not value.strip():
+            yield Finding((path,), f"{path} is empty", f"zephyrctl config explain {path}")
+
+
+_CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
+    _empty_names,
+    _adapters,
+    _batches,
+    _lengths,
+    _losses,
+    _trainer_args,
+    _binarize,
+    _sources,
+    _evaluation,
+    _template,
+    _launch,
+]
