@@ -79,6 +79,19 @@ class StageDir:
         manifest = self.read_manifest()
         return manifest is not None and manifest.state == "finished"
 
+    def resumable_work(self) -> str | None:
+        """What stands from which the same command goes on, in words; None where nothing does."""
+        steps = [
+            int(path.name.removeprefix("checkpoint-"))
+            for path in self.checkpoints.glob("checkpoint-*")
+            if path.is_dir() and path.name.removeprefix("checkpoint-").isdigit()
+        ]
+        if steps:
+            return f"checkpoint-{max(steps)} stands"
+        if self.name == "eval" and any(self.path.glob("**/answers.jsonl")):
+            return "the answers so far are kept"
+        return None
+
     def reporter(self) -> Reporter:
         """The writer of this stage's metric stream; silent on other ranks than 0."""
         return Reporter(self.path)

@@ -1,0 +1,130 @@
+"""Which rank failed first, and why?
+
+When one process of several fails, the others fail after it with errors that only say that a
+neighbour is gone. A rank that ends by an exception leaves a file with the time; one that the
+kernel kills leaves nothing, and is found in torchrun's report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zephyrctl.errors import JobFailed, ZephyrctlError, from_json
+from zephyrctl.runs.store import StageDir
+
+TAIL_LINES = 20
+_REPORTED = re.compile(r"rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
+# torchrun sends these to the ranks that did not fail.
+_SENT_BY_LAUNCHER = (-signal.SIGTERM,)
+
+
+@dataclass(frozen=True)
+class _Left:
+    """The error file of one rank."""
+
+    rank: int
+    t: float
+    error: ZephyrctlError
+
+
+def first_failure(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> ZephyrctlError:
+    """The error of the rank that failed first.
+
+    `code` is what the child ended with; `logs` holds the size of each log before this attempt, so
+    that an older attempt's lines are not shown for this one's.
+    """
+    left = _left_behind(stage)
+    killed = _killed_ranks(stage, code, logs=logs)
+    silent = {rank: number for rank, number in killed.items() if rank not in {f.rank for f in left}}
+    if silent and (not left or left[0].error.kind == "internal"):
+        rank, number = next(iter(silent.items()))
+        return _died(stage, rank=rank, number=number, logs=logs)
+    if left:
+        return _with_log(left[0], stage, logs=logs)
+    return _no_reason(stage, code, logs=logs)
+
+
+def tail(path: Path, *, start: int = 0, lines: int = TAIL_LINES) -> list[str]:
+    """The last lines of a log, from byte `start` on; empty where there is none."""
+    if not path.exists():
+        return []
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(start if start <= size else 0, size - 65536))
+        content = stream.read()
+    return content.decode("utf-8", errors="replace").splitlines()[-lines:]
+
+
+def _left_behind(stage: StageDir) -> list[_Left]:
+    found: list[_Left] = []
+    for path in stage.path.glob("error-rank*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found.append(_Left(record["rank"], record["t"], from_json(record["error"])))
+    return sorted(found, key=lambda left: left.t)
+
+
+def _killed_ranks(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> dict[int, int]:
+    """Ranks that a signal ended, root cause first, with the signal's number."""
+    if code < 0:
+        return {0: -code}
+    path = stage.logs / "launcher.log"
+    if not path.exists():
+        return {}
+    with path.open("rb") as stream:
+        stream.seek(logs.get(path.name, 0))
+        report = stream.read().decode("utf-8", errors="replace")
+    # The table lists "Other failures" first and the root cause last.
+    root = report.rpartition("Root Cause")[2]
+    reported = [*_REPORTED.findall(root), *_REPORTED.findall(report)]
+    return {
+        int(rank): -int(exit_code)
+        for rank, exit_code in reported
+        if int(exit_code) < 0 and int(exit_code) not in _SENT_BY_LAUNCHER
+    }
+
+
+def _died(stage: StageDir, *, rank: int, number: int, logs: Mapping[str, int]) -> JobFailed:
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    log = stage.logs / f"rank{rank}.log"
+    text = f"{stage.name}: rank {rank} was killed by {name}"
+    hint = f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {rank}"
+    if number == signal.SIGKILL:
+        hint = f"often the kernel's memory guard: dmesg | tail; or a smaller micro_batch_size; {hint}"
+    return JobFailed(
+        _joined(text, tail(log, start=logs.get(log.name, 0))), where=str(log), hint=hint
+    )
+
+
+def _with_log(left: _Left, stage: StageDir, *, logs: Mapping[str, int]) -> ZephyrctlError:
+    """The error as its rank left it; an unexpected one with the end of that rank's log."""
+    if left.error.kind != "internal":
+        return left.error
+    log = stage.logs / f"rank{left.rank}.log"
+    lines = tail(log, start=logs.get(log.name, 0))
+    return JobFailed(
+        _joined(f"{stage.name}: rank {left.rank} failed: {left.error.message}", lines),
+        where=str(log),
+        hint=f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {left.rank}",
+    )
+
+
+def _no_reason(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> JobFailed:
+    """For a process that ended before it could say anything, such as one that cannot import."""
+    for name in ("rank0.log", "launcher.log"):
+        lines = tail(stage.logs / name, start=logs.get(name, 0))
+        if lines:
+            break
+    return JobFailed(
+        _joined(f"{stage.name} ended with exit code {code} and left no reason", lines),
+        where=str(stage.logs),
+        hint=f"zephyrctl runs logs {stage.path.parent} --stage {stage.name}",
+    )
+
+
+def _joined(text: str, lines: list[str]) -> str:
+    return "\n".join([text, *(f"  | {line}" for line in lines)])

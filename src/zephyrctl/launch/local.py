@@ -1,0 +1,204 @@
+"""How are a stage's processes started here, stopped together, and asked why they failed?"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.launch.failures import first_failure
+from zephyrctl.launch.plan import LaunchPlan, inherited
+from zephyrctl.runs.atomic import disk_full_is_an_error
+from zephyrctl.runs.processes import adopt_orphans, die_with_parent
+from zephyrctl.runs.store import Run, StageDir
+
+_POLL_S = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_MARK = "ZEPHYRCTL_LAUNCH"
+
+
+@dataclass
+class _Stop:
+    """What was asked of this process while the stage ran."""
+
+    first: int | None = None
+    at: float = 0.0
+    kill_now: bool = False
+    forwarded: bool = field(default=False, repr=False)
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.first is None:
+            self.first = number
+            self.at = time.monotonic()
+        elif number == signal.SIGINT:
+            # A second Ctrl-C means now. A repeated SIGTERM does not: clusters send it twice.
+            self.kill_now = True
+
+
+def start(
+    plan: LaunchPlan,
+    *,
+    on_poll: Callable[[], None] = lambda: None,
+    on_stop: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Run the planned processes to their end; raise the error of the first rank that failed.
+
+    `on_poll` is called about ten times a second, `on_stop` with a sentence when a request to stop
+    is passed on. Ctrl-C raises Interrupted; SIGTERM raises StoppedEarly where the same command can
+    go on, else Terminated.
+    """
+    stage = Run(plan.run).stage(plan.stage)
+    logs = _prepare(plan, stage)
+    mark = secrets.token_hex(8)
+    adopt_orphans()
+    stop = _Stop()
+    with _handlers(stop):
+        child = _spawn(plan, mark=mark)
+        try:
+            _watch(child, plan, stop, on_poll=on_poll, on_stop=on_stop)
+        finally:
+            _end_all(child, mark=mark)
+            shutil.rmtree(plan.log_dir / "elastic", ignore_errors=True)
+    on_poll()
+    code = child.returncode
+    failure = first_failure(stage, code, logs=logs) if code else None
+    if stop.first is not None:
+        raise _stopped(stop.first, stage, failure, finished=code == 0)
+    if failure is not None:
+        raise failure
+
+
+def _prepare(plan: LaunchPlan, stage: StageDir) -> dict[str, int]:
+    """Clear the errors of an earlier attempt; returns the size of each log as it stands."""
+    with disk_full_is_an_error(plan.log_dir):
+        plan.log_dir.mkdir(parents=True, exist_ok=True)
+    for old in stage.path.glob("error-rank*.json"):
+        old.unlink()
+    return {path.name: path.stat().st_size for path in plan.log_dir.glob("*.log")}
+
+
+def _spawn(plan: LaunchPlan, *, mark: str) -> subprocess.Popen[bytes]:
+    env = {
+        **inherited(os.environ),
+        **plan.env,
+        _MARK: mark,
+        "ZEPHYRCTL_SUPERVISOR_PID": str(os.getpid()),
+    }
+    with (plan.log_dir / "launcher.log").open("ab") as log:
+        return subprocess.Popen(
+            plan.argv,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Its own session: a Ctrl-C at the terminal reaches this process only, which passes
+            # it on once and in order.
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def _watch(
+    child: subprocess.Popen[bytes],
+    plan: LaunchPlan,
+    stop: _Stop,
+    *,
+    on_poll: Callable[[], None],
+    on_stop: Callable[[str], None],
+) -> None:
+    """Wait for the end; pass a request to stop on once, then kill after the grace."""
+    while True:
+        try:
+            child.wait(timeout=_POLL_S)
+        except subprocess.TimeoutExpired:
+            pass
+        else:
+            return
+        on_poll()
+        if stop.first is not None and not stop.forwarded:
+            stop.forwarded = True
+            child.send_signal(signal.SIGTERM)
+            on_stop(
+                f"stopping {plan.stage}: up to {plan.grace_s:.0f} s to save"
+                + (" (Ctrl-C again to kill)" if stop.first == signal.SIGINT else "")
+            )
+        if stop.kill_now or (stop.forwarded and time.monotonic() - stop.at > plan.grace_s):
+            return
+
+
+def _end_all(child: subprocess.Popen[bytes], *, mark: str) -> None:
+    """Kill what is left of the tree: the child's group, then orphans that came to us."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    deadline = time.monotonic() + 5.0
+    while (left := _marked_children(mark)) and time.monotonic() < deadline:
+        for pid in left:
+            _kill_and_reap(pid)
+
+
+def _marked_children(mark: str) -> list[int]:
+    """Processes of this launch whose own parent died, by the mark in their environment."""
+    listing = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    try:
+        pids = [int(pid) for pid in listing.read_text(encoding="ascii").split()]
+    except OSError:
+        return []
+    return [pid for pid in pids if _has_mark(pid, mark)]
+
+
+def _has_mark(pid: int, mark: str) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return f"{_MARK}={mark}".encode() in environ.split(b"\0")
+
+
+def _kill_and_reap(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
+
+
+@contextmanager
+def _handlers(stop: _Stop) -> Iterator[None]:
+    """Take the signals for the time of the launch, and give them back afterwards."""
+    before = {number: signal.signal(number, stop.receive) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stopped(
+    number: int, stage: StageDir, failure: ZephyrctlError | None, *, finished: bool
+) -> ZephyrctlError:
+    """The error for a stop on request; a failure with a reason of its own goes first."""
+    on_request = isinstance(failure, StoppedEarly | Interrupted | Terminated)
+    if failure is not None and not on_request and failure.kind not in ("internal", "job"):
+        return failure
+    stands = "the stage is finished" if finished else stage.resumable_work()
+    hint = "the same command goes on from there" if stands else None
+    if number == signal.SIGINT:
+        tail = stands or "nothing of it was saved"
+        return Interrupted(f"{stage.name} stopped by Ctrl-C; {tail}", hint=hint)
+    name = signal.Signals(number).name
+    if isinstance(failure, StoppedEarly):
+        return failure
+    if stands:
+        return StoppedEarly(f"{stage.name} stopped by {name}; {stands}", hint=hint)
+    return Terminated(f"{stage.name} stopped by {name} before anything could be saved")

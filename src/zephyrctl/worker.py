@@ -1,0 +1,132 @@
+"""What does one process of a stage do? (`python -m zephyrctl.worker --run RUN --stage sft`)
+
+It reads the resolved configuration from the run directory and nothing else: no flags, no YAML, no
+environment overrides. The same entry serves one CPU, eight GPUs and a cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import faulthandler
+import os
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from zephyrctl import catalogue
+from zephyrctl.errors import DiskFull, ZephyrctlError
+from zephyrctl.runs import manifest, signals
+from zephyrctl.runs.atomic import write_json
+from zephyrctl.runs.metrics import rank_of_process
+from zephyrctl.runs.processes import children_die_too, die_with_parent
+from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage on this rank; the exit code is the error's own, 0 where it ended well."""
+    die_with_parent()
+    _exit_if_abandoned()
+    children_die_too()
+    signals.install()
+    given = _parse(arguments)
+    rank = rank_of_process()
+    run = Run(Path(given.run))
+    stage = run.stage(cast(StageName, given.stage))
+    _redirect_output(stage, rank=rank)
+    try:
+        _run_stage(run, stage, rank=rank)
+    except ZephyrctlError as error:
+        return _report(stage, error, rank=rank)
+    except Exception as error:
+        traceback.print_exc()
+        return _report(stage, _as_zephyrctl_error(error, stage), rank=rank)
+    return 0
+
+
+def error_path(stage: StageDir, rank: int) -> Path:
+    """Where a rank leaves the error that ended it, for the process that started it."""
+    return stage.path / f"error-rank{rank}.json"
+
+
+def _run_stage(run: Run, stage: StageDir, *, rank: int) -> None:
+    from zephyrctl.stages.inputs import inputs
+
+    recipe = run.recipe()
+    if rank == 0:
+        manifest.begin(
+            stage,
+            inputs=inputs(cast(StageName, stage.name), recipe, run),
+            seed=recipe.seed,
+            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        )
+    result = catalogue.STAGES.load(stage.name)(recipe, run)
+    if rank == 0:
+        manifest.finish(stage, result)
+
+
+def _report(stage: StageDir, error: ZephyrctlError, *, rank: int) -> int:
+    now = time.time()
+    sys.stderr.write(f"error[{error.kind}]: {error.message}\n")
+    sys.stderr.flush()
+    write_json(error_path(stage, rank), {"error": error.to_json(), "rank": rank, "t": now})
+    if rank == 0 and stage.read_manifest() is not None:
+        manifest.fail(stage, error)
+    return error.exit_code
+
+
+def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
+    """An error of ours for an unexpected one; a full disk is recognised however it was wrapped."""
+    cause: BaseException | None = error
+    while cause is not None:
+        is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or "No space left on device" in str(cause):
+            return DiskFull(
+                f"no space left while the {stage.name} stage was writing",
+                where=str(stage.path),
+                hint=f"df -h {stage.path}",
+            )
+        cause = cause.__cause__ or cause.__context__
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return ZephyrctlError(
+        f"{type(error).__name__}: {error}",
+        where=f"{last.filename}:{last.lineno}",
+        hint=f"the traceback is in {stage.logs / f'rank{rank_of_process()}.log'}",
+    )
+
+
+def _redirect_output(stage: StageDir, *, rank: int) -> None:
+    """Send everything this process prints, C libraries included, to `logs/rankN.log`."""
+    stage.logs.mkdir(parents=True, exist_ok=True)
+    log = stage.logs / f"rank{rank}.log"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    faulthandler.enable()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    sys.stderr.write(f"--- {stage.name}, rank {rank}, process {os.getpid()}, {started}\n")
+    sys.stderr.flush()
+
+
+def _exit_if_abandoned() -> None:
+    """End at once where the supervisor died before the kernel was asked to watch over us."""
+    supervisor = os.environ.get("ZEPHYRCTL_SUPERVISOR_PID")
+    if supervisor and Path("/proc/self").exists() and not Path(f"/proc/{supervisor}").exists():
+        os._exit(143)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m zephyrctl.worker", description=__doc__)
+    parser.add_argument("--run", required=True, help="run directory")
+    parser.add_argument("--stage", required=True, choices=STAGES)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
