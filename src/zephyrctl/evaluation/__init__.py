@@ -1,0 +1,1 @@
+"""Benchmarks, verdicts and the uncertainty of what they say."""

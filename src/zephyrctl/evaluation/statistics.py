@@ -1,0 +1,185 @@
+"""How sure is a score? Bootstrap intervals, clustered by question, and paired differences.
+
+Questions are drawn, not answers: the turns and repeats of one question stand or fall together
+(Miller, arXiv 2411.00640; MT-Bench's turns correlate 0.43 to 0.70). Drawing within categories keeps
+a benchmark's fixed mix. Legend: Q questions, R replicates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Z95 = 1.959963984540054
+Method = Literal["bootstrap", "wilson", "newcombe", "none"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval. `n` counts values, `questions` counts clusters.
+
+    `method` is `wilson` (for a difference `newcombe`) where all values of a rate are equal, so
+    that the bootstrap would claim certainty; `none` where there are fewer than two clusters and
+    the values are no rate.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    questions: int
+    method: Method
+
+
+@dataclass(frozen=True)
+class Difference:
+    """b − a over the questions both answered. `p_better` is the share of replicates in which b is
+    better, ties counting half."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    p_better: float
+    method: Method
+
+
+def bootstrap_mean(
+    values: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    replicates: int,
+    seed: int,
+    strata: Mapping[Hashable, Hashable] | None = None,
+) -> Interval:
+    """The mean of `values` and its percentile interval.
+
+    `groups` names the question of each value (None: every value is its own question); `strata`
+    gives each question its category. NaN bounds where there is nothing to draw from.
+    """
+    if not values:
+        return Interval(math.nan, math.nan, math.nan, 0, 0, "none")
+    sums, counts, strata_index = _clusters(values, groups, strata)
+    mean = float(sums.sum() / counts.sum())
+    questions = len(sums)
+    if len(set(values)) == 1 and mean in (0.0, 1.0):
+        low, high = wilson(mean, questions)
+        return Interval(mean, low, high, len(values), questions, "wilson")
+    if questions < 2:
+        return Interval(mean, math.nan, math.nan, len(values), questions, "none")
+    low, high = np.quantile(
+        _replicate_means(sums, counts, strata_index, replicates=replicates, seed=seed),
+        [0.025, 0.975],
+    )
+    return Interval(mean, float(low), float(high), len(values), questions, "bootstrap")
+
+
+def paired_difference(
+    a: Mapping[Hashable, float],
+    b: Mapping[Hashable, float],
+    *,
+    replicates: int,
+    seed: int,
+    strata: Mapping[Hashable, Hashable] | None = None,
+) -> Difference:
+    """b − a by question; questions that only one of them answered are left out.
+
+    Each mapping holds one value per question, the mean of its turns and repeats.
+    """
+    shared = [question for question in a if question in b]
+    if not shared:
+        return Difference(math.nan, math.nan, math.nan, 0, math.nan, "none")
+    before = np.array([a[question] for question in shared], dtype=float)
+    after = np.array([b[question] for question in shared], dtype=float)
+    differences = after - before
+    value = float(differences.mean())
+    if np.ptp(differences) == 0 and {*before, *after} <= {0.0, 1.0}:
+        low, high = newcombe(float(before.mean()), float(after.mean()), len(shared))
+        p_better = 0.5 if value == 0 else float(value > 0)
+        return Difference(value, low, high, len(shared), p_better, "newcombe")
+    if len(shared) < 2:
+        return Difference(value, math.nan, math.nan, len(shared), math.nan, "none")
+    sums, counts, strata_index = _clusters(differences.tolist(), shared, strata)
+    means = _replicate_means(sums, counts, strata_index, replicates=replicates, seed=seed)
+    low, high = np.quantile(means, [0.025, 0.975])
+    p_better = float((means > 0).mean() + (means == 0).mean() / 2)
+    return Difference(value, float(low), float(high), len(shared), p_better, "bootstrap")
+
+
+def bootstrap_of(
+    statistic: Callable[[np.ndarray], float], questions: int, *, replicates: int, seed: int
+) -> np.ndarray:
+    """`statistic` of each of R draws of question indices (Q,) with replacement; shape (R,).
+
+    For what is no mean: a fitted rate, a ratio, a rank correlation.
+    """
+    draws = np.random.default_rng(seed).integers(0, questions, size=(replicates, questions))
+    return np.array([statistic(indices) for indices in draws])
+
+
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """Wilson's score interval of a rate (J. Am. Stat. Assoc. 22, 1927, p. 209)."""
+    square = Z95 * Z95
+    centre = (rate + square / (2 * n)) / (1 + square / n)
+    half = Z95 * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def newcombe(before: float, after: float, n: int) -> tuple[float, float]:
+    """Interval of a difference of two rates over the same n questions.
+
+    Newcombe's square-and-add of Wilson limits (Stat. Med. 17, 1998, 2635) without his correlation
+    term, which is undefined where a rate is 0 or 1, the only case it is used for here.
+    """
+    low_a, high_a = wilson(before, n)
+    low_b, high_b = wilson(after, n)
+    value = after - before
+    down = math.hypot(after - low_b, high_a - before)
+    up = math.hypot(high_b - after, before - low_a)
+    return max(-1.0, value - down), min(1.0, value + up)
+
+
+def _clusters(
+    values: Sequence[float],
+    groups: Sequence[Hashable] | None,
+    strata: Mapping[Hashable, Hashable] | None,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Sum and count per question (Q,), and the question indices of each stratum."""
+    labels = list(groups) if groups is not None else list(range(len(values)))
+    order = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+    index = np.array([order[label] for label in labels])
+    sums = np.bincount(index, weights=np.asarray(values, dtype=float), minlength=len(order))
+    counts = np.bincount(index, minlength=len(order)).astype(float)
+    if strata is None:
+        return sums, counts, [np.arange(len(order))]
+    members: dict[Hashable, list[int]] = {}
+    for label, place in order.items():
+        members.setdefault(strata.get(label), []).append(place)
+    return sums, counts, [np.array(places) for places in members.values()]
+
+
+def _replicate_means(
+    sums: np.ndarray,
+    counts: np.ndarray,
+    strata: list[np.ndarray],
+    *,
+    replicates: int,
+    seed: int,
+) -> np.ndarray:
+    """The mean over all values in each of R draws of questions, shape (R,).
+
+    How often each question is drawn is multinomial, so one matrix product does all replicates.
+    """
+    rng = np.random.default_rng(seed)
+    total = np.zeros(replicates)
+    drawn = np.zeros(replicates)
+    for places in strata:
+        size = len(places)
+        times = rng.multinomial(size, np.full(size, 1 / size), size=replicates).astype(float)
+        total += times @ sums[places]
+        drawn += times @ counts[places]
+    return total / drawn

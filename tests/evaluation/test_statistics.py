@@ -1,0 +1,156 @@
+"""Intervals against brute force, closed forms and published examples."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from zephyrctl.evaluation.statistics import (
+    bootstrap_mean,
+    bootstrap_of,
+    newcombe,
+    paired_difference,
+    wilson,
+)
+
+
+def brute_force(
+    values: list[float], groups: list[str], *, replicates: int, seed: int
+) -> tuple[float, float]:
+    """Draw questions one by one and pool the values of those drawn."""
+    rng = np.random.default_rng(seed)
+    names = sorted(set(groups))
+    of = {name: [v for v, g in zip(values, groups, strict=True) if g == name] for name in names}
+    means = []
+    for _ in range(replicates):
+        pool = [value for _ in names for value in of[names[rng.integers(len(names))]]]
+        means.append(sum(pool) / len(pool))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def two_turns(questions: int, *, seed: int) -> tuple[list[float], list[str]]:
+    rng = np.random.default_rng(seed)
+    level = rng.normal(6, 2, questions)
+    values = [float(level[q] + rng.normal(0, 1)) for q in range(questions) for _ in range(2)]
+    return values, [f"q{q}" for q in range(questions) for _ in range(2)]
+
+
+def test_clustered_interval_equals_drawing_questions_one_by_one() -> None:
+    values, groups = two_turns(40, seed=1)
+    found = bootstrap_mean(values, groups, replicates=20000, seed=5)
+    low, high = brute_force(values, groups, replicates=20000, seed=9)
+    # Two independent Monte Carlo runs of 20,000: a quantile's standard error is about 0.007.
+    assert found.low == pytest.approx(low, abs=0.03)
+    assert found.high == pytest.approx(high, abs=0.03)
+    assert found.value == pytest.approx(np.mean(values))
+    assert (found.n, found.questions, found.method) == (80, 40, "bootstrap")
+
+
+def test_clustering_widens_and_stratifying_narrows() -> None:
+    values, groups = two_turns(60, seed=2)
+    level = {f"q{q}": values[2 * q] for q in range(60)}
+    strata = {name: int(value > 6) for name, value in level.items()}
+    naive = bootstrap_mean(values, replicates=4000, seed=0)
+    clustered = bootstrap_mean(values, groups, replicates=4000, seed=0)
+    stratified = bootstrap_mean(values, groups, replicates=4000, seed=0, strata=strata)
+    widths = [interval.high - interval.low for interval in (stratified, naive, clustered)]
+    assert widths[0] < widths[2]
+    assert widths[1] < widths[2]
+
+
+def test_interval_covers_the_true_rate_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(11)
+    hits = 0
+    for trial in range(300):
+        sample = (rng.random(200) < 0.7).astype(float).tolist()
+        found = bootstrap_mean(sample, replicates=500, seed=trial)
+        hits += found.low <= 0.7 <= found.high
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_one_seed_gives_one_interval() -> None:
+    values, groups = two_turns(30, seed=3)
+    first = bootstrap_mean(values, groups, replicates=1000, seed=4)
+    assert first == bootstrap_mean(values, groups, replicates=1000, seed=4)
+    assert first.low != bootstrap_mean(values, groups, replicates=1000, seed=5).low
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.0, 0.0, 0.1612), (1.0, 0.8388, 1.0)])
+def test_a_rate_of_all_or_none_gets_wilsons_interval(value: float, low: float, high: float) -> None:
+    found = bootstrap_mean([value] * 20, replicates=1000, seed=0)
+    assert found.method == "wilson"
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_wilson_reproduces_newcombes_published_table() -> None:
+    # Newcombe, Stat. Med. 17 (1998) 857, table I: 81/263, 15/148, 0/20, 1/29.
+    for successes, n, low, high in [
+        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
+    ]:  # fmt: skip
+        assert wilson(successes / n, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_nothing_measured_has_no_interval() -> None:
+    empty = bootstrap_mean([], replicates=1000, seed=0)
+    assert math.isnan(empty.value)
+    assert empty.n == 0
+    alone = bootstrap_mean([6.5], replicates=1000, seed=0)
+    assert (alone.value, alone.method) == (6.5, "none")
+    assert math.isnan(alone.low)
+
+
+def test_paired_difference_is_b_minus_a_over_shared_questions() -> None:
+    a = {"q1": 0.0, "q2": 1.0, "q3": 0.0, "only a": 1.0}
+    b = {"q3": 1.0, "q2": 1.0, "q1": 0.0, "only b": 0.0}
+    found = paired_difference(a, b, replicates=2000, seed=0)
+    assert found.value == pytest.approx(1 / 3)
+    assert found.n == 3
+    # b is better unless q3 is in none of three draws, where it ties: 1 − (2/3)³ + (2/3)³ / 2.
+    assert found.p_better == pytest.approx(1 - (2 / 3) ** 3 / 2, abs=0.03)
+
+
+def test_pairing_is_tighter_than_two_separate_intervals() -> None:
+    rng = np.random.default_rng(8)
+    level = rng.normal(6, 2, 80)
+    a = {q: float(level[q] + rng.normal(0, 0.3)) for q in range(80)}
+    b = {q: float(level[q] + 0.2 + rng.normal(0, 0.3)) for q in range(80)}
+    paired = paired_difference(a, b, replicates=2000, seed=1)
+    alone = bootstrap_mean(list(b.values()), replicates=2000, seed=1)
+    assert paired.high - paired.low < (alone.high - alone.low) / 3
+    assert paired.p_better > 0.99
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 1.0), (1.0, 1.0), (1.0, 0.0)])
+def test_a_difference_without_spread_is_not_called_certain(before: float, after: float) -> None:
+    a = dict.fromkeys(range(20), before)
+    b = dict.fromkeys(range(20), after)
+    found = paired_difference(a, b, replicates=1000, seed=0)
+    assert found.method == "newcombe"
+    assert found.high - found.low > 0.1
+    assert found.low <= found.value <= found.high
+    assert found.p_better == {1.0: 1.0, 0.0: 0.5, -1.0: 0.0}[after - before]
+
+
+def test_newcombe_is_antisymmetric() -> None:
+    low, high = newcombe(0.0, 1.0, 50)
+    assert newcombe(1.0, 0.0, 50) == pytest.approx((-high, -low))
+
+
+def test_any_statistic_can_be_bootstrapped() -> None:
+    values = np.arange(50, dtype=float)
+    medians = bootstrap_of(
+        lambda drawn: float(np.median(values[drawn])), 50, replicates=400, seed=0
+    )
+    assert medians.shape == (400,)
+    assert 15 < np.quantile(medians, 0.025) < 24.5 < np.quantile(medians, 0.975) < 35
+
+
+def test_a_thousand_replicates_for_two_models_take_under_a_second() -> None:
+    values, groups = two_turns(805, seed=4)
+    began = time.process_time()
+    for seed in (0, 1):
+        bootstrap_mean(values, groups, replicates=1000, seed=seed)
+    assert time.process_time() - began < 1.0
