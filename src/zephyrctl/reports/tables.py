@@ -1,0 +1,176 @@
+"""Scores and comparisons as aligned lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zephyrctl.reports.numbers import NOTHING, fixed, number
+from zephyrctl.terminal import safe
+
+Score = Mapping[str, Any]
+Row = Sequence[str]
+
+# Rates are 0..1 in JSON; AlpacaEval's own figures are percentages, as upstream prints them.
+_IN_PERCENT_ALREADY = ("alpaca-eval",)
+
+
+def results_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Scores of every benchmark with their 95 % intervals, then the comparisons.
+
+    `summary` has the shape of `runs.summary.summarize`. Each block names its judge.
+    """
+    lines: list[str] = []
+    for group in score_groups(summary["scores"]):
+        lines += ["", *_group_lines(group)] if lines else _group_lines(group)
+        lines += comparison_lines(summary["comparisons"], benchmark=group.benchmark)
+    return lines
+
+
+class ScoreGroup:
+    """The scores of one benchmark by one judge: models down, metrics across."""
+
+    def __init__(self, benchmark: str, judge: str | None) -> None:
+        self.benchmark, self.judge = benchmark, judge
+        self.models: list[str] = []
+        self.metrics: list[str] = []
+        self._scores: dict[tuple[str, str], Score] = {}
+
+    def add(self, score: Score) -> None:
+        """Take one score in; models and metrics keep the order in which they come."""
+        model, metric = score["model"], score["metric"]
+        if model not in self.models:
+            self.models.append(model)
+        if metric not in self.metrics:
+            self.metrics.append(metric)
+        self._scores[(model, metric)] = score
+
+    def get(self, model: str, metric: str) -> Score | None:
+        """One score, or None where it was not measured."""
+        return self._scores.get((model, metric))
+
+    @property
+    def heading(self) -> str:
+        """Benchmark and judge; what code decides has no judge."""
+        judged = "checked by code" if self.judge is None else f"judge {self.judge}"
+        return safe(f"{self.benchmark} · {judged}")
+
+
+def score_groups(scores: Sequence[Score]) -> list[ScoreGroup]:
+    """Scores by benchmark and judge, in the order in which they come."""
+    groups: dict[tuple[str, str | None], ScoreGroup] = {}
+    for score in scores:
+        key = (score["benchmark"], score["judge"])
+        groups.setdefault(key, ScoreGroup(*key)).add(score)
+    return list(groups.values())
+
+
+def comparison_lines(comparisons: Sequence[Mapping[str, Any]], *, benchmark: str) -> list[str]:
+    """One line per comparison of a benchmark: b − a, its interval, and on which side of 0 it is."""
+    rows = [
+        [
+            f"{safe(entry['b'])} − {safe(entry['a'])}",
+            difference_words(entry),
+            interval_words(entry, benchmark=benchmark, signed=True),
+            side_words(entry),
+        ]
+        for entry in comparisons
+        if entry["benchmark"] == benchmark
+    ]
+    return [f"  {line}" for line in aligned(rows, left=(0, 3))]
+
+
+def value_words(value: Any, *, metric: str, benchmark: str) -> str:
+    """A score as people read it: `63.5 %` for a rate, `6.24` for a rating."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return NOTHING if value is None else safe(str(value))
+    if is_rate(metric):
+        scale = 1 if benchmark in _IN_PERCENT_ALREADY else 100
+        return f"{fixed(scale * value, 1)} %"
+    return str(value) if isinstance(value, int) else fixed(value, 2)
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a share of answers (0..1, or a percentage from AlpacaEval)."""
+    return metric.endswith(("rate", "winrate", "accuracy", "share"))
+
+
+def interval_words(
+    entry: Mapping[str, Any], *, benchmark: str, metric: str = "", signed: bool = False
+) -> str:
+    """`[55.0, 71.9]`, in the unit of its value."""
+    low, high = entry.get("low"), entry.get("high")
+    if low is None or high is None:
+        return NOTHING
+    if signed:
+        scale = _difference_scale(entry)
+        return f"[{scale * low:+.{_places(scale)}f}, {scale * high:+.{_places(scale)}f}]"
+    scale = 100 if is_rate(metric) and benchmark not in _IN_PERCENT_ALREADY else 1
+    places = 1 if is_rate(metric) else 2
+    return f"[{fixed(scale * low, places)}, {fixed(scale * high, places)}]"
+
+
+def difference_words(entry: Mapping[str, Any]) -> str:
+    """`+23.1 points` for rates, `+0.86` for ratings."""
+    value = entry["difference"]
+    if value is None:
+        return NOTHING
+    scale = _difference_scale(entry)
+    return f"{scale * value:+.{_places(scale)}f}" + (" points" if scale == 100 else "")
+
+
+def side_words(entry: Mapping[str, Any]) -> str:
+    """Whether the interval of a difference is above, below or around 0."""
+    low, high = entry.get("low"), entry.get("high")
+    if low is None or high is None:
+        return ""
+    return "above 0" if low > 0 else "below 0" if high < 0 else "not told apart from 0"
+
+
+def _difference_scale(entry: Mapping[str, Any]) -> int:
+    """Rules are rates; MT-Bench's ratings and AlpacaEval's percentages stand as they are."""
+    return 100 if entry["benchmark"] == "rules" else 1
+
+
+def _places(scale: int) -> int:
+    return 1 if scale == 100 else 2
+
+
+def aligned(rows: Sequence[Row], *, left: Sequence[int] = (0,), gap: str = "  ") -> list[str]:
+    """Rows as lines with columns of equal width, flush right except for the columns in `left`."""
+    if not rows:
+        return []
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return [
+        gap.join(
+            f"{cell:<{width}}" if at in left else f"{cell:>{width}}"
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _group_lines(group: ScoreGroup) -> list[str]:
+    main, others = group.metrics[0], group.metrics[1:]
+    header = ["model", metric_words(main), "95 % interval", *map(metric_words, others), "n"]
+    rows: list[list[str]] = [header]
+    for model in group.models:
+        score = group.get(model, main)
+        cells = [safe(model)]
+        if score is None:
+            cells += [NOTHING, NOTHING]
+        else:
+            cells.append(value_words(score["value"], metric=main, benchmark=group.benchmark))
+            cells.append(interval_words(score, benchmark=group.benchmark, metric=main))
+        for metric in others:
+            other = group.get(model, metric)
+            value = None if other is None else other["value"]
+            cells.append(value_words(value, metric=metric, benchmark=group.benchmark))
+        cells.append(number(None if score is None else score["n"]))
+        rows.append(cells)
+    return [group.heading, *(f"  {line}" for line in aligned(rows))]
+
+
+def metric_words(metric: str) -> str:
+    """`pass_rate` as `pass rate`."""
+    return safe(metric).replace("_", " ")
