@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         traceback.print_exc()
         return _report(stage, _as_zephyrctl_error(error, stage), rank=rank)
+    _leave_group()
     return 0
 
 
@@ -98,6 +99,16 @@ def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
     )
 
 
+def _leave_group() -> None:
+    """Leave the process group of torch.distributed; gloo's threads abort a process that does not.
+
+    torch is not imported for it: where it was never loaded there is no group.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def _redirect_output(stage: StageDir, *, rank: int) -> None:
     """Send everything this process prints, C libraries included, to `logs/rankN.log`."""
     stage.logs.mkdir(parents=True, exist_ok=True)
@@ -129,4 +140,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code:
+        # The error is on the disk. A failed rank must not wait for its neighbours' threads.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

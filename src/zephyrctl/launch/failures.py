@@ -92,9 +92,9 @@ def _died(stage: StageDir, *, rank: int, number: int, logs: Mapping[str, int]) -
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     log = stage.logs / f"rank{rank}.log"
     text = f"{stage.name}: rank {rank} was killed by {name}"
-    hint = f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {rank}"
     if number == signal.SIGKILL:
-        hint = f"often the kernel's memory guard: dmesg | tail; or a smaller micro_batch_size; {hint}"
+        text += " (most often by the kernel, when memory ran out)"
+    hint = f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {rank}"
     return JobFailed(
         _joined(text, tail(log, start=logs.get(log.name, 0))), where=str(log), hint=hint
     )

@@ -154,7 +154,9 @@ def _argv(
         # Restarts inside one torchrun recovered 1 time in 11; a new one resumes exactly.
         "--max-restarts", "0",
         "--log-dir", str(logs / "elastic"),
-        *work,
+        *(["--module"] if work[0] == "-m" else []),
+        # torchrun would take our --run for an abbreviation of its --run-path.
+        "--", *work[work[0] == "-m":],
     )  # fmt: skip
 
 

@@ -145,7 +145,10 @@ def finish(stage_dir: "StageDir", result: Result) -> Manifest:
 
 
 def fail(stage_dir: "StageDir", error: ZephyrctlError) -> Manifest:
-    """Record how the attempt ended; a stop on request is `stopped`, anything else `failed`."""
+    """Record how the attempt ended; a stop on request is `stopped`, anything else `failed`.
+
+    A later call corrects an earlier one: rank 0 may only know that a neighbour is gone.
+    """
     manifest = _begun(stage_dir)
     on_request = isinstance(error, StoppedEarly | Interrupted | Terminated)
     ended = manifest.model_copy(
@@ -158,7 +161,8 @@ def fail(stage_dir: "StageDir", error: ZephyrctlError) -> Manifest:
         }
     )
     _write(stage_dir, ended)
-    stage_dir.reporter().event(ended.state, error=error.to_json())
+    if manifest.state == "running":
+        stage_dir.reporter().event(ended.state, error=error.to_json())
     return ended
 
 

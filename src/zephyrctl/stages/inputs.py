@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
-from zephyrctl.runs.digests import digest_json, digest_path, digest_text
+from zephyrctl.models.resolve import locate
+from zephyrctl.runs.digests import digest_json, digest_path
 from zephyrctl.runs.references import ModelRef, resolve_model
 from zephyrctl.runs.store import Run, StageName
 
@@ -26,13 +26,31 @@ _HOW_TO_TRAIN = {
     "micro_batch_size", "gradient_checkpointing", "log_every", "eval_every", "save_every",
     "keep_checkpoints", "sample_every", "sample_prompts", "expected",
 }  # fmt: skip
+BASE_DIGEST = "model.base digest"
 _HOW_TO_JUDGE = {"concurrency", "timeout_s", "api_key_file"}
 
 
-def inputs(stage: StageName, recipe: Recipe, run: Run) -> dict[str, Value]:
-    """What decides the result of `stage`; an artifact that does not exist yet is null."""
+def inputs(
+    stage: StageName, recipe: Recipe, run: Run, *, locate_base: bool = True
+) -> dict[str, Value]:
+    """What decides the result of `stage`; an artifact that does not exist yet is null.
+
+    Without `locate_base` the base model counts by its name only, and nothing is fetched.
+    """
     own = {"data": _data, "sft": _sft, "dpo": _dpo, "eval": _eval}[stage](recipe, run)
-    return {"format": FORMATS[stage], "seed": recipe.seed, **own}
+    values = {"format": FORMATS[stage], "seed": recipe.seed, **own}
+    if locate_base and _needs_base(stage, recipe):
+        values[BASE_DIGEST] = _base_digest(recipe)
+    return values
+
+
+def _needs_base(stage: StageName, recipe: Recipe) -> bool:
+    named = {"dpo": [recipe.dpo.init_from], "eval": recipe.eval.models}.get(stage, ["base"])
+    return "base" in named
+
+
+def _base_digest(recipe: Recipe) -> str:
+    return locate(recipe.model.base, revision=recipe.model.revision, say=lambda text: None).digest
 
 
 def flatten(prefix: str, value: Any) -> dict[str, Value]:
@@ -189,9 +207,6 @@ def _model(name: str, recipe: Recipe, run: Run) -> str | None:
 def _identity(model: ModelRef) -> str:
     if model.kind == "folder":
         return digest_path(Path(model.target))
-    if model.kind == "base":
-        # A named base is pinned by version and hash in its catalogue entry.
-        return digest_text(repr(BASE_MODELS.get(model.target)))
     return f"{model.target}@{model.revision}" if model.revision else model.target
 
 

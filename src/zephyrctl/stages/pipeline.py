@@ -14,7 +14,7 @@ from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.manifest import Manifest
 from zephyrctl.runs.references import resolve_model
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
-from zephyrctl.stages.inputs import changed, inputs
+from zephyrctl.stages.inputs import BASE_DIGEST, changed, inputs
 
 _NEEDS: Mapping[StageName, tuple[StageName, ...]] = {
     "data": (),
@@ -41,15 +41,19 @@ class Step:
     decision: Decision
 
 
-def decide(stage: StageName, recipe: Recipe, run: Run, *, force: bool = False) -> Decision:
-    """Whether to run, skip or resume a stage."""
+def decide(
+    stage: StageName, recipe: Recipe, run: Run, *, force: bool = False, dry: bool = False
+) -> Decision:
+    """Whether to run, skip or resume a stage; `dry` fetches nothing to find out."""
     folder = run.stage(stage)
     manifest = folder.read_manifest()
     if manifest is None:
         return Decision("run", "first run")
     if force:
         return Decision("run", "--force")
-    differences = changed(manifest.inputs, inputs(stage, recipe, run))
+    now = inputs(stage, recipe, run, locate_base=not dry)
+    before = {k: v for k, v in manifest.inputs.items() if not dry or k != BASE_DIGEST}
+    differences = changed(before, now)
     if differences:
         return Decision("run", _in_words(differences))
     if manifest.state != "finished":
@@ -63,11 +67,11 @@ def decide(stage: StageName, recipe: Recipe, run: Run, *, force: bool = False) -
 def plan_steps(
     recipe: Recipe, run: Run, stages: Sequence[StageName], *, force: bool = False
 ) -> list[Step]:
-    """The decisions as they stand now; a stage whose input will be made anew is run as well."""
+    """The decisions as they stand now, for `--dry-run`; a stage after one that runs, runs too."""
     steps: list[Step] = []
     anew: set[StageName] = set()
     for stage in stages:
-        decision = decide(stage, recipe, run, force=force)
+        decision = decide(stage, recipe, run, force=force, dry=True)
         because = [name for name in _NEEDS[stage] if name in anew]
         if because and decision.action == "skip":
             # What it makes may turn out equal; then the stage after it is skipped after all.
@@ -175,5 +179,6 @@ def _in_words(differences: list[str]) -> str:
 
 def _record_end(folder: StageDir, error: ZephyrctlError) -> None:
     manifest = folder.read_manifest()
-    if manifest is not None and manifest.state == "running":
-        manifests.fail(folder, error)
+    if manifest is None or manifest.state == "finished" or manifest.error == error.to_json():
+        return
+    manifests.fail(folder, error)
