@@ -136,6 +136,17 @@ def choices(annotation: Any) -> list[str]:
     return list(dict.fromkeys(words))
 
 
+def registry_of(annotation: Any) -> Registry | None:
+    """The registry whose entries a field, or the items of its list, are chosen from."""
+    for option, metadata in _options(annotation, ()):
+        found = _registry(metadata)
+        if found is None and get_origin(option) is list:
+            found = registry_of(get_args(option)[0])
+        if found is not None:
+            return found
+    return None
+
+
 def describe(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """What a type accepts, in words."""
     parts = [_describe_one(option, found) for option, found in _options(annotation, metadata)]

@@ -34,6 +34,8 @@ OTHER_ENV = {
     "ZEPHYRCTL_DEBUG": "1 shows the traceback of an error",
     "ZEPHYRCTL_PROGRESS": "live, plain, json or none, as --progress",
 }
+# Set by the launcher for its workers, and by tests.
+_INTERNAL_ENV = {"ZEPHYRCTL_FAULT", "ZEPHYRCTL_LAUNCH", "ZEPHYRCTL_SUPERVISOR_PID"}
 _TEST_ENV = "ZEPHYRCTL_TEST_"
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -159,7 +161,8 @@ def _from_env(env: Mapping[str, str], problems: list[Problem]) -> list[_Given]:
     given: list[_Given] = []
     known = {_env_name(path): path for path in settings() if path != "extends"}
     for name in sorted(name for name in env if name.startswith(ENV_PREFIX)):
-        if name in OTHER_ENV or name.startswith(_TEST_ENV) or env[name] == "":
+        ours = name in OTHER_ENV or name in _INTERNAL_ENV or name.startswith(_TEST_ENV)
+        if ours or env[name] == "":
             continue
         path = tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
         if name not in known and not _inside_mapping(path):

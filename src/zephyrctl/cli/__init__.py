@@ -1,0 +1,1 @@
+"""The command line: parse, call one thing, print. Nothing heavy is imported before a command."""
