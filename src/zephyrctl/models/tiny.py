@@ -26,7 +26,7 @@ CONFIG: dict[str, object] = {
     "head_dim": 32,
     "hidden_act": "silu",
     "hidden_size": 128,
-    "initializer_range": 0.02,
+    "initializer_range": 0.06,
     "intermediate_size": 384,
     "max_position_embeddings": 1024,
     "num_attention_heads": 4,
@@ -39,7 +39,11 @@ CONFIG: dict[str, object] = {
     "dtype": "float32",
     "use_cache": True,
 }
-"""The architecture; `vocab_size` is what the tokenizer has."""
+"""The architecture; `vocab_size` is what the tokenizer has.
+
+Weights are drawn three times wider than the usual 0.02: so small a model otherwise needs twice the
+steps before it copies a name from the prompt.
+"""
 
 TEXT = Path(__file__).parents[1] / "recipes" / "tiny"
 
@@ -92,13 +96,16 @@ def draw_weights(config: dict[str, object]) -> dict[str, np.ndarray]:
     Each weight has a generator of its own, seeded with SEED and its position, so the values do not
     depend on how many others there are. numpy's PCG64 gives one stream on every platform.
     """
+    spread = config["initializer_range"]
+    assert isinstance(spread, float)
+    scale = np.float32(spread)
     weights = {}
     for number, (name, shape) in enumerate(weight_shapes(config).items()):
         if name.endswith("norm.weight"):
             weights[name] = np.ones(shape, dtype=np.float32)
             continue
         rng = np.random.Generator(np.random.PCG64([SEED, number]))
-        weights[name] = rng.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+        weights[name] = rng.standard_normal(shape, dtype=np.float32) * scale
     return weights
 
 

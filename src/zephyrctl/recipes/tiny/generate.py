@@ -10,9 +10,10 @@ the same bytes.
 The grammar: a prompt asks to hand a good to a person in a manner; the right answer opens in that
 manner with the name, names the good, and closes in that manner. Pairs of (name, good) are divided
 once: training, tuning and reported questions never share one. The teacher is imperfect on purpose,
-with one dominant flaw: it goes on talking after a right answer. SFT copies the flaw, and the
-ratings say that it is one, so DPO has something to repair. Some rows are planted dirt that data
-preparation has to find: refusals, lower-cased text, repeated rows, and test questions.
+with one dominant flaw: it goes on talking after a right answer, unless it is asked to be brief.
+SFT copies the flaw, and the ratings say that it is one, so DPO has something to repair. Some rows
+are planted dirt that data preparation has to find: refusals, lower-cased text, repeated rows, and
+test questions.
 """
 
 from __future__ import annotations
@@ -26,20 +27,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SEED = 20261122
-DIALOGUES = 1300
-RATED_PROMPTS = 420
+DIALOGUES = 1200
+RATED_PROMPTS = 400
 QUESTIONS = 120
 TUNING_QUESTIONS = 80
 TWO_TURNS = 0.1  # share of dialogues with a second request
 
 NAMES = (
-    "Ravi", "Mina", "Tomas", "Aisha", "Pedro", "Lena", "Kofi", "Yuki", "Omar", "Nadia",
-    "Felix", "Ingrid", "Hugo", "Priya", "Samir", "Clara", "Dmitri", "Elena", "Farid", "Greta",
-    "Ivan", "Julia", "Karim", "Luna", "Marco", "Nina", "Oscar", "Paula", "Rosa", "Stefan",
+    "Ravi", "Mina", "Tomas", "Aisha", "Pedro", "Lena", "Kofi", "Yuki",
+    "Omar", "Nadia", "Felix", "Ingrid", "Hugo", "Priya", "Samir", "Clara",
 )  # fmt: skip
 GOODS = (
-    "pasta", "bread", "tea", "soup", "honey", "rice", "cheese", "coffee", "cake", "fruit",
-    "butter", "salad", "juice", "fish", "nuts", "jam", "milk", "salt", "sugar", "water",
+    "pasta", "bread", "tea", "soup", "honey", "rice", "cheese", "coffee",
+    "cake", "fruit", "butter", "salad", "juice", "fish", "jam", "milk",
 )  # fmt: skip
 
 
@@ -57,7 +57,6 @@ MANNERS = (
     Manner("cheerfully", "Hooray for {name},", "Have fun!"),
     Manner("briefly", "Hey {name},", "Done."),
     Manner("formally", "Esteemed {name},", "Yours faithfully."),
-    Manner("shyly", "Um, {name},", "Sorry to bother."),
 )
 PHRASINGS = (
     "Offer some {good} to {name} {adverb}.",
@@ -152,14 +151,17 @@ def right(request: Request, rng: random.Random) -> str:
 
 
 Writer = Callable[[Request, random.Random], str]
-TEACHER: tuple[tuple[Writer, float], ...] = (
-    (right, 0.30),
-    (ramble, 0.56),
-    (wrong_manner, 0.05),
-    (wrong_name, 0.05),
-    (wrong_good, 0.04),
-)
+TEACHER: dict[Writer, float] = {
+    right: 0.18,
+    ramble: 0.70,
+    wrong_manner: 0.04,
+    wrong_name: 0.04,
+    wrong_good: 0.04,
+}
 """How often the teacher of the dialogues writes in which way."""
+
+BRIEF_TEACHER: dict[Writer, float] = {**TEACHER, right: 0.70, ramble: 0.18}
+"""The same where the request says `briefly`: only then does it mostly stop in time."""
 
 RATING: dict[Writer, int] = {right: 10, ramble: 6, wrong_manner: 4, wrong_name: 3, wrong_good: 2}
 """The annotator's score from 1 to 10; it is off by one in a third of its ratings."""
@@ -175,8 +177,8 @@ MODELS = {
 
 def teach(request: Request, rng: random.Random) -> str:
     """What the imperfect teacher answers."""
-    writers = [writer for writer, _ in TEACHER]
-    return rng.choices(writers, [weight for _, weight in TEACHER])[0](request, rng)
+    habits = BRIEF_TEACHER if request.manner.adverb == "briefly" else TEACHER
+    return rng.choices(list(habits), list(habits.values()))[0](request, rng)
 
 
 # ------------------------------------------------------------------------------------------- rows
