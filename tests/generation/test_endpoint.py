@@ -1,0 +1,211 @@
+"""The endpoint client against a real local server that fails in every way it can."""
+
+import asyncio
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+from tests.fakes import FakeEndpoint
+
+from zephyrctl.data.messages import Message
+from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError, ZephyrctlError
+from zephyrctl.generation.endpoint import Endpoint, Patience, Reply
+
+HELLO = [Message("user", "hello there")]
+QUICK = Patience(attempts=4, first_s=0.001, longest_s=0.002)
+
+
+def client(server: FakeEndpoint, **changes: object) -> Endpoint:
+    endpoint = Endpoint.parse(server.spec, env={})
+    endpoint.patience = QUICK
+    for name, value in changes.items():
+        setattr(endpoint, name, value)
+    return endpoint
+
+
+def ask(endpoint: Endpoint, *, max_tokens: int = 64) -> Reply:
+    async def once() -> Reply:
+        try:
+            return await endpoint.chat(HELLO, max_tokens=max_tokens, temperature=0.0, seed=3)
+        finally:
+            await endpoint.aclose()
+
+    return asyncio.run(once())
+
+
+def test_an_answer_carries_text_usage_and_reason() -> None:
+    with FakeEndpoint() as server:
+        reply = ask(client(server))
+        assert reply == Reply("you said: hello there", 7, 4, "stop")
+        _, body = server.requests[0]
+    assert body == {
+        "model": "fake", "messages": [{"role": "user", "content": "hello there"}],
+        "max_tokens": 64, "temperature": 0.0, "seed": 3,
+    }  # fmt: skip
+
+
+def test_a_cut_answer_says_so() -> None:
+    with FakeEndpoint() as server:
+        assert ask(client(server), max_tokens=2).finish_reason == "length"
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503", "bad_json", "empty", "drop"])
+def test_what_may_pass_is_tried_again(fault: str) -> None:
+    with FakeEndpoint(faults=[fault, fault]) as server:
+        assert ask(client(server)).text == "you said: hello there"
+        assert len(server.requests) == 3
+
+
+def test_a_slow_answer_is_given_up_and_tried_again() -> None:
+    with FakeEndpoint(faults=["slow"]) as server:
+        assert ask(client(server, timeout_s=0.15)).text == "you said: hello there"
+
+
+@pytest.mark.parametrize("fault", ["500", "bad_json", "drop"])
+def test_after_the_last_try_the_error_names_the_reason(fault: str) -> None:
+    with FakeEndpoint(always=fault) as server, pytest.raises(NetworkError, match="in 4 tries"):
+        ask(client(server))
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("401", CredentialsError), ("403", CredentialsError), ("quota", CredentialsError),
+        ("404", UsageError), ("400", DataError), ("307", NetworkError),
+    ],
+)  # fmt: skip
+def test_what_cannot_pass_ends_at_once(fault: str, error: type[ZephyrctlError]) -> None:
+    with FakeEndpoint(always=fault) as server, pytest.raises(error):
+        ask(client(server))
+    assert len(server.requests) == 1
+
+
+def test_retry_after_is_waited_for() -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    with FakeEndpoint(faults=["429"], retry_after="7") as server:
+        ask(client(server, sleep=sleep))
+    assert len(waits) == 1
+    assert 7 <= waits[0] <= 7 + QUICK.first_s
+
+
+def test_a_retry_after_without_end_is_capped() -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    with FakeEndpoint(faults=["429"], retry_after="86400") as server:
+        ask(client(server, sleep=sleep))
+    assert waits[0] <= QUICK.longest_retry_after_s + QUICK.first_s
+
+
+def test_waits_grow_and_differ() -> None:
+    patience = Patience()
+    rng = random.Random(1)
+    means = [sum(patience.wait(n, None, rng) for _ in range(200)) / 200 for n in range(4)]
+    assert all(later > 1.7 * earlier for earlier, later in itertools.pairwise(means))
+    assert patience.wait(30, None, rng) <= patience.longest_s
+    assert patience.wait(2, None, rng) != patience.wait(2, None, rng)
+
+
+def test_nobody_listening_is_a_network_error() -> None:
+    with FakeEndpoint() as server:
+        endpoint = client(server)
+    with pytest.raises(NetworkError, match="in 4 tries"):
+        ask(endpoint)
+
+
+def test_a_model_without_max_tokens_and_temperature_is_learnt_from_its_errors() -> None:
+    with FakeEndpoint(faults=["max_tokens", "temperature"]) as server:
+        endpoint = client(server)
+        assert ask(endpoint).text == "you said: hello there"
+        _, body = server.requests[-1]
+    assert body["max_completion_tokens"] == 64
+    assert not {"max_tokens", "temperature"} & set(body)
+    assert endpoint.adjustments == ["max_tokens", "temperature"]
+
+
+def test_the_key_is_sent_and_hidden_everywhere(tmp_path: Path) -> None:
+    key = "sk-very-secret-1234567890"
+    path = tmp_path / "key"
+    path.write_text(key + "\n")
+    with FakeEndpoint(key=key) as server:
+        endpoint = Endpoint.parse(server.spec, api_key_file=str(path), env={})
+        assert ask(endpoint).text == "you said: hello there"
+        assert server.requests[0][0]["authorization"] == f"Bearer {key}"
+    assert key not in repr(endpoint)
+
+
+def test_a_key_repeated_by_the_server_is_masked() -> None:
+    with FakeEndpoint(always="401") as server:
+        endpoint = client(server, api_key="Incorrect")
+        with pytest.raises(CredentialsError) as caught:
+            ask(endpoint)
+    assert "Incorrect" not in caught.value.message
+    assert "***" in caught.value.message
+
+
+def test_keys_come_from_file_environment_or_dotenv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_text("from-file")
+    env = {"OPENAI_API_KEY": "from-env"}
+    local = "openai+http://localhost:1/v1:m"
+    assert Endpoint.parse(local, api_key_file="key", env=env).api_key == "from-file"
+    assert Endpoint.parse(local, env=env).api_key == "from-env"
+    (tmp_path / ".env").write_text("# keys\nexport OPENAI_API_KEY='from-dotenv'\n")
+    assert Endpoint.parse(local, env={}).api_key == "from-dotenv"
+
+
+def test_the_environment_key_is_not_sent_in_the_clear_to_another_machine() -> None:
+    env = {"OPENAI_API_KEY": "secret"}
+    assert Endpoint.parse("openai+http://judge.example/v1:m", env=env).api_key is None
+    assert Endpoint.parse("openai+https://judge.example/v1:m", env=env).api_key == "secret"
+
+
+@pytest.mark.parametrize(
+    ("spec", "url", "model"),
+    [
+        ("openai:gpt-4o", "https://api.openai.com/v1", "gpt-4o"),
+        ("openai+http://localhost:80/v1:Qwen/Qwen3:7b", "http://localhost:80/v1", "Qwen/Qwen3:7b"),
+        ("openai+http://[::1]:80/v1:m", "http://[::1]:80/v1", "m"),
+        ("openai+https://h.example/v1/:m", "https://h.example/v1", "m"),
+    ],
+)  # fmt: skip
+def test_specs_name_url_and_model(spec: str, url: str, model: str) -> None:
+    endpoint = Endpoint.parse(spec, env={"OPENAI_API_KEY": "k"})
+    assert (endpoint.base_url, endpoint.model) == (url, model)
+
+
+def test_wrong_specs_and_missing_keys_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        Endpoint.parse("openai+localhost:m", env={})
+    with pytest.raises(CredentialsError):
+        Endpoint.parse("openai:gpt-4o", env={})
+    with pytest.raises(CredentialsError):
+        Endpoint.parse("openai:gpt-4o", api_key_file=str(tmp_path / "none"), env={})
+    with pytest.raises(NetworkError, match="ZEPHYRCTL_OFFLINE"):
+        Endpoint.parse("openai:m", env={"OPENAI_API_KEY": "k", "ZEPHYRCTL_OFFLINE": "1"})
+
+
+def test_a_stream_joins_to_the_answer() -> None:
+    with FakeEndpoint() as server:
+        pieces = list(client(server).stream(HELLO, max_tokens=64, temperature=0.0))
+    assert len(pieces) == 4
+    assert "".join(pieces).strip() == "you said: hello there"
+
+
+@pytest.mark.parametrize(("fault", "error"), [("401", CredentialsError), ("500", NetworkError)])
+def test_a_refused_stream_is_an_error(fault: str, error: type[ZephyrctlError]) -> None:
+    with FakeEndpoint(always=fault) as server, pytest.raises(error):
+        list(client(server).stream(HELLO, max_tokens=64, temperature=0.0))
