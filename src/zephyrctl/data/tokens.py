@@ -1,4 +1,4 @@
-"""Which token ids does a conversation become? Every id in data, training, eval and chat is made here.
+"""Which token ids does a conversation become? All ids, in every stage, are made here.
 
 A template with `{% generation %}` markers says itself what the assistant is trained on. For one
 without, the trained span of a turn is what its rendering adds to the rendering of the prompt
@@ -121,13 +121,18 @@ def encode_pairs(
     ]
 
 
-def cut_dialogue(encoded: Encoded, *, max_length: int) -> tuple[Encoded, int] | Unusable:
-    """The first `max_length` tokens and how many were cut; unusable where none left is trained."""
+def cut_dialogue(
+    encoded: Encoded, *, max_length: int, trains_all: bool = False
+) -> tuple[Encoded, int] | Unusable:
+    """The first `max_length` tokens and how many were cut; unusable where none left is trained.
+
+    `trains_all` says that the loss is on every token, so that any row is of use.
+    """
     cut = max(0, len(encoded.input_ids) - max_length)
     kept = encoded
     if cut:
         kept = Encoded(encoded.input_ids[:max_length], encoded.assistant_mask[:max_length])
-    if not any(kept.assistant_mask):
+    if not trains_all and not any(kept.assistant_mask):
         return Unusable("no token of the assistant within max_length")
     return kept, cut
 

@@ -1,8 +1,8 @@
 """Settings of the data recipe: sources, filters, pairs, splits, decontamination."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zephyrctl import catalogue
 from zephyrctl.config.schema.section import Section, variant_of
@@ -27,6 +27,9 @@ class Source(Section):
     all."""
     weight: float = Field(1.0, gt=0)
     """Share of the rows to keep, drawn with the seed; above 1 rows repeat."""
+    on_bad_line: Literal["error", "drop"] = "error"
+    """A line that is no JSON object (or has another number of CSV fields): stop and name it, or
+    drop and count it."""
 
 
 class DialogueData(Section):
@@ -56,7 +59,24 @@ class Binarize(Section):
     margin: float = Field(0.0, ge=0)
     """Smallest difference of scores between chosen and rejected; closer pairs are dropped."""
     ties: Literal["drop", "keep", "first"] = "drop"
-    """Equal scores: drop the pair, keep it, or take list order for the better one."""
+    """Equal scores: never reject an equal one (drop the row where nothing is lower), keep such
+    pairs, or keep them with list order for the better one."""
+    misscored: Literal["repair", "keep"] = "repair"
+    """UltraFeedback's first release stored a score of 1 as 10: put it right where the aspect
+    ratings tell (mean of 2 or less) and leave the completion out where they do not (up to 4), or
+    keep the scores as they are."""
+
+    @model_validator(mode="after")
+    def _preset_alone(self) -> Self:
+        changed = sorted(self.model_fields_set - {"preset"})
+        changed = [key for key in changed if getattr(self, key) != _default(self, key)]
+        if self.preset != "none" and changed:
+            raise ValueError(f"the preset '{self.preset}' fixes {', '.join(changed)}; remove it")
+        return self
+
+
+def _default(section: Section, key: str) -> object:
+    return type(section).model_fields[key].default
 
 
 class PreferenceData(Section):
@@ -81,8 +101,8 @@ class Decontaminate(Section):
     """Question files or folders, `rules` (the recipe's own questions) or `mt-bench` (from
     `eval.data_dir`)."""
     ngram: int = Field(13, ge=3)
-    """A shared run of this many words is a match; shorter prompts match when all their words
-    do."""
+    """A run of this many words shared with a prompt is a match. A prompt with fewer words matches
+    where all of them stand in one run; with fewer than six, only where nothing else does."""
     similarity: float = Field(0.8, gt=0, le=1)
     """Jaccard similarity of word 3-grams from which a prompt counts as a near-duplicate."""
     action: Literal["drop", "flag"] = "drop"

@@ -1,0 +1,63 @@
+"""When are two texts the same to a reader? (case, punctuation and spacing left aside)"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_WORD = re.compile(r"\w+")
+_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in compatibility form and folded case, punctuation left out."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold())
+
+
+def normalized(text: str) -> str:
+    """The words of a text with one space between them."""
+    return " ".join(words(text))
+
+
+def straight_quotes(text: str) -> str:
+    """The text with typographic apostrophes as plain ones."""
+    return text.translate(_APOSTROPHES)
+
+
+def without_code(text: str) -> str:
+    """The text without fenced and inline code, whose case and repetition follow other rules."""
+    return _CODE.sub(" ", text)
+
+
+def ngrams(tokens: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:
+    """Every run of `n` words, in order."""
+    return zip(*(tokens[i:] for i in range(n)), strict=False)
+
+
+def digest(*parts: str) -> bytes:
+    """16 bytes that stand for these texts; the same on every machine and in every process."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode("utf-8", errors="surrogatepass")
+        state.update(len(encoded).to_bytes(8, "little"))
+        state.update(encoded)
+    return state.digest()
+
+
+def draw(seed: int, purpose: str, content: bytes) -> int:
+    """A number in [0, 2**64) that follows from the content alone, for seeded choices.
+
+    `purpose` keeps two choices about the same row independent.
+    """
+    state = hashlib.blake2b(f"{seed}:{purpose}:".encode() + content, digest_size=8)
+    return int.from_bytes(state.digest(), "little")
+
+
+def row_digest(row: Any) -> bytes:
+    """16 bytes that stand for a row of raw data, whatever the order of its columns."""
+    return digest(json.dumps(row, sort_keys=True, ensure_ascii=True, default=str))

@@ -1,0 +1,19 @@
+"""Stage `data`: filter, convert and tokenize the recipe's sources."""
+
+from __future__ import annotations
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.data.prepare import prepare
+from zephyrctl.models.resolve import locate
+from zephyrctl.runs.manifest import Result
+from zephyrctl.runs.store import Run
+
+
+def run(recipe: Recipe, run: Run) -> Result:
+    """Prepare the splits of this run; the tokenizer is the base model's."""
+    stage = run.stage("data")
+    reporter = stage.reporter()
+    base = locate(recipe.model.base, revision=recipe.model.revision, say=reporter.notice)
+    account = prepare(recipe, run, tokenizer_path=str(base.path), revision=None, reporter=reporter)
+    outputs = [stage.path / name for name in (*account.stages, "account.json")]
+    return Result(metrics=account.metrics(), outputs=outputs, notices=account.notices)
