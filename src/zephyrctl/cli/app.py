@@ -72,6 +72,10 @@ app.command("init", rich_help_panel=_START)(init.init)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=_START)
 app.add_typer(config.app, name="config", rich_help_panel=_START)
 app.add_typer(models.app, name="models", rich_help_panel=_START)
+app.add_typer(models.app, name="models", rich_help_panel=_START)
+app.command("run", rich_help_panel=_STAGES)(run.run)
+app.command("sft", rich_help_panel=_STAGES)(train.sft)
+app.command("dpo", rich_help_panel=_STAGES)(train.dpo)
 app.command("help", rich_help_panel=_MORE)(topics.show)
 
 

@@ -96,6 +96,9 @@ def convert(
     stage: Annotated[
         Literal["sft", "dpo"] | None, typer.Option(help="What the file trains [by its keys].")
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs the files were written for [1].")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -104,7 +107,7 @@ def convert(
 
     if out is not None:
         refuse_existing(out, force=force)
-    converted = convert_files([file, *(more or [])], stage=stage)
+    converted = convert_files([file, *(more or [])], stage=stage, gpus=gpus)
     for note in converted.notes:
         terminal.say(note)
     if out is None:
