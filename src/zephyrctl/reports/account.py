@@ -1,4 +1,4 @@
-"""What became of the rows that data preparation read?"""
+"""What became of the rows that data preparation read? (`data/account.json`)"""
 
 from __future__ import annotations
 
@@ -11,31 +11,61 @@ from typing import Any
 from zephyrctl.reports.tables import aligned
 from zephyrctl.terminal import safe
 
+Counts = tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True)
-class Part:
-    """One split of one stage's data."""
+class Removed:
+    """Rows removed for one reason, with the first few of them."""
+
+    reason: str
+    rows: int
+    examples: tuple[tuple[str, str], ...]
+    """Place and beginning of a removed row."""
+
+
+@dataclass(frozen=True)
+class StagePart:
+    """The rows of `sft` or `dpo`."""
 
     stage: str
-    split: str
-    read: int
-    kept: int
-    removed: tuple[tuple[str, int], ...]
-    changed: tuple[tuple[str, int], ...]
-    tokens: int | None
+    sources: tuple[Mapping[str, Any], ...]
+    rows_in: int
+    rows_out: Counts
+    removed: tuple[Removed, ...]
+    repaired: Counts
+    flagged: Counts
+    splits: Mapping[str, Mapping[str, Any]]
+    length_bias: Mapping[str, Any]
 
     @property
-    def name(self) -> str:
-        return f"{self.stage} {self.split}"
+    def kept(self) -> int:
+        return sum(rows for _, rows in self.rows_out)
+
+    @property
+    def cut(self) -> int:
+        """Rows whose prompt or completion lost tokens to the length limits."""
+        return sum(
+            int(split.get("rows_cut", 0)) + int(split.get("prompts_cut", 0))
+            for split in self.splits.values()
+        )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One list of judged prompts, and whether the training rows could be checked against it."""
+
+    name: str
+    checked: bool
+    detail: str
 
 
 @dataclass(frozen=True)
 class Account:
-    """Every split, and which test questions could not be checked against the training rows."""
+    """The whole of account.json that people are shown."""
 
-    parts: tuple[Part, ...]
-    checked: tuple[str, ...] = ()
-    not_checked: tuple[str, ...] = ()
+    parts: tuple[StagePart, ...]
+    decontamination: tuple[Checked, ...]
 
 
 def read_account(path: Path) -> Account | None:
@@ -44,52 +74,70 @@ def read_account(path: Path) -> Account | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return None if not isinstance(record, dict) else _parse(record)
+    if not isinstance(record, dict):
+        return None
+    parts = [_part(stage, record[stage]) for stage in ("sft", "dpo") if stage in record]
+    lists = [_checked(entry) for entry in record.get("decontamination") or []]
+    return Account(parts=tuple(parts), decontamination=tuple(lists))
 
 
 def account_lines(account: Account | None) -> list[str]:
-    """One line per split, then what decontamination could not check."""
+    """One line per stage, then what was cut and what decontamination could not check."""
     if account is None:
         return []
     rows = [
         [
-            part.name,
+            part.stage,
             f"{part.kept} kept",
-            f"of {part.read}",
-            "removed: " + ", ".join(f"{n} {safe(why)}" for why, n in part.removed)
+            f"of {part.rows_in}",
+            f"({', '.join(f'{n} {safe(split)}' for split, n in part.rows_out)})",
+            "removed: " + ", ".join(f"{r.rows} {safe(r.reason)}" for r in part.removed)
             if part.removed
             else "",
         ]
         for part in account.parts
     ]
-    lines = aligned(rows, left=(0, 3))
-    return lines + [f"! decontamination NOT CHECKED against {safe(n)}" for n in account.not_checked]
+    lines = aligned(rows, left=(0, 3, 4))
+    for part in account.parts:
+        changes = [f"{n} {safe(what)}" for what, n in (*part.repaired, *part.flagged)]
+        changes += [f"{part.cut} cut to their length limit"] if part.cut else []
+        if changes:
+            lines.append(f"{part.stage}: {', '.join(changes)}")
+    for entry in account.decontamination:
+        if not entry.checked:
+            lines.append(f"! NOT CHECKED against {safe(entry.name)}: {safe(entry.detail)}")
+    return lines
 
 
-def _parse(record: Mapping[str, Any]) -> Account:
-    parts = []
-    for stage in ("sft", "dpo"):
-        splits = record.get(stage)
-        for split, entry in (splits if isinstance(splits, dict) else {}).items():
-            if isinstance(entry, dict):
-                parts.append(_part(stage, split, entry))
-    return Account(parts=tuple(parts))
-
-
-def _part(stage: str, split: str, entry: Mapping[str, Any]) -> Part:
-    return Part(
+def _part(stage: str, entry: Mapping[str, Any]) -> StagePart:
+    examples: Mapping[str, Any] = entry.get("samples") or {}
+    return StagePart(
         stage=stage,
-        split=split,
-        read=int(entry.get("read", 0)),
-        kept=int(entry.get("kept", 0)),
-        removed=_counts(entry.get("removed")),
-        changed=_counts(entry.get("changed")),
-        tokens=entry.get("tokens"),
+        sources=tuple(entry.get("sources") or ()),
+        rows_in=int(entry.get("rows_in", 0)),
+        rows_out=tuple((entry.get("rows_out") or {}).items()),
+        removed=tuple(
+            Removed(
+                reason=reason,
+                rows=rows,
+                examples=tuple(
+                    (str(row.get("where", "")), str(row.get("text", "")))
+                    for row in examples.get(reason, ())
+                ),
+            )
+            for reason, rows in (entry.get("removed") or {}).items()
+        ),
+        repaired=tuple((entry.get("repaired") or {}).items()),
+        flagged=tuple((entry.get("flagged") or {}).items()),
+        splits=entry.get("splits") or {},
+        length_bias=entry.get("length_bias") or {},
     )
 
 
-def _counts(value: object) -> tuple[tuple[str, int], ...]:
-    if not isinstance(value, dict):
-        return ()
-    counts = [(str(key), int(n)) for key, n in value.items() if isinstance(n, int) and n > 0]
-    return tuple(sorted(counts, key=lambda item: (-item[1], item[0])))
+def _checked(entry: Mapping[str, Any]) -> Checked:
+    checked = bool(entry.get("checked", entry.get("prompts")))
+    return Checked(
+        name=str(entry.get("name", "")),
+        checked=checked,
+        detail=str(entry.get("place", "")),
+    )

@@ -15,15 +15,16 @@ from zephyrctl.terminal import safe
 DRIFT_NATS = 5.0
 """A fall of the chosen log-probs by more than this, while the margin rises, is worth a line."""
 
+Rows = tuple[tuple[str, str, int, bool | None], ...]
 # Label, metric, decimals, and whether more is better (None: neither), for the held-out split.
-_DPO_ROWS = (
+DPO_ROWS: Rows = (
     ("loss", "loss", 3, False),
     ("accuracy", "rewards/accuracies", 2, True),
     ("margin", "rewards/margins", 3, True),
     ("chosen logp", "logps/chosen", 1, None),
     ("rejected logp", "logps/rejected", 1, None),
 )
-_SFT_ROWS = (
+SFT_ROWS: Rows = (
     ("loss", "loss", 3, False),
     ("token accuracy", "mean_token_accuracy", 3, True),
 )
@@ -41,10 +42,10 @@ def closing_lines(
     if stage == "data":
         lines += _indent(account_lines(read_account(folder.path / "account.json")))
     elif stage == "sft":
-        lines += _indent(_course_lines(folder, rows=_SFT_ROWS))
+        lines += _indent(_course_lines(course(folder), rows=SFT_ROWS))
     elif stage == "dpo":
-        lines += _indent(_course_lines(folder, rows=_DPO_ROWS))
-        lines += _drift_lines(run, folder)
+        stream = course(folder)
+        lines += _indent(_course_lines(stream, rows=DPO_ROWS)) + _drift_lines(run, stream)
     else:
         lines += _indent(results_lines(summarize(run)))
     if with_notices:
@@ -87,15 +88,12 @@ def start_end_best(
     return series.values[0], series.last, (best, series.steps[series.values.index(best)])
 
 
-def _course_lines(
-    folder: StageDir, *, rows: tuple[tuple[str, str, int, bool | None], ...]
-) -> list[str]:
-    """Start, end and best of the main metrics, on the held-out split where it was measured
-    more than once."""
-    stream = course(folder)
+def course_rows(stream: StageStream, *, rows: Rows) -> tuple[str, list[list[str]]]:
+    """Label, start, end and best of each metric, and the split they are of: the held-out one
+    where it was measured more than once, else training."""
     held_out = stream.get("loss", split="eval")
     split = "eval" if held_out is not None and len(held_out.steps) > 1 else "train"
-    table = [["held out" if split == "eval" else "training", "start", "end", "best"]]
+    table = []
     for label, name, places, higher in rows:
         series = stream.get(name, split=split)
         if series is None:
@@ -103,12 +101,31 @@ def _course_lines(
         first, last, best = start_end_best(series, higher_is_better=higher)
         best_words = "" if best is None else f"{fixed(best[0], places)} @{best[1]}"
         table.append([label, fixed(first, places), fixed(last, places), best_words])
-    lines = aligned(table) if len(table) > 1 else []
+    return split, table
+
+
+def drift(stream: StageStream) -> float | None:
+    """How many nats the log-probs of the chosen answers moved, on the held-out split if it was
+    measured twice. TRL logs no KL divergence, and this is none."""
+    for split in ("eval", "train"):
+        chosen = stream.get("logps/chosen", split=split)
+        if chosen is not None and len(chosen.values) > 1:
+            return chosen.last - chosen.values[0]
+    return None
+
+
+def _course_lines(stream: StageStream, *, rows: Rows) -> list[str]:
+    split, table = course_rows(stream, rows=rows)
+    if not table:
+        return []
+    name = "held out" if split == "eval" else "training"
+    lines = aligned([[name, "start", "end", "best"], *table])
+    held_out = stream.get("loss", split="eval")
     if split == "train" and held_out is not None:
         ends = [
             f"{label} {fixed(series.last, places)}"
-            for label, name, places, _ in rows
-            if (series := stream.get(name, split="eval")) is not None
+            for label, metric, places, _ in rows
+            if (series := stream.get(metric, split="eval")) is not None
         ]
         lines.append(f"held out at step {held_out.steps[-1]}: {', '.join(ends)}")
     rate = stream.get("learning_rate")
@@ -117,23 +134,18 @@ def _course_lines(
     return lines
 
 
-def _drift_lines(run: Run, folder: StageDir) -> list[str]:
-    """How far the policy moved on the chosen answers. TRL logs no KL, and this is none."""
-    stream = course(folder)
-    for split in ("eval", "train"):
-        chosen = stream.get("logps/chosen", split=split)
-        margin = stream.get("rewards/margins", split=split)
-        if chosen is None or margin is None or len(chosen.values) < 2:
-            continue
-        drift = chosen.last - chosen.values[0]
-        lines = [f"  drift of the chosen logp {drift:+.1f} nats (on data, not KL)"]
-        if drift < -DRIFT_NATS and margin.last > margin.values[0]:
-            lines.append(
-                "! chosen log-probs fell while the margin rose: common with DPO; read the samples"
-                f" before training longer (zephyrctl report {shlex.quote(str(run.root))})"
-            )
-        return lines
-    return []
+def _drift_lines(run: Run, stream: StageStream) -> list[str]:
+    moved = drift(stream)
+    margin = stream.get("rewards/margins")
+    if moved is None:
+        return []
+    lines = [f"  drift of the chosen logp {moved:+.1f} nats (on data, not KL)"]
+    if moved < -DRIFT_NATS and margin is not None and margin.last > margin.values[0]:
+        lines.append(
+            "! chosen log-probs fell while the margin rose: common with DPO; read the samples"
+            f" before training longer (zephyrctl report {shlex.quote(str(run.root))})"
+        )
+    return lines
 
 
 def _indent(lines: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ CELLS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("loss", "train", "loss"),
         ("lr", "train", "learning_rate"),
         ("grad", "train", "grad_norm"),
-        ("tok/s", "", "tokens_per_second"),
+        ("tok/s", "train", "tokens_per_second"),
         ("accuracy", "train", "mean_token_accuracy"),
         ("eval", "eval", "loss"),
         ("entropy", "train", "entropy"),
@@ -161,12 +161,11 @@ def _is_shown(stream: StageStream, *, split: str, name: str) -> bool:
 
 
 def _value(stream: StageStream, *, split: str, name: str) -> str | None:
-    if not split:
-        rate = stream.tokens_per_second()
-        return None if rate is None else compact(rate)
     series = stream.get(name, split=split)
     if series is None:
         return None
+    if name == "tokens_per_second":
+        return compact(series.last)
     mark = f" @{series.steps[-1]}" if split == "eval" else ""
     return number(series.last, digits=3 if name.startswith("logps") else 4) + mark
 
@@ -178,7 +177,7 @@ def _cell(
     value = _value(stream, split=split, name=name) or number(None)
     text = _line(f"{label:<8} ", style="dim")
     text.append(value, style="bold cyan" if name == "loss" else "bold")
-    series = stream.get(name, split=split) if split else None
+    series = stream.get(name, split=split)
     room = min(spark, width - len(text) - 2)
     if series is not None and len(series.values) > 1 and room > 2:
         drawn = sparkline(series.values, width=room, ascii_only=not unicode)

@@ -104,10 +104,8 @@ class Viewer:
         self._began = clock()
         self._closed = False
         self._intervals: list[int | None] | None = None
+        self._say_from = float("-inf") if replay else self._began
         self._sink = _SINKS[mode](self)
-        if not replay:
-            self.stream.poll()
-            self.stream.started = None
         self.poll()
 
     def __enter__(self) -> Viewer:
@@ -126,7 +124,8 @@ class Viewer:
         if self._closed:
             return
         for record in self.stream.poll():
-            self._sink.record(record)
+            if record["t"] >= self._say_from:
+                self._sink.record(record)
         self._sink.tick()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -156,7 +155,7 @@ class Viewer:
         left = stream.remaining_s(pauses_ahead=self._pauses_ahead())
         if left is not None and stream.updated is not None:
             left = max(0.0, left - max(0.0, now - stream.updated))
-        began = stream.started if stream.started is not None else self._began
+        began = max(stream.started or self._began, self._say_from)
         return Moment(now=now, elapsed_s=max(0.0, now - began), remaining_s=left)
 
     def title(self) -> str:

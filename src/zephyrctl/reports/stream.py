@@ -93,17 +93,21 @@ class StageStream:
     _ticks: list[tuple[float, int]] = field(default_factory=list)
     _pauses: list[float] = field(default_factory=list)
     _restarts: list[float] = field(default_factory=list)
-    _offsets: dict[str, int] = field(default_factory=dict)
+    _read: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    """Offset and inode by file."""
 
     def poll(self) -> list[dict[str, Any]]:
         """Read what was written since the last call; the new records by time."""
         fresh: list[dict[str, Any]] = []
         for name in ("metrics.jsonl", "events.jsonl"):
-            before = self._offsets.get(name, 0)
-            records, self._offsets[name] = read_stream(self.folder / name, offset=before)
-            if self._offsets[name] < before:  # the stage was cleared and begins anew
+            before, inode = self._read.get(name, (0, None))
+            records, offset = read_stream(self.folder / name, offset=before)
+            now = _inode(self.folder / name)
+            if offset < before or (inode is not None and now != inode):
+                # Cleared, or cut back to a checkpoint: what stood there no longer counts.
                 self.__init__(self.folder)
                 return self.poll()
+            self._read[name] = (offset, now)
             fresh += records
         fresh = [record for record in fresh if isinstance(record.get("t"), int | float)]
         fresh.sort(key=lambda record: record["t"])
@@ -124,16 +128,6 @@ class StageStream:
             total=self.total,
             pauses_ahead=pauses_ahead,
         )
-
-    def tokens_per_second(self) -> float | None:
-        """From the last records of the cumulative token count, where the trainer reports it."""
-        tokens = self.get("num_tokens")
-        if tokens is None or len(tokens.values) < 2 or len(self._ticks) < 2:
-            return None
-        (t0, s0), (t1, s1) = self._ticks[-2], self._ticks[-1]
-        if tokens.steps[-2:] != [s0, s1] or t1 <= t0 or tokens.values[-1] <= tokens.values[-2]:
-            return None
-        return (tokens.values[-1] - tokens.values[-2]) / (t1 - t0)
 
     def active_task(self) -> Task | None:
         """The unfinished task that moved last."""
@@ -191,6 +185,13 @@ class StageStream:
                 self._pauses.append(record["t"])
             case "sample":
                 self._pauses.append(record["t"])
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def plain_values(values: Mapping[str, Any], *, split: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ Score = Mapping[str, Any]
 Row = Sequence[str]
 
 # Rates are 0..1 in JSON; AlpacaEval's own figures are percentages, as upstream prints them.
-_IN_PERCENT_ALREADY = ("alpaca-eval",)
+IN_PERCENT_ALREADY = ("alpaca-eval",)
 
 
 def results_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -85,7 +85,7 @@ def value_words(value: Any, *, metric: str, benchmark: str) -> str:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return NOTHING if value is None else safe(str(value))
     if is_rate(metric):
-        scale = 1 if benchmark in _IN_PERCENT_ALREADY else 100
+        scale = 1 if benchmark in IN_PERCENT_ALREADY else 100
         return f"{fixed(scale * value, 1)} %"
     return str(value) if isinstance(value, int) else fixed(value, 2)
 
@@ -105,7 +105,7 @@ def interval_words(
     if signed:
         scale = _difference_scale(entry)
         return f"[{scale * low:+.{_places(scale)}f}, {scale * high:+.{_places(scale)}f}]"
-    scale = 100 if is_rate(metric) and benchmark not in _IN_PERCENT_ALREADY else 1
+    scale = 100 if is_rate(metric) and benchmark not in IN_PERCENT_ALREADY else 1
     places = 1 if is_rate(metric) else 2
     return f"[{fixed(scale * low, places)}, {fixed(scale * high, places)}]"
 

@@ -1,0 +1,147 @@
+"""What did the models answer to the same question?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zephyrctl.errors import DataError
+from zephyrctl.reports.panels import LabelledText, Talk, clipped
+from zephyrctl.runs.atomic import read_jsonl
+from zephyrctl.runs.store import Run
+
+MOST_TALKS = 10
+
+Place = tuple[str, int]
+"""Question and turn."""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    text: str
+    verdict: str
+    css: str
+
+    @property
+    def outcome(self) -> str:
+        return self.css or self.verdict
+
+
+def side_by_side(run: Run, *, models: Iterable[str]) -> tuple[tuple[str, ...], tuple[Talk, ...]]:
+    """Benchmarks that gave answers, and a few questions with every model's answer.
+
+    Questions on which the models' verdicts differ come first, since those show what training
+    changed; within a kind they keep the order of the benchmark.
+    """
+    benchmarks: list[str] = []
+    talks: list[Talk] = []
+    folders = sorted(path for path in (run.root / "eval").glob("*") if path.is_dir())
+    for folder in folders:
+        found = {
+            model: judged
+            for model in _in_order(folder, models)
+            if (judged := _answers(folder / model))
+        }
+        if found:
+            benchmarks.append(folder.name)
+            talks += _talks(found, prompts=_prompts(run, folder.name))
+    return tuple(benchmarks), tuple(talks[:MOST_TALKS])
+
+
+def _in_order(folder: Path, models: Iterable[str]) -> list[str]:
+    present = sorted(path.name for path in folder.iterdir() if (path / "answers.jsonl").is_file())
+    known = [model for model in models if model in present]
+    return known + [model for model in present if model not in known]
+
+
+def _talks(
+    found: Mapping[str, Mapping[Place, _Judged]], *, prompts: Mapping[Place, str]
+) -> list[Talk]:
+    places = list(dict.fromkeys(place for answers in found.values() for place in answers))
+    differing = [place for place in places if _differs(found, place)]
+    rest = [place for place in places if place not in set(differing)]
+    share = MOST_TALKS if not rest else max(MOST_TALKS - 3, MOST_TALKS - len(rest))
+    chosen = _spread(differing, share)
+    chosen += _spread(rest, MOST_TALKS - len(chosen))
+    talks = []
+    for question, turn in chosen:
+        prompt = prompts.get((question, turn), f"question {question}")
+        talks.append(
+            Talk(
+                prompt=clipped(prompt),
+                asked=f"turn {turn}" if turn > 1 else "",
+                answers=tuple(
+                    LabelledText(model, clipped(entry.text), entry.verdict, entry.css)
+                    for model, answers in found.items()
+                    if (entry := answers.get((question, turn))) is not None
+                ),
+            )
+        )
+    return talks
+
+
+def _differs(found: Mapping[str, Mapping[Place, _Judged]], place: Place) -> bool:
+    return len({answers[place].outcome for answers in found.values() if place in answers}) > 1
+
+
+def _spread(places: list[Place], most: int) -> list[Place]:
+    """At most `most` of `places`, evenly over the benchmark, so that its kinds are all seen."""
+    if len(places) <= most:
+        return places
+    return [places[len(places) * at // most] for at in range(most)]
+
+
+def _answers(folder: Path) -> dict[Place, _Judged]:
+    """Answers by place, with the verdict of the judge whose folder comes first."""
+    verdicts: dict[Place, tuple[str, str]] = {}
+    for path in sorted(folder.glob("*/judgments.jsonl"))[:1]:
+        for record in read_jsonl(path):
+            verdicts[_place(record)] = _verdict(record)
+    return {
+        _place(record): _Judged(
+            str(record.get("text", "")), *verdicts.get(_place(record), ("", ""))
+        )
+        for record in read_jsonl(folder / "answers.jsonl")
+        if "question_id" in record
+    }
+
+
+def _place(record: Mapping[str, Any]) -> Place:
+    return str(record.get("question_id")), int(record.get("turn") or 1)
+
+
+def _verdict(record: Mapping[str, Any]) -> tuple[str, str]:
+    """The verdict in a word, and its colour."""
+    for key in ("passed", "pass"):
+        if isinstance(record.get(key), bool):
+            return ("pass", "pass") if record[key] else ("fail", "fail")
+    for key in ("rating", "score"):
+        if isinstance(record.get(key), int | float):
+            return f"{record[key]:g}", ""
+    return "", ""
+
+
+def _prompts(run: Run, benchmark: str) -> dict[Place, str]:
+    """The questions, where their file is still there; the report does without them otherwise."""
+    evaluation = run.recipe().eval
+    if benchmark == "rules":
+        place = evaluation.rules.questions
+    else:
+        place = evaluation.data_dir and str(Path(evaluation.data_dir) / "question.jsonl")
+    if not place or not Path(place).is_file():
+        return {}
+    found: dict[str, list[str]] = defaultdict(list)
+    try:
+        for record in read_jsonl(Path(place)):
+            turns = record.get("turns") or [record.get("prompt", "")]
+            found[str(record.get("question_id"))] = [str(turn) for turn in turns]
+    except DataError:  # the evaluation reports a broken question file; here it only informs
+        return {}
+    return {
+        (question, at): text
+        for question, turns in found.items()
+        for at, text in enumerate(turns, start=1)
+    }
