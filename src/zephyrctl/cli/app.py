@@ -14,7 +14,15 @@ import typer
 import typer.core
 
 from zephyrctl import __version__, terminal
-from zephyrctl.cli import config, init, models, recipes, topics
+from zephyrctl.cli import (
+    config,
+    init,
+    models,
+    recipes,
+    run,
+    topics,
+    train,
+)
 from zephyrctl.cli.options import APP
 from zephyrctl.errors import DiskFull, Interrupted, UsageError, ZephyrctlError
 
@@ -71,7 +79,6 @@ def root(
 app.command("init", rich_help_panel=_START)(init.init)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=_START)
 app.add_typer(config.app, name="config", rich_help_panel=_START)
-app.add_typer(models.app, name="models", rich_help_panel=_START)
 app.add_typer(models.app, name="models", rich_help_panel=_START)
 app.command("run", rich_help_panel=_STAGES)(run.run)
 app.command("sft", rich_help_panel=_STAGES)(train.sft)

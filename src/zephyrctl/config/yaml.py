@@ -114,7 +114,7 @@ def read_yaml(text: str, *, label: str) -> Document:
         )
     if composer.problems:
         raise ConfigError.of(composer.problems)
-    return Document(value or {}, composer.places)
+    return Document(value if isinstance(value, dict) else {}, composer.places)
 
 
 def read_value(text: str) -> Any:

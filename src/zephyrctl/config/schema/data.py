@@ -1,11 +1,16 @@
 """Settings of the data recipe: sources, filters, pairs, splits, decontamination."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from zephyrctl import catalogue
-from zephyrctl.config.schema.section import Section, variant_of
+from zephyrctl.config.schema.section import Section, Variant, variant_of
+
+if TYPE_CHECKING:
+    Filter = Variant
+else:
+    Filter = variant_of(catalogue.FILTERS)
 
 
 class Source(Section):
@@ -22,10 +27,10 @@ class Source(Section):
     """Commit, tag or branch of a Hub data set."""
     format: str = "auto"
     """Converter that reads the rows; `auto` decides by the columns and says so."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """Keep at most this many rows, drawn with the recipe's seed before filtering; null keeps
     all."""
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     """Share of the rows to keep, drawn with the seed; above 1 rows repeat."""
     on_bad_line: Literal["error", "drop"] = "error"
     """A line that is no JSON object (or has another number of CSV fields): stop and name it, or
@@ -39,9 +44,9 @@ class DialogueData(Section):
     """Sources of the training split; several are mixed."""
     test: list[Source] = []
     """Sources of the held-out split. Empty: `test_size` of the training rows is held out."""
-    test_size: float = Field(0.05, ge=0, lt=1)
+    test_size: float = Field(default=0.05, ge=0, lt=1)
     """Share of rows held out where no test source is given, chosen by content hash."""
-    filters: list[variant_of(catalogue.FILTERS)] = []
+    filters: list[Filter] = []
     """Filters in order; each removal is counted by its reason."""
 
 
@@ -56,7 +61,7 @@ class Binarize(Section):
     aspect."""
     rejected: Literal["random", "worst", "median"] = "random"
     """Which of the others is rejected."""
-    margin: float = Field(0.0, ge=0)
+    margin: float = Field(default=0.0, ge=0)
     """Smallest difference of scores between chosen and rejected; closer pairs are dropped."""
     ties: Literal["drop", "keep", "first"] = "drop"
     """Equal scores: never reject an equal one (drop the row where nothing is lower), keep such
@@ -86,9 +91,9 @@ class PreferenceData(Section):
     """Sources of the training split; several are mixed."""
     test: list[Source] = []
     """Sources of the held-out split. Empty: `test_size` of the training rows is held out."""
-    test_size: float = Field(0.05, ge=0, lt=1)
+    test_size: float = Field(default=0.05, ge=0, lt=1)
     """Share of rows held out where no test source is given, chosen by content hash."""
-    filters: list[variant_of(catalogue.FILTERS)] = []
+    filters: list[Filter] = []
     """Filters in order; each removal is counted by its reason."""
     binarize: Binarize = Binarize()
     """How ratings become pairs; unused for sources that already hold pairs."""
@@ -100,10 +105,10 @@ class Decontaminate(Section):
     against: list[str] = []
     """Question files or folders, `rules` (the recipe's own questions) or `mt-bench` (from
     `eval.data_dir`)."""
-    ngram: int = Field(13, ge=3)
+    ngram: int = Field(default=13, ge=3)
     """A run of this many words shared with a prompt is a match. A prompt with fewer words matches
     where all of them stand in one run; with fewer than six, only where nothing else does."""
-    similarity: float = Field(0.8, gt=0, le=1)
+    similarity: float = Field(default=0.8, gt=0, le=1)
     """Jaccard similarity of word 3-grams from which a prompt counts as a near-duplicate."""
     action: Literal["drop", "flag"] = "drop"
     """Drop matching rows, or keep and list them."""
@@ -120,5 +125,5 @@ class Data(Section):
     """Preferences for DPO."""
     decontaminate: Decontaminate = Decontaminate()
     """Keep the prompts that will be judged out of the training data."""
-    processes: int = Field(1, ge=1)
+    processes: int = Field(default=1, ge=1)
     """Processes that convert and tokenize."""

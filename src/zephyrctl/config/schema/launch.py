@@ -12,12 +12,12 @@ class Launch(Section):
 
     gpus: Literal["all", "none"] | list[int] = "all"
     """GPUs of this machine: all that are visible, none (CPU), or a list of indices."""
-    cpu_processes: int = Field(1, ge=1)
+    cpu_processes: int = Field(default=1, ge=1)
     """Training processes where no GPU is used."""
     strategy: Literal["auto", "single", "ddp"] = "auto"
     """How several processes share the work; `auto` is one process on one device and distributed
     data parallel on more."""
-    grace_s: float = Field(60.0, gt=0)
+    grace_s: float = Field(default=60.0, gt=0)
     """Seconds between the signal to stop and the kill, for saving a checkpoint."""
 
 

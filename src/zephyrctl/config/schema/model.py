@@ -32,11 +32,11 @@ class Adapter(Section):
 
     type: Literal["none", "lora", "dora"] = "none"
     """`none` trains the weights, `lora` and `dora` train a low-rank adapter."""
-    r: int = Field(16, ge=1)
+    r: int = Field(default=16, ge=1)
     """Rank of the adapter matrices."""
-    alpha: int = Field(16, ge=1)
+    alpha: int = Field(default=16, ge=1)
     """Scale of the adapter: its output is multiplied by alpha / r."""
-    dropout: float = Field(0.05, ge=0, lt=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
     """Dropout on the adapter's input."""
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get an adapter: every linear layer but the output head, or a list of names."""

@@ -18,9 +18,9 @@ class Recipe(Section):
 
     extends: str | list[str] | None = None
     """Packaged recipe or file that this one builds on."""
-    name: str = Field("zephyr", pattern=RUN_NAME)
+    name: str = Field(default="zephyr", pattern=RUN_NAME)
     """Name of the run; its folder is `<output_root>/<name>`."""
-    seed: int = Field(42, ge=0, lt=2**32)
+    seed: int = Field(default=42, ge=0, lt=2**32)
     """Seed of every random choice."""
     output_root: str = "runs"
     """Folder that holds the runs."""

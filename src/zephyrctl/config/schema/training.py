@@ -27,27 +27,27 @@ class Expected(Section):
 class Training(Section):
     """What supervised fine-tuning and DPO have in common."""
 
-    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate: float = Field(default=2e-5, gt=0)
     """Peak learning rate."""
     lr_scheduler: Literal["cosine", "linear", "constant", "cosine_with_min_lr"] = "cosine"
     """Shape of the learning rate after warm-up."""
-    warmup_ratio: float = Field(0.1, ge=0, le=1)
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps over which the learning rate rises to its peak."""
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
     """Passes over the training split; unused where `max_steps` is set."""
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; null derives them from `epochs`."""
-    global_batch_size: int = Field(128, ge=1)
+    global_batch_size: int = Field(default=128, ge=1)
     """Examples per optimizer step over all processes. Accumulation is derived from it, so the
     same recipe takes the same steps on any number of GPUs."""
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Examples per forward pass and process; `auto` is the largest divisor up to 8."""
-    max_length: int = Field(2048, ge=8)
+    max_length: int = Field(default=2048, ge=8)
     """Longest example in tokens; what is longer is cut or dropped in data preparation and
     counted."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay of AdamW."""
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_32bit", "rmsprop"] = "adamw"
     """Optimizer; the 8-bit and paged ones need the `cuda` extra."""
@@ -59,17 +59,17 @@ class Training(Section):
     trainable_layers: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     """Train only the last so many decoder layers and the final norm; every other weight stays
     frozen. Not together with an adapter."""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """Steps between two records of the training metrics."""
-    eval_every: int | None = Field(None, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
     """Steps between two evaluations on the held-out split; null evaluates at the end only."""
-    save_every: int = Field(100, ge=1)
+    save_every: int = Field(default=100, ge=1)
     """Steps between two checkpoints."""
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
     """Verified checkpoints kept while training."""
-    sample_every: int | None = Field(None, ge=1)
+    sample_every: int | None = Field(default=None, ge=1)
     """Steps between two sets of sample generations; null samples at the start and the end."""
-    sample_prompts: int = Field(4, ge=0)
+    sample_prompts: int = Field(default=4, ge=0)
     """Held-out prompts answered in each set of samples."""
     trainer_args: dict[str, Any] = {}
     """Further fields of TRL's SFTConfig or DPOConfig, passed on as they are. A field that has a
@@ -86,26 +86,26 @@ class Sft(Training):
     `wrapped` joins and cuts the stream of tokens as the 2024 recipe did."""
     loss_on: Literal["assistant", "all"] = "assistant"
     """Tokens that are trained: the assistant's turns with their end token, or every token."""
-    neftune_alpha: float | None = Field(None, gt=0)
+    neftune_alpha: float | None = Field(default=None, gt=0)
     """Strength of NEFTune's noise on the embeddings; null adds none."""
 
 
 class Dpo(Training):
     """Direct preference optimisation (dDPO)."""
 
-    learning_rate: float = Field(5e-7, gt=0)
+    learning_rate: float = Field(default=5e-7, gt=0)
     """Peak learning rate."""
-    max_length: int = Field(1024, ge=8)
+    max_length: int = Field(default=1024, ge=8)
     """Longest prompt plus completion in tokens; completions are cut to it and counted."""
-    max_prompt_length: int = Field(512, ge=4)
+    max_prompt_length: int = Field(default=512, ge=4)
     """Longest prompt in tokens; longer ones are cut from the left and counted."""
-    beta: float = Field(0.01, gt=0)
+    beta: float = Field(default=0.01, gt=0)
     """Strength of the pull towards the reference model."""
     loss: DpoLoss | list[DpoLoss] = "sigmoid"
     """Loss over the pair of log-ratios, or a list of losses that are summed."""
     loss_weights: list[float] | None = None
     """Weight of each loss in the list; null weighs all by 1."""
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Assumed share of swapped labels, for the losses that use it."""
     init_from: str = "@sft"
     """Where the policy starts: `@sft` (this run's SFT model), `base`, another run's stage such
