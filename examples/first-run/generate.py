@@ -128,8 +128,9 @@ def questions(split: str, seen: set[str]) -> tuple[list[Task], list[Row]]:
     found = tasks_of(split, count=QUESTIONS[split], seen=seen, rng=rng)
     rows = [
         {
-            "id": f"{split}-{number:03d}-{task.family}",
-            "prompt": task.prompt,
+            "question_id": f"{split}-{number:03d}-{task.family}",
+            "category": task.family,
+            "turns": [task.prompt],
             "checks": list(task.checks),
             "reference": task.answer,
         }

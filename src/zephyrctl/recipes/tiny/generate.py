@@ -267,10 +267,10 @@ def question(request: Request, number: int) -> dict[str, object]:
         "category": request.manner.adverb,
         "turns": [request.prompt],
         "checks": [
-            {"name": "starts_with", "text": request.opening},
-            {"name": "contains", "text": f"some {request.good}"},
-            {"name": "ends_with", "text": request.manner.closing},
-            {"name": "max_words", "words": len(request.answer.split())},
+            {"name": "starts_with", "value": request.opening},
+            {"name": "contains", "value": f"some {request.good}"},
+            {"name": "ends_with", "value": request.manner.closing},
+            {"name": "max_words", "value": len(request.answer.split())},
             {"name": "stopped"},
         ],
     }
