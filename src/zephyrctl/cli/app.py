@@ -20,6 +20,7 @@ from zephyrctl.cli import (
     models,
     recipes,
     run,
+    runs,
     topics,
     train,
 )
@@ -83,6 +84,7 @@ app.add_typer(models.app, name="models", rich_help_panel=_START)
 app.command("run", rich_help_panel=_STAGES)(run.run)
 app.command("sft", rich_help_panel=_STAGES)(train.sft)
 app.command("dpo", rich_help_panel=_STAGES)(train.dpo)
+app.add_typer(runs.app, name="runs", rich_help_panel=_RESULTS)
 app.command("help", rich_help_panel=_MORE)(topics.show)
 
 

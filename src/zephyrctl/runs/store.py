@@ -129,9 +129,14 @@ class Run:
             raise _unreadable(self.config_path, error) from None
 
 
+def run_of(recipe: Recipe) -> Run:
+    """The run `<output_root>/<name>`; nothing is created."""
+    return Run(Path(recipe.output_root).expanduser() / recipe.name)
+
+
 def open_run(recipe: Recipe) -> Run:
     """The run `<output_root>/<name>`, its folder created where it is missing."""
-    root = Path(recipe.output_root).expanduser() / recipe.name
+    root = run_of(recipe).root
     if not RUN_NAME.fullmatch(recipe.name):
         raise UsageError(
             f"'{recipe.name}' cannot be the name of a run",

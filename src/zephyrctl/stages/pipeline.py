@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import JobFailed, ZephyrctlError
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.manifest import Manifest
-from zephyrctl.runs.references import resolve_model
+from zephyrctl.runs.references import ModelRef, resolve_model
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
 from zephyrctl.stages.inputs import BASE_DIGEST, changed, inputs
 
@@ -65,13 +65,13 @@ def decide(
 
 
 def plan_steps(
-    recipe: Recipe, run: Run, stages: Sequence[StageName], *, force: bool = False
+    recipe: Recipe, run: Run, stages: Sequence[StageName], *, force: Collection[str] = ()
 ) -> list[Step]:
     """The decisions as they stand now, for `--dry-run`; a stage after one that runs, runs too."""
     steps: list[Step] = []
     anew: set[StageName] = set()
     for stage in stages:
-        decision = decide(stage, recipe, run, force=force, dry=True)
+        decision = decide(stage, recipe, run, force=stage in force, dry=True)
         because = [name for name in _NEEDS[stage] if name in anew]
         if because and decision.action == "skip":
             # What it makes may turn out equal; then the stage after it is skipped after all.
@@ -152,14 +152,10 @@ def window(
     return list(stages[begin : end + 1])
 
 
-def require_init_model(recipe: Recipe, run: Run) -> None:
-    """UsageError with the way to get it where the model that DPO starts from is not there."""
-    resolve_model(
-        recipe.dpo.init_from,
-        output_root=Path(recipe.output_root).expanduser(),
-        run=run,
-        recipe=recipe,
-    )
+def init_model(recipe: Recipe, run: Run) -> ModelRef:
+    """The model that DPO starts from; UsageError with the way to get it where it is not there."""
+    root = Path(recipe.output_root).expanduser()
+    return resolve_model(recipe.dpo.init_from, output_root=root, run=run, recipe=recipe)
 
 
 def _unfinished(folder: StageDir, manifest: Manifest) -> Decision:

@@ -1,0 +1,223 @@
+"""How does a command carry out stages: decide, start, show, and say what came of it?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from zephyrctl import environment, terminal
+from zephyrctl.config.layers import Loaded
+from zephyrctl.config.schema import Recipe
+from zephyrctl.errors import GateMissed, Interrupted, UsageError
+from zephyrctl.launch.local import start
+from zephyrctl.launch.plan import plan_launch
+from zephyrctl.models.resolve import locate
+from zephyrctl.reports.closing import next_command
+from zephyrctl.reports.progress import Viewer, choose_mode
+from zephyrctl.reports.tables import results_lines
+from zephyrctl.runs.store import STAGES, Run, StageName, lock, open_run, run_of, write_config
+from zephyrctl.runs.summary import summarize
+from zephyrctl.stages.pipeline import Decision, Step, decide, execute, init_model, plan_steps
+
+ASK_FROM_S = 600.0
+"""A finished training stage that took this long is not redone without a question."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a command that carries out stages was asked to do it."""
+
+    force: frozenset[str] = frozenset()
+    """Stages that are done again although nothing changed."""
+    progress: str | None = None
+    json: bool = False
+    yes: bool = False
+
+
+@dataclass
+class Account:
+    """What a command did, for its last lines or its JSON object."""
+
+    steps: list[Step] = field(default_factory=list)
+    report: Path | None = None
+    missed: GateMissed | None = None
+
+
+def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
+    """Carry out `stages` (and `report`) of the configured run, one after the other."""
+    recipe = loaded.recipe
+    run = open_run(recipe)
+    mode = choose_mode(wishes.progress, json_output=wishes.json)
+    account = Account()
+    with lock(run, purpose=f"zephyrctl {shlex.join(sys.argv[1:2])}".strip()):
+        write_config(run, loaded)
+        terminal.say(f"run    {run.root}")
+        wanted: list[StageName] = [name for name in STAGES if name in stages]
+        if wanted:
+            located = locate(recipe.model.base, revision=recipe.model.revision, say=terminal.say)
+            terminal.say(f"base   {located.note}")
+        for stage in wanted:
+            _one_stage(stage, recipe, run, account=account, mode=mode, wishes=wishes)
+        if "report" in stages:
+            account.report = _write_report(run)
+    _conclude(run, account, stages=stages, as_json=wishes.json)
+
+
+def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
+    """Print what would be done and why; nothing is written, fetched or started."""
+    run = run_of(loaded.recipe)
+    wanted: list[StageName] = [name for name in STAGES if name in stages]
+    steps = plan_steps(loaded.recipe, run, wanted, force=wishes.force)
+    if wishes.json:
+        terminal.emit_json({"run": run.name, "root": str(run.root), "steps": _as_rows(steps)})
+        return
+    for step in steps:
+        terminal.out(f"{step.stage:<6} {step.decision.action:<6} {step.decision.reason}")
+
+
+def show_launch(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
+    """Print the command that each stage would be started with; nothing is started."""
+    run = run_of(loaded.recipe)
+    plans = [_plan(stage, loaded.recipe, run) for stage in STAGES if stage in stages]
+    if wishes.json:
+        terminal.emit_json({"run": run.name, "launch": [plan.to_json() for plan in plans]})
+        return
+    for plan in plans:
+        terminal.say(f"# {plan.stage}: {plan.processes} × {plan.devices}, logs in {plan.log_dir}")
+        terminal.out(plan.command())
+
+
+def act(
+    loaded: Loaded,
+    stages: Sequence[str],
+    wishes: Wishes,
+    *,
+    dry_run: bool,
+    print_launch: bool,
+) -> None:
+    """Carry out the stages, or only show the steps or the commands."""
+    do: Callable[[Loaded, Sequence[str], Wishes], None] = carry_out
+    if print_launch:
+        do = show_launch
+    elif dry_run:
+        do = show_steps
+    do(loaded, stages, wishes)
+
+
+def require_init_model(recipe: Recipe) -> None:
+    """UsageError where the model that DPO starts from is not there; a stale one is mentioned."""
+    run = run_of(recipe)
+    start_of_dpo = init_model(recipe, run)
+    if start_of_dpo.stage == "sft" and start_of_dpo.run == run:
+        decision = decide("sft", recipe, run, dry=True)
+        if decision.action != "skip":
+            terminal.say(f"sft    kept as it is, though it would run anew: {decision.reason}")
+
+
+def parse_gpus(text: str | None) -> str | list[int] | None:
+    """`all`, `none`, or numbers such as `0,1`; UsageError for anything else."""
+    if text is None or text in ("all", "none"):
+        return text
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"--gpus takes all, none, or numbers such as 0,1; not '{text}'")
+    return [int(part) for part in parts]
+
+
+def _one_stage(
+    stage: StageName, recipe: Recipe, run: Run, *, account: Account, mode: Any, wishes: Wishes
+) -> None:
+    decision = decide(stage, recipe, run, force=stage in wishes.force)
+    step = Step(stage, decision)
+    account.steps.append(step)
+    if decision.action == "skip":
+        terminal.say(f"{stage:<6} skipped: {decision.reason}")
+        return
+    _ask_before_redo(stage, run, decision, wishes)
+    verb = "resumes" if decision.action == "resume" else "runs"
+    terminal.say(f"{stage:<6} {verb}: {decision.reason}")
+
+    def start_and_show(name: StageName) -> None:
+        plan = _plan(name, recipe, run)
+        with Viewer(run, name, mode, hint_next=False) as viewer:
+            start(plan, on_poll=viewer.poll, on_stop=terminal.say)
+
+    try:
+        execute(step, recipe, run, start=start_and_show, say=terminal.say)
+    except GateMissed as error:
+        # The scores stand, only lower than asked for: the report is still wanted.
+        account.missed = error
+
+
+def _plan(stage: StageName, recipe: Recipe, run: Run) -> Any:
+    return plan_launch(
+        run,
+        stage,
+        recipe.launch,
+        gpus=environment.visible_gpus() if recipe.launch.gpus != "none" else [],
+        cores=environment.cpu_cores(),
+        env_names=tuple(os.environ),
+    )
+
+
+def _ask_before_redo(stage: StageName, run: Run, decision: Decision, wishes: Wishes) -> None:
+    """A long training is not thrown away for an edit: ask, where somebody can answer."""
+    manifest = run.stage(stage).read_manifest()
+    if manifest is None or manifest.state != "finished" or stage not in ("sft", "dpo"):
+        return
+    if wishes.yes or wishes.json or stage in wishes.force or manifest.seconds < ASK_FROM_S:
+        return
+    if not (terminal.is_tty(sys.stdin) and terminal.is_tty(sys.stderr)):
+        return
+    minutes = manifest.seconds / 60
+    question = f"{stage} is finished ({minutes:.0f} min) and would be redone: {decision.reason}."
+    if not typer.confirm(terminal.safe(question + " Go on?"), err=True):
+        raise Interrupted(
+            f"{stage} was left as it is", hint="give the new one its own name: --set name=OTHER"
+        )
+
+
+def _write_report(run: Run) -> Path:
+    from zephyrctl.reports.html import write_report
+
+    return write_report(run)
+
+
+def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: bool) -> None:
+    """The results, the report and the next command; then the gate, where one was missed."""
+    last = account.steps[-1].stage if account.steps else "eval"
+    following = next_command(run, last)
+    summary = summarize(run)
+    if as_json and account.missed is None:
+        report = str(account.report) if account.report else None
+        terminal.emit_json(
+            {
+                **summary,
+                "root": str(run.root),
+                "steps": _as_rows(account.steps),
+                "report": report,
+                "next": following,
+            }
+        )
+    elif not as_json:
+        for line in results_lines(summary) if "eval" in stages else []:
+            terminal.say(line)
+        if account.report:
+            terminal.say(f"report {account.report}")
+        terminal.say(f"Next: {following}")
+    if account.missed is not None:
+        raise account.missed
+
+
+def _as_rows(steps: Sequence[Step]) -> list[dict[str, str]]:
+    return [
+        {"stage": step.stage, "action": step.decision.action, "reason": step.decision.reason}
+        for step in steps
+    ]
