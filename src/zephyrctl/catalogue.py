@@ -89,9 +89,63 @@ FILTERS = Registry(
     ],
 )
 
-RULE_CHECKS = Registry("rule check", [])
+_CHECKS = "zephyrctl.evaluation.checks"
+RULE_CHECKS = Registry(
+    "rule check",
+    [
+        Entry("equals", "the answer is this text", f"{_CHECKS}:equals", f"{_CHECKS}:Text"),
+        Entry("contains", "a text stands in the answer", f"{_CHECKS}:contains", f"{_CHECKS}:Text"),
+        Entry(
+            "not_contains",
+            "a text does not stand in the answer",
+            f"{_CHECKS}:not_contains",
+            f"{_CHECKS}:Text",
+        ),
+        Entry(
+            "starts_with",
+            "the answer begins with a text",
+            f"{_CHECKS}:starts_with",
+            f"{_CHECKS}:Text",
+        ),
+        Entry(
+            "ends_with", "the answer ends with a text", f"{_CHECKS}:ends_with", f"{_CHECKS}:Text"
+        ),
+        Entry("max_words", "at most so many words", f"{_CHECKS}:max_words", f"{_CHECKS}:Limit"),
+        Entry("min_words", "at least so many words", f"{_CHECKS}:min_words", f"{_CHECKS}:Limit"),
+        Entry(
+            "max_sentences",
+            "at most so many sentences",
+            f"{_CHECKS}:max_sentences",
+            f"{_CHECKS}:Limit",
+        ),
+        Entry("one_line", "a single line", f"{_CHECKS}:one_line"),
+        Entry("regex", "a regular expression matches", f"{_CHECKS}:regex", f"{_CHECKS}:Pattern"),
+        Entry("stopped", "the model ended the answer itself", f"{_CHECKS}:stopped"),
+        Entry("no_refusal", "no refusal and no disclaimer", f"{_CHECKS}:no_refusal"),
+        Entry("capitalised", "the first letter is a capital", f"{_CHECKS}:capitalised"),
+        Entry("json", "JSON, with keys", f"{_CHECKS}:json_value", f"{_CHECKS}:Json"),
+        Entry("number", "a right number", f"{_CHECKS}:number", f"{_CHECKS}:Number"),
+        Entry(
+            "list_items",
+            "the items of a list, or their number",
+            f"{_CHECKS}:list_items",
+            f"{_CHECKS}:ListItems",
+        ),
+        Entry(
+            "language_ascii",
+            "letters of the English alphabet",
+            f"{_CHECKS}:language_ascii",
+            f"{_CHECKS}:Ascii",
+        ),
+    ],
+)
 
-BENCHMARKS = Registry("benchmark", [])
+BENCHMARKS = Registry(
+    "benchmark",
+    [
+        Entry("rules", "instructions verified by code", "zephyrctl.evaluation.rules:benchmark"),
+    ],
+)
 
 JUDGES = Registry("judge", [])
 

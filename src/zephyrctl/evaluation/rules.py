@@ -1,0 +1,333 @@
+"""What share of verifiable instructions does a model follow? (the benchmark `rules`)
+
+A question file is JSONL: `{"question_id", "category", "turns": [one text a turn], "checks",
+"system"}`. `checks` is a list of checks of the last turn's answer, or a list of such lists, one a
+turn; `{"name": "max_words", "value": 5}`, or the bare name of a check without parameters. An
+answer passes when all of its checks do. Verdicts cost nothing, so they are made anew each time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from zephyrctl.catalogue import RULE_CHECKS
+from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.section import Variant
+from zephyrctl.data.messages import Message
+from zephyrctl.data.refusals import find_hedge, find_refusal
+from zephyrctl.errors import DataError, UsageError
+from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, QuestionId, Score, Scores
+from zephyrctl.evaluation.checks import Checked
+from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.registry import did_you_mean, load_attribute
+from zephyrctl.runs.atomic import dumps, write_text
+from zephyrctl.runs.digests import digest_json
+
+_KNOWN = ("question_id", "category", "turns", "checks", "system", "reference")
+MOSTLY_CUT = 0.2
+"""More answers than this cut at the limit are a warning."""
+
+
+@dataclass(frozen=True)
+class RuleQuestion:
+    """One question; `checks` holds the checks of each turn."""
+
+    question_id: QuestionId
+    category: str
+    turns: tuple[str, ...]
+    checks: tuple[tuple[Variant, ...], ...]
+    system: str | None
+
+
+class Rules:
+    """The benchmark; see `evaluation.benchmark`."""
+
+    name = "rules"
+    judge_name = None
+    judge_folder = "code"
+
+    def __init__(
+        self,
+        questions: Sequence[RuleQuestion],
+        *,
+        max_new_tokens: int,
+        replicates: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.questions = tuple(questions)
+        self.digest = digest_json([_to_json(question) for question in self.questions])
+        self._max_new_tokens = max_new_tokens
+        self._replicates = replicates
+        self._seed = seed
+        self._by_id = {question.question_id: question for question in self.questions}
+
+    def conversation(self, question: RuleQuestion, replies: Sequence[str]) -> list[Message]:
+        """The turns so far with the model's own replies, and the next turn."""
+        messages = [] if question.system is None else [Message("system", question.system)]
+        for turn, reply in zip(question.turns, replies, strict=False):
+            messages += [Message("user", turn), Message("assistant", reply)]
+        return [*messages, Message("user", question.turns[len(replies)])]
+
+    def sampling(self, question: RuleQuestion) -> Sampling:
+        """Greedy: the benchmark has no dice in it."""
+        del question
+        return Sampling(max_new_tokens=self._max_new_tokens)
+
+    def judge(
+        self,
+        answers: Sequence[Answer],
+        *,
+        model: str,
+        path: Path,
+        on_done: Callable[[int, int], None],
+    ) -> list[Judgment]:
+        """The verdicts of code on all answers, in the order of the questions."""
+        rows = [self._verdict(answer, model=model) for answer in answers]
+        write_text(path, "".join(f"{dumps(row)}\n" for row in rows))
+        on_done(len(rows), len(rows))
+        return rows
+
+    def aggregate(self, judgments: Sequence[Judgment], *, model: str) -> Scores:
+        """Pass rate first, then refusals, hedges, answers ended by the model, and length."""
+        graded = [row for row in judgments if row["passed"] is not None]
+        metrics: dict[str, tuple[Sequence[Judgment], Callable[[Judgment], float]]] = {
+            "pass_rate": (graded, lambda row: float(row["passed"])),
+            "refusal_rate": (judgments, lambda row: float(row["refusal"] is not None)),
+            "hedging_rate": (judgments, lambda row: float(row["hedge"] is not None)),
+            "stopped_rate": (judgments, lambda row: float(row["stopped"])),
+            "mean_words": (judgments, lambda row: float(row["words"])),
+        }
+        intervals = {name: self._interval(rows, value) for name, (rows, value) in metrics.items()}
+        passed = intervals["pass_rate"]
+        return Scores(
+            scores=tuple(
+                Score.of(interval, benchmark=self.name, model=model, judge=None, metric=name)
+                for name, interval in intervals.items()
+            ),
+            by_question=_by_question(graded),
+            gate=passed.value if graded else None,
+            details={
+                "categories": self._categories(graded),
+                "failed_checks": dict(_failed(graded).most_common()),
+                "questions": len(self.questions),
+                "method": {name: interval.method for name, interval in intervals.items()},
+            },
+            notices=tuple(_warnings(judgments, model=model)),
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _verdict(self, answer: Answer, *, model: str) -> Judgment:
+        question = self._by_id[answer.question_id]
+        checks = question.checks[answer.turn - 1]
+        checked = Checked(answer.text, answer.stopped)
+        verdicts = []
+        for check in checks:
+            found = RULE_CHECKS.load(check.name)(checked, check)
+            verdicts.append({"name": check.name, "passed": found is None, "found": found})
+        return {
+            "question_id": answer.question_id,
+            "turn": answer.turn,
+            "category": question.category,
+            "model": model,
+            "passed": all(verdict["passed"] for verdict in verdicts) if checks else None,
+            "checks": verdicts,
+            "refusal": find_refusal(answer.text),
+            "hedge": find_hedge(answer.text),
+            "stopped": answer.stopped,
+            "words": len(answer.text.split()),
+            "tokens": answer.tokens,
+            "prompt": question.turns[answer.turn - 1],
+            "answer": answer.text,
+        }
+
+    def _interval(self, rows: Sequence[Judgment], value: Callable[[Judgment], float]) -> Interval:
+        strata: dict[Hashable, Hashable] = {
+            question.question_id: question.category for question in self.questions
+        }
+        return bootstrap_mean(
+            [value(row) for row in rows],
+            [row["question_id"] for row in rows],
+            replicates=self._replicates,
+            seed=self._seed,
+            strata=strata,
+        )
+
+    def _categories(self, rows: Sequence[Judgment]) -> dict[str, dict[str, float | int]]:
+        found: dict[str, dict[str, float | int]] = {}
+        for category in dict.fromkeys(row["category"] for row in rows):
+            mine = [row for row in rows if row["category"] == category]
+            interval = self._interval(mine, lambda row: float(row["passed"]))
+            found[category] = {
+                "pass_rate": interval.value,
+                "low": interval.low,
+                "high": interval.high,
+                "n": interval.n,
+            }
+        return found
+
+
+def benchmark(recipe: Recipe) -> Rules | LeftOut:
+    """The benchmark as the recipe asks for it."""
+    settings = recipe.eval.rules
+    if settings.questions is None:
+        return LeftOut("eval.rules.questions is not set")
+    return Rules(
+        read_questions(Path(settings.questions))[: settings.limit],
+        max_new_tokens=settings.max_new_tokens,
+        replicates=recipe.eval.bootstrap,
+        seed=recipe.seed,
+    )
+
+
+def read_questions(path: Path) -> list[RuleQuestion]:
+    """The questions of a file in their order; DataError with the line of the first broken one."""
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the question file cannot be read: {error}",
+            where="eval.rules.questions",
+            hint="--questions FILE, a JSONL file",
+        ) from None
+    found: dict[QuestionId, RuleQuestion] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        question = parse_question(line, where=f"{path}:{number}")
+        if question.question_id in found:
+            raise DataError(
+                f"question_id {question.question_id!r} stands twice", where=f"{path}:{number}"
+            )
+        found[question.question_id] = question
+    if not found:
+        raise DataError("the question file is empty", where=str(path))
+    return list(found.values())
+
+
+def parse_question(line: str, *, where: str) -> RuleQuestion:
+    """One line of a question file; `where` is named in errors."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"no JSON: {error}", where=where) from None
+    if not isinstance(row, dict):
+        raise DataError("a question is a JSON object", where=where)
+    for key in row:
+        if key not in _KNOWN:
+            raise DataError(
+                f"unknown key '{key}'{did_you_mean(key, _KNOWN)}",
+                where=where,
+                hint=f"known: {', '.join(_KNOWN)}",
+            )
+    question_id = row.get("question_id")
+    if isinstance(question_id, bool) or not isinstance(question_id, int | str):
+        raise DataError("a question needs a 'question_id', a number or a text", where=where)
+    turns = row.get("turns")
+    if not isinstance(turns, list) or not turns or not all(map(_is_text, turns)):
+        raise DataError("'turns' is a list of texts, one a turn, none empty", where=where)
+    category, system = row.get("category", ""), row.get("system")
+    if not isinstance(category, str) or not isinstance(system, str | None):
+        raise DataError("'category' and 'system' are texts", where=where)
+    checks = _parse_checks(row.get("checks"), turns=len(turns), where=where)
+    return RuleQuestion(question_id, category, tuple(turns), checks, system)
+
+
+def _parse_checks(given: Any, *, turns: int, where: str) -> tuple[tuple[Variant, ...], ...]:
+    """The checks of each turn; a flat list belongs to the last one."""
+    if not isinstance(given, list) or not given:
+        raise DataError("'checks' is a list with at least one check", where=where)
+    per_turn = all(isinstance(item, list) for item in given)
+    if per_turn and len(given) != turns:
+        raise DataError(f"{len(given)} lists of checks for {turns} turns", where=where)
+    lists = given if per_turn else [*([] for _ in range(turns - 1)), given]
+    return tuple(tuple(_parse_check(item, where=where) for item in items) for items in lists)
+
+
+def _parse_check(given: Any, *, where: str) -> Variant:
+    record = {"name": given} if isinstance(given, str) else given
+    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+        raise DataError("a check is a name, or an object with a 'name'", where=where)
+    try:
+        entry = RULE_CHECKS.get(record["name"])
+    except UsageError as error:
+        raise DataError(error.message, where=where, hint=error.hint) from None
+    model = load_attribute(entry.params) if entry.params else Variant
+    try:
+        return model.model_validate(record)
+    except ValidationError as error:
+        raise DataError(
+            f"check '{entry.name}': {_first_problem(error, model)}",
+            where=where,
+            hint=f"parameters: {', '.join(_parameters(model)) or 'none'}",
+        ) from None
+
+
+def _first_problem(error: ValidationError, model: type[Variant]) -> str:
+    problem = error.errors(include_url=False)[0]
+    name = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"unknown parameter '{name}'{did_you_mean(name, _parameters(model))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
+
+
+def _parameters(model: type[Variant]) -> list[str]:
+    return [name for name in model.model_fields if name != "name"]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _to_json(question: RuleQuestion) -> dict[str, Any]:
+    return {
+        "question_id": question.question_id,
+        "category": question.category,
+        "turns": list(question.turns),
+        "checks": [[check.model_dump() for check in checks] for checks in question.checks],
+        "system": question.system,
+    }
+
+
+def _by_question(rows: Sequence[Judgment]) -> dict[Hashable, float]:
+    """The mean verdict of each question over its turns."""
+    verdicts: dict[Hashable, list[bool]] = {}
+    for row in rows:
+        verdicts.setdefault(row["question_id"], []).append(row["passed"])
+    return {question: sum(passed) / len(passed) for question, passed in verdicts.items()}
+
+
+def _failed(rows: Sequence[Judgment]) -> Counter[str]:
+    return Counter(
+        verdict["name"] for row in rows for verdict in row["checks"] if not verdict["passed"]
+    )
+
+
+def _warnings(rows: Sequence[Judgment], *, model: str) -> list[str]:
+    """What makes a score mean less than it seems."""
+    if not rows:
+        return []
+    found = []
+    cut = sum(not row["stopped"] for row in rows) / len(rows)
+    if cut == 1:
+        found.append(f"{model}: no answer was ended by the model; was its template trained?")
+    elif cut > MOSTLY_CUT:
+        found.append(f"{model}: {cut:.0%} of the answers were cut at the token limit")
+    text, times = Counter(row["answer"] for row in rows).most_common(1)[0]
+    prompts = len({row["prompt"] for row in rows})
+    if times > max(3, len(rows) / 4) and prompts > len(rows) / 2:
+        found.append(f"{model}: {times} of {len(rows)} answers are the same: '{text[:60]}'")
+    empty = sum(not row["answer"] for row in rows)
+    if empty:
+        found.append(f"{model}: {empty} of {len(rows)} answers are empty")
+    return found

@@ -1,0 +1,58 @@
+"""How do a benchmark's numbers stand on disk?
+
+`<run>/eval/<benchmark>/<model>/<judge>/scores.json` holds what one model got, and
+`<run>/eval/<benchmark>/comparisons.json` how models differ. Rates are 0..1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zephyrctl.evaluation.benchmark import Benchmark, Scores
+from zephyrctl.runs.atomic import write_json
+from zephyrctl.runs.store import Run
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where one benchmark of a run keeps its files."""
+
+    root: Path
+    judge_folder: str
+
+    @classmethod
+    def of(cls, run: Run, benchmark: Benchmark) -> Places:
+        """The places of `benchmark` in `run`."""
+        return cls(run.stage("eval").path / benchmark.name, benchmark.judge_folder)
+
+    def answers(self, model: str) -> Path:
+        """The answers of a model, one JSON line each."""
+        return self.root / model / "answers.jsonl"
+
+    def judgments(self, model: str) -> Path:
+        """The judgments on a model's answers, one JSON line each."""
+        return self.root / model / self.judge_folder / "judgments.jsonl"
+
+    def scores(self, model: str) -> Path:
+        """What the model got."""
+        return self.root / model / self.judge_folder / "scores.json"
+
+    @property
+    def comparisons(self) -> Path:
+        """How the models differ."""
+        return self.root / "comparisons.json"
+
+
+def write_scores(path: Path, scores: Scores, *, about: dict[str, Any]) -> None:
+    """Write `scores.json`; `about` says which model, template and questions they belong to."""
+    write_json(
+        path,
+        {
+            "scores": [score.to_json() for score in scores.scores],
+            **scores.details,
+            "notices": list(scores.notices),
+            "about": about,
+        },
+    )
