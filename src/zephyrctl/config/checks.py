@@ -177,7 +177,11 @@ def _evaluation(recipe: Recipe) -> Iterator[Finding]:
             f"{did_you_mean(given.baseline, given.models)}",
             f"--set 'eval.models=[{', '.join([*given.models, given.baseline])}]'",
         )
-    for path, items in (("eval.models", given.models), ("eval.benchmarks", given.benchmarks)):
+    lists: list[tuple[str, list[str]]] = [
+        ("eval.models", given.models),
+        ("eval.benchmarks", list(given.benchmarks)),
+    ]
+    for path, items in lists:
         twice = sorted({item for item in items if items.count(item) > 1})
         if twice:
             yield Finding((path,), f"{path} names '{twice[0]}' twice")

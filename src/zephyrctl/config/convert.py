@@ -297,9 +297,9 @@ class _File:
             self._put(f"{self.stage}.max_steps", steps, "max_steps")
         warmup = self._take("warmup_steps")
         if isinstance(warmup, int | float) and warmup:
-            counted = isinstance(steps, int) and steps > 0
-            if warmup < 1 or counted:
-                ratio = warmup if warmup < 1 else warmup / steps
+            whole = steps if isinstance(steps, int) and steps > 0 else None
+            if warmup < 1 or whole:
+                ratio = warmup / whole if whole and warmup >= 1 else warmup
                 self._put(f"{self.stage}.warmup_ratio", float(ratio), "warmup_steps")
             else:
                 self._note(f"no counterpart: warmup_steps {warmup}; set {self.stage}.warmup_ratio")

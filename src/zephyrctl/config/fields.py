@@ -74,7 +74,7 @@ def model_at(path: Sequence[str | int], values: Any) -> type[BaseModel] | None:
     """
     annotation: Any = Recipe
     metadata: Sequence[Any] = ()
-    value = values
+    value: Any = values
     for part in path:
         annotation, metadata = _step(annotation, part)
         try:

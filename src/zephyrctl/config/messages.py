@@ -103,15 +103,13 @@ def _split(dotted: str) -> KeyPath:
 def _data_path(loc: Sequence[str | int], values: Any) -> KeyPath:
     """The part of pydantic's location that is in the data; the rest names members of unions."""
     path: list[str | int] = []
-    value: Any = values
+    value = values
     for part in loc:
-        known = (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        )
-        if not known:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
             break
         path.append(part)
-        value = value[part]
     return tuple(path)
 
 
