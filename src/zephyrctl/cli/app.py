@@ -14,16 +14,7 @@ import typer
 import typer.core
 
 from zephyrctl import __version__, terminal
-from zephyrctl.cli import (
-    config,
-    init,
-    models,
-    recipes,
-    run,
-    runs,
-    topics,
-    train,
-)
+from zephyrctl.cli import config, data, init, models, recipes, run, runs, topics, train
 from zephyrctl.cli.options import APP
 from zephyrctl.errors import DiskFull, Interrupted, UsageError, ZephyrctlError
 
@@ -82,9 +73,11 @@ app.add_typer(recipes.app, name="recipes", rich_help_panel=_START)
 app.add_typer(config.app, name="config", rich_help_panel=_START)
 app.add_typer(models.app, name="models", rich_help_panel=_START)
 app.command("run", rich_help_panel=_STAGES)(run.run)
+app.add_typer(data.app, name="data", rich_help_panel=_STAGES)
 app.command("sft", rich_help_panel=_STAGES)(train.sft)
 app.command("dpo", rich_help_panel=_STAGES)(train.dpo)
 app.add_typer(runs.app, name="runs", rich_help_panel=_RESULTS)
+app.command("report", rich_help_panel=_RESULTS)(report.report)
 app.command("help", rich_help_panel=_MORE)(topics.show)
 
 

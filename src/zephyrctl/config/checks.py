@@ -90,6 +90,12 @@ def _losses(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(
             ("dpo.loss",), "dpo.loss names a loss twice", "use dpo.loss_weights to weigh a loss"
         )
+    if "exo_pair" in losses and dpo.label_smoothing == 0:
+        yield Finding(
+            ("dpo.label_smoothing", "dpo.loss"),
+            "the loss exo_pair needs a label_smoothing above 0",
+            "--set dpo.label_smoothing=0.001",
+        )
     weights = dpo.loss_weights
     if weights is not None and len(weights) != len(losses):
         yield Finding(
