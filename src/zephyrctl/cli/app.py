@@ -14,7 +14,18 @@ import typer
 import typer.core
 
 from zephyrctl import __version__, terminal
-from zephyrctl.cli import config, data, init, models, recipes, run, runs, topics, train
+from zephyrctl.cli import (
+    config,
+    data,
+    init,
+    models,
+    recipes,
+    report,
+    run,
+    runs,
+    topics,
+    train,
+)
 from zephyrctl.cli.options import APP
 from zephyrctl.errors import DiskFull, Interrupted, UsageError, ZephyrctlError
 
