@@ -1,0 +1,14 @@
+"""The supervised fine-tuning stage."""
+
+from __future__ import annotations
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.runs.manifest import Result
+from zephyrctl.runs.store import Run
+
+
+def run(recipe: Recipe, run: Run) -> Result:
+    """Fine-tune the base model on the run's dialogues: `RUN/sft/model`."""
+    from zephyrctl.training.sft import train
+
+    return train(recipe, run)

@@ -1,0 +1,1 @@
+"""Training: loading a policy, the two trainers, checkpoints, samples, and what is published."""

@@ -1,0 +1,164 @@
+"""What happens around each optimizer step?
+
+One callback: it counts, reports, takes samples, answers requests to stop, and seals checkpoints.
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from zephyrctl.config.schema.training import Training
+from zephyrctl.runs import signals
+from zephyrctl.runs.metrics import Reporter
+from zephyrctl.runs.store import StageDir
+from zephyrctl.training import checkpoints, faults, health
+from zephyrctl.training.processes import World, any_rank, barrier
+from zephyrctl.training.progress import Progress
+from zephyrctl.training.samples import Sampler
+
+_TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "epoch")
+"""What transformers adds to held-out metrics and is no result."""
+
+
+class Watch(TrainerCallback):
+    """Accounts for one training run; `progress` holds what outlives a kill."""
+
+    def __init__(
+        self,
+        *,
+        training: Training,
+        folder: StageDir,
+        reporter: Reporter,
+        sampler: Sampler,
+        world: World,
+        progress: Progress,
+        inputs_digest: str,
+        examples: int,
+    ) -> None:
+        self.training = training
+        self.folder = folder
+        self.reporter = reporter
+        self.sampler = sampler
+        self.world = world
+        self.progress = progress
+        self.inputs_digest = inputs_digest
+        self.examples = examples
+        self.stopped = False
+        self._tokens_seen = 0
+        self._step_began = 0.0
+        self._step_seconds = 0.0
+        self._losses: list[float] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock of this step."""
+        self._step_began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the update, before records, evaluation and checkpoint of this step."""
+        self._step_seconds = time.perf_counter() - self._step_began
+        step = state.global_step
+        faults.meet("step", step=step, model=kwargs["model"])
+        if self._is_sample_due(step, total=state.max_steps) and self.world.is_first:
+            self.sampler.take(step=step, reporter=self.reporter)
+        asked = signals.stop_signal() is not None
+        if any_rank(asked, device=args.device) and step < state.max_steps:
+            self.stopped = True
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called after every step (with `loss`), after evaluations, and at the end."""
+        logs: dict[str, Any] = kwargs["logs"]
+        state.log_history.clear()  # it would grow into every checkpoint; our records are the log
+        if "loss" not in logs:
+            return
+        values = {k: float(v) for k, v in logs.items() if isinstance(v, int | float)}
+        seen = int(values.pop("num_tokens", self._tokens_seen))
+        self.progress.tokens += seen - self._tokens_seen
+        self.progress.seconds += self._step_seconds
+        values |= {"step_tokens": seen - self._tokens_seen, "step_seconds": self._step_seconds}
+        self._tokens_seen = seen
+        values.pop("epoch", None)
+        self.progress.add_step(values)
+        if state.global_step % self.training.log_every == 0 or state.global_step == state.max_steps:
+            self._record(state.global_step, total=state.max_steps)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report what `evaluate` measured on the held-out split."""
+        metrics: dict[str, Any] = kwargs["metrics"]
+        values = {
+            name: float(value)
+            for key, value in metrics.items()
+            if (name := key.removeprefix("eval_")) not in (*_TIMINGS, "num_tokens")
+        }
+        self.report_evaluation(values, step=state.global_step, total=state.max_steps)
+
+    def report_evaluation(self, values: dict[str, float], *, step: int, total: int) -> None:
+        """Record held-out metrics, and say what in them is worrying."""
+        progress = self.progress
+        progress.first_evaluation = progress.first_evaluation or values
+        progress.last_evaluation = values
+        self.reporter.metrics(step=step, total=total, values=values, split="eval")
+        if step > 0 and "rewards/margins" in values:
+            for text in health.preferences(
+                progress.first_evaluation, values, share_done=step / total
+            ):
+                self.reporter.notice(f"step {step}: {text}", level="warning")
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Seal the checkpoint once every rank has written its part, then delete older ones."""
+        step = state.global_step
+        folder = checkpoints.folder_of(Path(args.output_dir), step)
+        self.progress.peak_memory_bytes = max(
+            self.progress.peak_memory_bytes, peak_memory(self.world)
+        )
+        if self.world.is_first:
+            self.progress.save(folder)
+        barrier()
+        faults.meet("save", step=step)
+        if self.world.is_first:
+            checkpoints.seal(
+                folder,
+                step=step,
+                total=state.max_steps,
+                world_size=self.world.size,
+                inputs_digest=self.inputs_digest,
+            )
+            checkpoints.rotate(
+                Path(args.output_dir), keep=self.training.keep_checkpoints, newest=folder
+            )
+            self.reporter.event("checkpoint", step=step, path=folder.name)
+        barrier()
+
+    def _is_sample_due(self, step: int, *, total: int) -> bool:
+        every = self.training.sample_every
+        return step == total or (every is not None and step % every == 0)
+
+    def _record(self, step: int, *, total: int) -> None:
+        values = self.progress.drain_window()
+        seconds = values.pop("step_seconds")
+        values["tokens_per_second"] = values.pop("step_tokens") / max(seconds, 1e-9)
+        values["num_tokens"] = self.progress.tokens
+        values["epoch"] = step * self.training.global_batch_size / max(self.examples, 1)
+        self.reporter.metrics(step=step, total=total, values=values)
+        self._losses.append(values["loss"])
+        for text in (
+            health.loss_is_zero(values),
+            health.loss_is_stuck(self._losses, share_done=step / total),
+        ):
+            if text is not None and text[:30] not in {n[:30] for n in self.progress.notices}:
+                self.progress.notices.append(text)
+                self.reporter.notice(f"step {step}: {text}", level="warning")
+
+
+def peak_memory(world: World) -> int:
+    """Largest memory use of this process so far, in bytes: the GPU's, or the resident set."""
+    if world.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

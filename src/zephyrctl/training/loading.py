@@ -1,0 +1,330 @@
+"""How does the policy come into memory, and which of its weights are trained?
+
+Full fine-tuning keeps float32 weights; on a GPU the matrix products run in bfloat16 (autocast).
+Weights in bfloat16 are refused there: AdamW's steps at these learning rates are mostly smaller
+than half a bfloat16 step, so rounding to nearest throws them away (at 5e-7 over 478 steps 0.4 % of
+the update was realised; shared/reference/performance.md, finding 7).
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.model import Adapter
+from zephyrctl.config.schema.training import Training
+from zephyrctl.errors import ConfigError, DataError, EnvironmentProblem
+from zephyrctl.training.processes import World
+from zephyrctl.training.starting_point import Start
+
+TRAINED, BELOW = "default", "start"
+"""PEFT names of the adapter that is trained and of the frozen one it stands on."""
+
+Form = Literal["weights", "adapter", "chain", "merged"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The model in training.
+
+    `model` is what the trainer sees: a plain model whose layers may hold adapters. `peft` switches
+    and saves these. `form` says what is published: the weights, the adapter, one adapter that
+    joins the frozen and the trained one, or the weights with the adapter merged in.
+    """
+
+    model: Any
+    peft: Any
+    form: Form
+    start: Start
+    trained: int
+    total: int
+
+    def describe(self) -> str:
+        """One line with the number of trained weights."""
+        share = 100 * self.trained / self.total
+        return f"training {self.trained:,} of {self.total:,} weights ({share:.1f} %)"
+
+    @contextlib.contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """The weights before training: without the trained adapter. Dense weights serve as they
+        are, so this is only right before the first step."""
+        if self.peft is None:
+            yield
+        elif self.form == "chain":
+            self.peft.base_model.set_adapter(BELOW)
+            try:
+                yield
+            finally:
+                _activate_chain(self.peft)
+        else:
+            with self.peft.disable_adapter():
+                yield
+
+
+def load_policy(
+    recipe: Recipe, training: Training, start: Start, world: World, *, where: str
+) -> Policy:
+    """Load the starting model and prepare what is to be trained. The adapter's random numbers
+    follow from the seed."""
+    settings = training.adapter
+    _check_settings(recipe, training, where=where)
+    config = check_architecture(start, training, where=where)
+    dtype = weights_dtype(recipe, adapter=settings.type != "none", world=world)
+    model = load_weights(recipe, start, dtype=dtype, world=world)
+    if start.adapter is None and settings.type == "none":
+        freeze_all_but(model, last_layers=training.trainable_layers)
+        return _policy(model, None, "weights", start)
+    set_seed(recipe.seed)
+    if settings.type == "none":
+        return _merged_weights(model, start, training)
+    policy = _with_adapter(model, start, settings, quantized=recipe.model.load_in_4bit, where=where)
+    if recipe.model.load_in_4bit:
+        # transformers refuses to train a quantized model unless it knows of its adapter.
+        policy.model._hf_peft_config_loaded = True
+    del config
+    return policy
+
+
+def weights_dtype(recipe: Recipe, *, adapter: bool, world: World) -> torch.dtype:
+    """Number format of the loaded weights; trained weights are always float32."""
+    if not adapter:
+        return torch.float32
+    wanted = recipe.model.dtype
+    if wanted == "auto":
+        wanted = "bfloat16" if world.bf16 else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
+
+
+def published_dtype(recipe: Recipe, world: World) -> torch.dtype:
+    """Number format of the published weights."""
+    return torch.bfloat16 if world.bf16 else torch.float32
+
+
+def load_weights(
+    recipe: Recipe, start: Start, *, dtype: torch.dtype, world: World
+) -> PreTrainedModel:
+    """The model at the bottom of the starting point, on the CPU (4-bit: on the GPU)."""
+    options: dict[str, Any] = {"dtype": dtype}
+    if recipe.model.attention != "auto":
+        options["attn_implementation"] = recipe.model.attention
+    if recipe.model.load_in_4bit:
+        options["quantization_config"] = _nf4(world)
+        options["device_map"] = {"": torch.cuda.current_device()}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(start.base), **options)
+    except (OSError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EnvironmentProblem(
+            f"the model cannot be loaded: {reason}", where=str(start.base)
+        ) from error
+    return model
+
+
+def check_architecture(start: Start, training: Training, *, where: str) -> Any:
+    """The model's configuration; DataError or ConfigError where this stage cannot train it."""
+    try:
+        config = AutoConfig.from_pretrained(str(start.base))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"the model's config.json is of no use: {reason}", where=str(start.base)
+        ) from (error)
+    if hasattr(config, "vision_config") or hasattr(config, "audio_config"):
+        raise DataError(
+            f"{start.label} is a multimodal model ({config.model_type}); only text is trained here",
+            where=str(start.base),
+            hint="set model.base to the language model it is built on",
+        )
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise DataError(
+            f"{start.label} is no causal language model ({config.model_type})",
+            where=str(start.base),
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and training.max_length > positions:
+        raise ConfigError(
+            f"max_length {training.max_length} is over the model's {positions} positions",
+            where=f"{where}.max_length",
+            hint=f"--set {where}.max_length={positions}",
+        )
+    return config
+
+
+def check_vocabulary(policy: Policy, tokenizer: Any) -> None:
+    """DataError where the tokenizer knows ids for which the model has no embedding."""
+    rows = policy.model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise DataError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeddings for {rows}",
+            where=str(policy.start.tokenizer),
+            hint="use the tokenizer that belongs to this model",
+        )
+
+
+def freeze_all_but(model: PreTrainedModel, *, last_layers: int | Literal["all"]) -> None:
+    """Leave only the last decoder layers and the final norm trainable, or everything."""
+    if last_layers == "all":
+        return
+    layers, norms = _decoder_parts(model)
+    if last_layers > len(layers):
+        raise ConfigError(
+            f"the model has {len(layers)} decoder layers, not {last_layers}",
+            where="trainable_layers",
+            hint="--set sft.trainable_layers=all",
+        )
+    model.requires_grad_(False)
+    for part in [*layers[len(layers) - last_layers :], *norms]:
+        part.requires_grad_(True)
+
+
+def _decoder_parts(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The decoder layers in order, and the norms behind them (modules with vectors only)."""
+    decoder = model.get_decoder()
+    stacks = [m for m in decoder.children() if isinstance(m, nn.ModuleList)]
+    if not stacks:
+        raise ConfigError(
+            f"the decoder layers of {type(model).__name__} cannot be found",
+            where="trainable_layers",
+            hint="train an adapter instead: --set sft.adapter.type=lora",
+        )
+    norms = [
+        module
+        for module in decoder.children()
+        if (weights := list(module.parameters())) and all(w.dim() == 1 for w in weights)
+    ]
+    return list(max(stacks, key=len)), norms
+
+
+def _check_settings(recipe: Recipe, training: Training, *, where: str) -> None:
+    model, adapter = recipe.model, training.adapter
+    if adapter.type != "none" and training.trainable_layers != "all":
+        raise ConfigError(
+            "trainable_layers and an adapter exclude each other", where=f"{where}.trainable_layers"
+        )
+    if model.load_in_4bit and adapter.type == "none":
+        raise ConfigError(
+            "4-bit weights cannot be trained themselves",
+            where="model.load_in_4bit",
+            hint=f"--set {where}.adapter.type=lora",
+        )
+    if adapter.type == "none" and model.dtype in ("bfloat16", "float16"):
+        raise ConfigError(
+            f"full fine-tuning with {model.dtype} weights loses most of its updates to rounding "
+            f"(learning rate {training.learning_rate:g})",
+            where="model.dtype",
+            hint="--set model.dtype=auto   (float32 weights; a GPU still computes in bfloat16)",
+        )
+    targets = adapter.target_modules
+    if adapter.type != "none" and targets != "all-linear" and "lm_head" in targets:
+        raise ConfigError(
+            "an adapter on lm_head would never be trained: the loss reads its weight directly",
+            where=f"{where}.adapter.target_modules",
+        )
+
+
+def _nf4(world: World) -> Any:
+    """QLoRA's number format; EnvironmentProblem where this machine cannot do it."""
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if world.device != "cuda" or find_spec("bitsandbytes") is None:
+        missing = "a GPU" if world.device != "cuda" else "the package bitsandbytes"
+        raise EnvironmentProblem(
+            f"4-bit weights need {missing}",
+            where="model.load_in_4bit",
+            hint="pip install 'zephyrctl[cuda]'   or --set model.load_in_4bit=false",
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=False,
+    )
+
+
+def _with_adapter(
+    model: Any, start: Start, settings: Adapter, *, quantized: bool, where: str
+) -> Policy:
+    """A fresh adapter, on the weights or on the starting point's own adapter."""
+    targets = _target_modules(model, settings, where=where)
+    fresh = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        use_dora=settings.type == "dora",
+    )
+    if start.adapter is None:
+        peft = get_peft_model(model, fresh, adapter_name=TRAINED)
+        return _policy(peft.get_base_model(), peft, "adapter", start)
+    below = _load_below(model, start)
+    if fresh.use_dora or below.peft_config[BELOW].use_dora:
+        if quantized:
+            raise ConfigError(
+                "DoRA cannot stand on another adapter over 4-bit weights without rounding it",
+                where=f"{where}.adapter.type",
+                hint=f"--set {where}.adapter.type=lora",
+            )
+        merged: Any = below.merge_and_unload()
+        peft = get_peft_model(merged, fresh, adapter_name=TRAINED)
+        return _policy(peft.get_base_model(), peft, "merged", start)
+    below.add_adapter(TRAINED, fresh)
+    _activate_chain(below)
+    return _policy(below.get_base_model(), below, "chain", start)
+
+
+def _load_below(model: Any, start: Start) -> Any:
+    return PeftModel.from_pretrained(
+        model, str(start.adapter), adapter_name=BELOW, is_trainable=False
+    )
+
+
+def _merged_weights(model: Any, start: Start, training: Training) -> Policy:
+    """Full fine-tuning from an adapter: it is merged into the float32 weights first."""
+    merged: Any = _load_below(model, start).merge_and_unload()
+    merged.requires_grad_(True)
+    freeze_all_but(merged, last_layers=training.trainable_layers)
+    return _policy(merged, None, "weights", start)
+
+
+def _activate_chain(peft: Any) -> None:
+    """Both adapters add their part; only the upper one is trained."""
+    peft.base_model.set_adapter([BELOW, TRAINED])
+    for name, weight in peft.named_parameters():
+        if f".{BELOW}." in name or name.endswith(f".{BELOW}"):
+            weight.requires_grad_(False)
+
+
+def _target_modules(model: Any, settings: Adapter, *, where: str) -> list[str]:
+    """Names of the linear layers that get an adapter; ConfigError where one matches nothing."""
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+    if settings.target_modules == "all-linear":
+        return sorted(linear)
+    unknown = [name for name in settings.target_modules if name not in linear]
+    if unknown:
+        raise ConfigError(
+            f"the model has no linear layer named {', '.join(unknown)}",
+            where=f"{where}.adapter.target_modules",
+            hint=f"known: {', '.join(sorted(linear))}",
+        )
+    return sorted(settings.target_modules)
+
+
+def _policy(model: Any, peft: Any, form: Form, start: Start) -> Policy:
+    weights = list(model.parameters())
+    trained = sum(w.numel() for w in weights if w.requires_grad)
+    return Policy(model, peft, form, start, trained, sum(w.numel() for w in weights))

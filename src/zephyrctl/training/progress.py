@@ -1,0 +1,63 @@
+"""What does a training run know about itself that must outlive a kill?
+
+Sums over the whole run, and the window since the last record. Both are saved into each checkpoint,
+so that the records after a resume are those of an uninterrupted run.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from zephyrctl.runs.atomic import write_json
+
+FILE = "progress.json"
+
+
+@dataclass
+class Progress:
+    """Running totals of one stage, over all its attempts."""
+
+    loss_sum: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    """Time in optimizer steps, without evaluation, samples and checkpoints."""
+    peak_memory_bytes: int = 0
+    window: list[dict[str, float]] = field(default_factory=list)
+    """Values of each step since the last record."""
+    first_evaluation: dict[str, float] = field(default_factory=dict)
+    last_evaluation: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def add_step(self, values: dict[str, float]) -> None:
+        """Count one optimizer step with TRL's values."""
+        self.loss_sum += values["loss"]
+        self.steps += 1
+        self.window.append(values)
+
+    def drain_window(self) -> dict[str, float]:
+        """Means over the steps since the last record; `learning_rate` is the newest."""
+        names = {name for values in self.window for name in values}
+        means = {
+            name: sum(found) / len(found)
+            for name in sorted(names)
+            if (found := [values[name] for values in self.window if name in values])
+        }
+        means["learning_rate"] = self.window[-1]["learning_rate"]
+        self.window = []
+        return means
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean training loss over every step of the run (transformers' `train_loss` covers only
+        what came after the last resume)."""
+        return self.loss_sum / max(self.steps, 1)
+
+    def save(self, folder: Path) -> None:
+        """Write into a checkpoint folder."""
+        write_json(folder / FILE, asdict(self))
+
+
+def load(folder: Path) -> Progress:
+    """What `save` wrote."""
+    return Progress(**json.loads((folder / FILE).read_text(encoding="utf-8")))

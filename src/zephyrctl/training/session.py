@@ -1,0 +1,348 @@
+"""How does a training stage go from the prepared data to a published model?
+
+The steps are the same for both stages; what is particular to one is its `Method`.
+"""
+
+import shutil
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from datasets import Dataset
+from transformers import PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.training import Training
+from zephyrctl.data.load import sample_prompts
+from zephyrctl.data.tokenizers import load_tokenizer
+from zephyrctl.errors import (
+    ConfigError,
+    DataError,
+    DiskFull,
+    Problem,
+    StoppedEarly,
+    TrainingDiverged,
+)
+from zephyrctl.registry import did_you_mean
+from zephyrctl.runs.manifest import Result
+from zephyrctl.runs.metrics import Reporter
+from zephyrctl.runs.store import Run, StageDir
+from zephyrctl.training import checkpoints, order, publish, starting_point
+from zephyrctl.training.callbacks import Watch, peak_memory
+from zephyrctl.training.loading import Policy, check_vocabulary, load_policy
+from zephyrctl.training.processes import World, barrier, from_first, join
+from zephyrctl.training.progress import Progress
+from zephyrctl.training.progress import load as load_progress
+from zephyrctl.training.samples import Sampler
+from zephyrctl.training.trl_arguments import Job, resolve
+
+Losses = publish.Losses
+RESCORED_ROWS = 64
+RESCORED_TOKENS_ON_CPU = 4096
+_BYTES_PER_TRAINED_WEIGHT = 12
+"""In a checkpoint: the weight and AdamW's two moments in float32."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Prepared rows, and the tokens of each, `(N,)`."""
+
+    train: Dataset
+    test: Dataset
+    test_lengths: list[int]
+    lengths: list[int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a trainer is built from."""
+
+    run: Run
+    folder: StageDir
+    reporter: Reporter
+    job: Job
+    policy: Policy
+    tokenizer: Any
+    splits: Splits
+    watch: Watch
+
+
+class Method(Protocol):
+    """What a stage has of its own."""
+
+    @property
+    def stage(self) -> Literal["sft", "dpo"]: ...
+    @property
+    def training(self) -> Training: ...
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Final metrics that `expected` may name."""
+        ...
+
+    def load(self, run: Run) -> Splits: ...
+    def trainer(self, plan: Plan) -> Any: ...
+    def before(self, trainer: Any, plan: Plan) -> None:
+        """Check what must hold before the first step."""
+        ...
+
+    def result(self, plan: Plan) -> dict[str, float]:
+        """Held-out metrics for the manifest."""
+        ...
+
+    def losses_in_memory(self, held_out: Any, splits: Splits, rows: list[int]) -> Losses: ...
+    def losses_of(self, model: Any, held_out: Any, splits: Splits, rows: list[int]) -> Losses: ...
+
+
+def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
+    """Train one stage, or go on with it; StoppedEarly where a request to stop was answered."""
+    transformers_logging.set_verbosity_warning()
+    transformers_logging.disable_progress_bar()
+    check_expected(method)
+    world = join(recipe)
+    plan, planned, resume = _prepare(recipe, run, method, world)
+    trainer = _build(method, plan, planned)
+    if resume is None:
+        method.before(trainer, plan)
+        if world.is_first:
+            plan.watch.sampler.take(step=0, reporter=plan.reporter)
+    _run(trainer, plan, resume)
+    if plan.job.has_test and trainer.held_out is None:
+        trainer.evaluate()  # killed after the last step: its evaluation was not kept by row
+    metrics = _final_metrics(method, plan)
+    held_out = trainer.held_out
+    trainer.optimizer = trainer.lr_scheduler = None
+    model = _publish(recipe, method, plan, held_out) if world.is_first else plan.folder.model
+    barrier()
+    outputs = [model, plan.folder.samples_path] if plan.watch.sampler.prompts else [model]
+    return Result(metrics, outputs)
+
+
+def _prepare(
+    recipe: Recipe, run: Run, method: Method, world: World
+) -> tuple[Plan, order.Order, checkpoints.Resume | None]:
+    """Everything up to the trainer, cheap checks first."""
+    folder = run.stage(method.stage)
+    reporter = folder.reporter()
+    training = method.training
+    batches = resolve(training, world_size=world.size, where=method.stage)
+    splits = method.load(run)
+    if not len(splits.train):
+        raise DataError(
+            f"the {method.stage} training split is empty",
+            where=str(run.stage("data").path / method.stage),
+            hint=f"zephyrctl data stats {run.root}",
+        )
+    planned = order.plan(training, lengths=splits.lengths, seed=recipe.seed)
+    start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
+    manifest = folder.read_manifest()
+    inputs_digest = manifest.digest if manifest is not None else ""
+    resume = _resume(folder, reporter, world, inputs_digest=inputs_digest)
+    tokenizer = load_tokenizer(str(start.tokenizer), chat_template=recipe.model.chat_template)
+    policy = load_policy(recipe, training, start, world, where=method.stage)
+    check_vocabulary(policy, tokenizer)
+    if resume is None:
+        _say_what_is_done(reporter, policy, planned, training=training, splits=splits)
+    _check_disk(folder, policy, keep=training.keep_checkpoints)
+    prompts = sample_prompts(run, method.stage, training.sample_prompts)
+    watch = Watch(
+        training=training,
+        folder=folder,
+        reporter=reporter,
+        sampler=Sampler(policy.model, tokenizer, prompts, folder),
+        world=world,
+        progress=load_progress(resume.path) if resume is not None else Progress(),
+        inputs_digest=inputs_digest,
+        examples=len(splits.train),
+    )
+    job = Job(
+        batches=batches,
+        steps=planned.steps,
+        world=world,
+        folder=folder.checkpoints,
+        has_test=len(splits.test) > 0,
+        resumes=resume is not None,
+    )
+    return Plan(run, folder, reporter, job, policy, tokenizer, splits, watch), planned, resume
+
+
+def _build(method: Method, plan: Plan, planned: order.Order) -> Any:
+    trainer = method.trainer(plan)
+    trainer.order = planned
+    trainer.diverged_folder = plan.folder.path
+    trainer.remove_callback(PrinterCallback)
+    if trainer.args.gradient_checkpointing and plan.policy.peft is not None:
+        # Frozen embeddings would cut the graph before the first checkpointed layer.
+        plan.policy.model.enable_input_require_grads()
+    return trainer
+
+
+def _resume(
+    folder: StageDir, reporter: Reporter, world: World, *, inputs_digest: str
+) -> checkpoints.Resume | None:
+    """Rank 0 decides, and rewinds the records to the checkpoint; every rank follows."""
+    found: checkpoints.Scan | None = None
+    if world.is_first:
+        found = checkpoints.scan(folder, inputs_digest=inputs_digest)
+        checkpoints.rewind(folder, step=found.resume.step if found.resume is not None else -1)
+        for text in found.said:
+            reporter.notice(text, level="warning")
+        if found.resume is not None:
+            reporter.event("resumed", step=found.resume.step)
+            if found.resume.world_size != world.size:
+                reporter.notice(
+                    f"the checkpoint was written by {found.resume.world_size} processes and "
+                    f"training goes on with {world.size}: the order of examples stays, random "
+                    "draws of dropout differ",
+                    level="warning",
+                )
+    return from_first(found.resume if found is not None else None)
+
+
+def _say_what_is_done(
+    reporter: Reporter,
+    policy: Policy,
+    planned: order.Order,
+    *,
+    training: Training,
+    splits: Splits,
+) -> None:
+    reporter.notice(policy.describe())
+    reporter.notice(
+        f"{planned.steps} steps of {training.global_batch_size} examples, "
+        f"{len(splits.train)} in the training split, {len(splits.test)} held out"
+    )
+    if planned.repeated and planned.steps * training.global_batch_size > len(splits.train):
+        reporter.notice(
+            f"the last step of an epoch is filled with {planned.repeated} examples from its start"
+        )
+
+
+def _check_disk(folder: StageDir, policy: Policy, *, keep: int) -> None:
+    """DiskFull before the work where checkpoints and model cannot fit."""
+    needed = policy.trained * _BYTES_PER_TRAINED_WEIGHT * (keep + 1) + policy.trained * 4
+    folder.path.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.path).free
+    if free < needed:
+        raise DiskFull(
+            f"{keep + 1} checkpoints and the model need {needed / 2**30:.1f} GiB, "
+            f"{free / 2**30:.1f} GiB are free",
+            where=str(folder.path),
+            hint=f"--set {folder.name}.keep_checkpoints=1, or --set output_root=FOLDER",
+        )
+
+
+def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
+    """Train to the end. Divergence names the last good checkpoint; a stop is an error of its own,
+    because transformers returns from it as from a finished training."""
+    try:
+        trainer.train(resume_from_checkpoint=str(resume.path) if resume is not None else None)
+    except TrainingDiverged as error:
+        good = checkpoints.last_sealed(plan.folder.checkpoints)
+        stands = f"last good checkpoint: {good}" if good else "no checkpoint was saved before"
+        raise TrainingDiverged(
+            error.message, where=error.where, hint=f"{stands}; {error.hint}"
+        ) from error
+    step = trainer.state.global_step
+    if plan.watch.stopped or step < plan.job.steps:
+        raise StoppedEarly(
+            f"stopped at step {step} of {plan.job.steps} on request; checkpoint-{step} stands",
+            where=str(checkpoints.folder_of(plan.folder.checkpoints, step)),
+            hint="the same command goes on from here",
+        )
+
+
+def _final_metrics(method: Method, plan: Plan) -> dict[str, Any]:
+    progress, job, policy = plan.watch.progress, plan.job, plan.policy
+    metrics: dict[str, Any] = {
+        "train_loss": progress.mean_loss,
+        **method.result(plan),
+        "steps": job.steps,
+        "epochs": job.steps * method.training.global_batch_size / len(plan.splits.train),
+        "examples": len(plan.splits.train),
+        "held_out": len(plan.splits.test),
+        "tokens": progress.tokens,
+        "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+        "train_seconds": progress.seconds,
+        "peak_memory_bytes": max(progress.peak_memory_bytes, peak_memory(job.world)),
+        "parameters": policy.total,
+        "trained_parameters": policy.trained,
+        "micro_batch_size": job.batches.micro_batch_size,
+        "accumulation_steps": job.batches.accumulation_steps,
+    }
+    compared = compare_with_expected(method.training, metrics)
+    for name, entry in compared.items():
+        word = "within" if entry["within"] else "OUTSIDE"
+        plan.reporter.notice(
+            f"{name} {entry['value']:.4f} is {word} {entry['expected']:g} ± {entry['tolerance']:g}"
+            f"{f' ({source})' if (source := entry['source']) else ''}",
+            level="info" if entry["within"] else "warning",
+        )
+    return metrics | ({"expected": compared} if compared else {})
+
+
+def check_expected(method: Method) -> None:
+    """ConfigError for an `expected` metric that this stage does not report."""
+    known = (*method.metric_names, "steps", "tokens")
+    problems = [
+        Problem(
+            f"the {method.stage} stage reports no metric '{name}'{did_you_mean(name, known)}",
+            f"{method.stage}.expected.{name}",
+            f"known: {', '.join(known)}",
+        )
+        for name in method.training.expected
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError.of(problems)
+
+
+def compare_with_expected(training: Training, metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each published value beside the one of this run; one that was not measured is left out."""
+    return {
+        name: {
+            "value": metrics[name],
+            "expected": published.value,
+            "tolerance": published.tolerance,
+            "within": abs(metrics[name] - published.value) <= published.tolerance,
+            "source": published.source,
+        }
+        for name, published in training.expected.items()
+        if name in metrics
+    }
+
+
+def _publish(recipe: Recipe, method: Method, plan: Plan, held_out: Any) -> Any:
+    """Publish, checked against the last evaluation in memory."""
+    splits, world = plan.splits, plan.job.world
+    rows = rescored_rows(splits.test_lengths, on_cpu=world.device == "cpu")
+
+    def verify(model: Any) -> None:
+        in_memory = method.losses_in_memory(held_out, splits, rows)
+        published = method.losses_of(model, held_out, splits, rows)
+        publish.compare(in_memory, published, where=plan.folder.model)
+        plan.reporter.event("published", rows=len(rows), in_memory=in_memory, loaded=published)
+
+    return publish.publish(
+        plan.policy,
+        plan.tokenizer,
+        recipe=recipe,
+        run=plan.run,
+        stage=method.stage,
+        world=world,
+        verify=verify if rows else None,
+    )
+
+
+def longest_first(rows: Dataset, lengths: list[int]) -> tuple[Dataset, list[int]]:
+    """Rows and lengths sorted for evaluation: like lengths share a batch and need no padding."""
+    by_length = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return rows.select(by_length), [lengths[i] for i in by_length]
+
+
+def rescored_rows(lengths: list[int], *, on_cpu: bool) -> list[int]:
+    """Held-out rows to score again, evenly spread over the split; on a CPU within a few seconds."""
+    count = min(RESCORED_ROWS, len(lengths))
+    if on_cpu and lengths:
+        mean = max(1, sum(lengths) // len(lengths))
+        count = min(count, max(1, RESCORED_TOKENS_ON_CPU // mean))
+    return [i * len(lengths) // count for i in range(count)] if count else []

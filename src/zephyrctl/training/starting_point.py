@@ -1,0 +1,75 @@
+"""From which weights does a stage start?"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.errors import DataError, UsageError
+from zephyrctl.models.cache import folder_digest
+from zephyrctl.models.resolve import Located, locate
+from zephyrctl.runs.references import resolve_model
+from zephyrctl.runs.store import Run
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model folder on this disk; for an adapter also the model below it."""
+
+    label: str
+    """What the recipe or the adapter calls the model that is at the bottom."""
+    base: Path
+    """Folder with weights."""
+    digest: str
+    """Digest of everything that decides the starting weights."""
+    adapter: Path | None = None
+    """Folder of an adapter on `base` that belongs to the starting point."""
+
+    @property
+    def tokenizer(self) -> Path:
+        """Where the tokenizer is: a trained adapter folder holds its own."""
+        if self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file():
+            return self.adapter
+        return self.base
+
+
+def find(
+    recipe: Recipe, run: Run, *, stage: Literal["sft", "dpo"], say: Callable[[str], None]
+) -> Start:
+    """The starting point of a stage: the base model, or `dpo.init_from`."""
+    wanted = "base" if stage == "sft" else recipe.dpo.init_from
+    ref = resolve_model(
+        wanted, output_root=Path(recipe.output_root).expanduser(), run=run, recipe=recipe
+    )
+    if ref.kind == "endpoint":
+        raise UsageError(
+            f"'{wanted}' is an endpoint and cannot be trained", where=f"{stage}.init_from"
+        )
+    if ref.kind in ("base", "hub"):
+        return _of_located(locate(ref.target, revision=ref.revision, say=say))
+    folder = Path(ref.target)
+    if (folder / ADAPTER_CONFIG).is_file():
+        return _of_adapter(folder, say=say)
+    return _of_located(locate(str(folder.absolute()), say=say))
+
+
+def _of_located(located: Located) -> Start:
+    return Start(located.name, located.path, located.digest)
+
+
+def _of_adapter(folder: Path, *, say: Callable[[str], None]) -> Start:
+    """An adapter folder with the base model that its configuration names."""
+    path = folder / ADAPTER_CONFIG
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        base, revision = settings["base_model_name_or_path"], settings.get("revision")
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            "the adapter does not say which model it belongs to", where=str(path)
+        ) from (error)
+    below = _of_located(locate(base, revision=revision, say=say))
+    return Start(below.label, below.base, f"{below.digest}+{folder_digest(folder)}", folder)

@@ -1,0 +1,120 @@
+"""Small runs on the tiny base model, with data written as data preparation writes it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.data.messages import Message
+from zephyrctl.data.tokenizers import load_tokenizer
+from zephyrctl.data.tokens import encode_dialogue, encode_prompt
+from zephyrctl.runs import manifest
+from zephyrctl.runs.manifest import Result
+from zephyrctl.runs.store import Run
+
+NAMES = ["Amir", "Bela", "Cora", "Dino", "Edda", "Finn", "Gesa", "Hana"]
+
+MakeRun = Callable[..., tuple[Recipe, Run]]
+Train = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _no_cache_of_mine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+    monkeypatch.setenv("ZEPHYRCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def make_run(tiny_base: Path, tmp_path: Path) -> MakeRun:
+    """A run with 8 dialogues and 8 pairs; keyword arguments are sections of the recipe."""
+
+    def make(name: str = "t", **sections: Any) -> tuple[Recipe, Run]:
+        sft: dict[str, Any] = {
+            "global_batch_size": 4, "max_length": 64, "learning_rate": 3e-3, "log_every": 1,
+            "sample_prompts": 1, "epochs": 2, "save_every": 2,
+        }  # fmt: skip
+        dpo: dict[str, Any] = {**sft, "max_prompt_length": 32, "learning_rate": 1e-3, "beta": 0.1}
+        given: dict[str, Any] = {
+            "name": name,
+            "output_root": str(tmp_path / "runs"),
+            "model": {"base": str(tiny_base)} | sections.pop("model", {}),
+            "sft": sft | sections.pop("sft", {}),
+            "dpo": dpo | sections.pop("dpo", {}),
+            "launch": {"gpus": "none"},
+        }
+        flip = sections.pop("flip", False)
+        recipe = Recipe.model_validate(given | sections)
+        run = Run(tmp_path / "runs" / name)
+        run.root.mkdir(parents=True, exist_ok=True)
+        (run.root / "config.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+        (run.root / "manifest.json").write_text("{}", encoding="utf-8")
+        write_data(run, tiny_base, flip=flip)
+        return recipe, run
+
+    return make
+
+
+@pytest.fixture
+def train_sft() -> Train:
+    """Run the stage with its manifest, as the worker does, in this process."""
+    return lambda recipe, run: _run_stage("sft", recipe, run)
+
+
+@pytest.fixture
+def train_dpo() -> Train:
+    return lambda recipe, run: _run_stage("dpo", recipe, run)
+
+
+def _run_stage(name: Any, recipe: Recipe, run: Run) -> Result:
+    from zephyrctl import catalogue
+
+    stage = run.stage(name)
+    manifest.begin(stage, inputs={"name": recipe.name}, seed=recipe.seed, world_size=1)
+    result = catalogue.STAGES.load(name)(recipe, run)
+    manifest.finish(stage, result)
+    return result
+
+
+def write_data(run: Run, base: Path, *, flip: bool = False) -> None:
+    """Dialogues and pairs of short answers that differ in their end."""
+    tokenizer = load_tokenizer(str(base), chat_template="zephyr")
+    rows: dict[str, list[dict[str, Any]]] = {"sft": [], "dpo": []}
+    texts: dict[str, list[dict[str, Any]]] = {"sft": [], "dpo": []}
+    for name in NAMES:
+        asked = [Message("user", f"Please politely give {name} some fruit.")]
+        good = [Message("assistant", f"Dear {name}, here is some fruit.")]
+        bad = [Message("assistant", f"Hey {name}. Done. Done. Done.")]
+        if flip:
+            good, bad = bad, good
+        dialogue = encode_dialogue(tokenizer, [*asked, *good])
+        rows["sft"].append(
+            {"id": name, "input_ids": dialogue.input_ids, "assistant_mask": dialogue.assistant_mask}
+        )
+        prompt = encode_prompt(tokenizer, asked)
+        pair = {
+            key: _completion(tokenizer, asked, answer, prompt)
+            for key, answer in (("chosen_ids", good), ("rejected_ids", bad))
+        }
+        rows["dpo"].append({"id": name, "prompt_ids": prompt, **pair})
+        words = [{"role": m.role, "content": m.content} for m in [*asked, *good]]
+        texts["sft"].append({"messages": words})
+        texts["dpo"].append({"prompt": words[:1]})
+    for stage, table in rows.items():
+        folder = run.stage("data").path / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "test"):
+            Dataset.from_list(table).to_parquet(folder / f"{split}.parquet")
+            lines = "".join(json.dumps(row) + "\n" for row in texts[stage])
+            (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _completion(
+    tokenizer: Any, asked: list[Message], answer: list[Message], prompt: list[int]
+) -> list[int]:
+    encoded = encode_dialogue(tokenizer, [*asked, *answer])
+    trained = [i for i, m in zip(encoded.input_ids, encoded.assistant_mask, strict=True) if m]
+    assert encoded.input_ids[len(prompt) : len(prompt) + len(trained)] == trained
+    return trained
