@@ -10,7 +10,7 @@ from zephyrctl.config.schema.section import Variant
 class Lowercase(Variant):
     """Settings of `drop_lowercase`."""
 
-    min_letters: int = Field(20, ge=1)
+    min_letters: int = Field(12, ge=1)
     """Answers with fewer letters are left alone."""
 
 

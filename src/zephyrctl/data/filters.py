@@ -122,6 +122,10 @@ def drop_empty(variant: Variant, special_tokens: SpecialTokens) -> Filter:
     return check
 
 
+_LONG_WITHOUT_SENTENCES = 120
+"""Letters from which even a text without any full stop is taken for prose."""
+
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?:\s|$)")
 _ASKS_FOR_LOWERCASE = re.compile(
     r"\b(?:lower[- ]?case|small letters|uncapitali[sz]ed|no capital|without capital)", re.I
 )
@@ -130,7 +134,8 @@ _ASKS_FOR_LOWERCASE = re.compile(
 def drop_lowercase(variant: Lowercase, special_tokens: SpecialTokens) -> Filter:
     """Drop rows with an answer wholly in lower case, code apart, unless the user asked for it.
 
-    List it before `fix_truecase`, which would hide what it looks for.
+    A word or a list ("bread, milk and soap") is no sentence and may be in lower case. List it
+    before `fix_truecase`, which would hide what it looks for.
     """
     del special_tokens
 
@@ -150,7 +155,8 @@ def _is_lowercase(text: str, *, min_letters: int) -> bool:
     prose = without_code(text)
     if any(letter.isupper() for letter in prose):
         return False
-    return sum(letter.islower() for letter in prose) >= min_letters
+    letters = sum(letter.islower() for letter in prose)
+    return letters >= (min_letters if _SENTENCE_END.search(prose) else _LONG_WITHOUT_SENTENCES)
 
 
 # A sentence end that is neither an abbreviation (e.g., Mr., U.S.), a number, nor an ellipsis.
@@ -166,12 +172,13 @@ _PROTECTED = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+)", re.DOTALL)
 def truecase(text: str) -> str:
     """The text with capitals at sentence starts and for "I"; code and addresses stay as they are.
 
-    Words that are not plain lower-case letters (`iPhone`, `x = 1`, `foo_bar`) are left alone.
+    Words that are not plain lower-case letters (`iPhone`, `foo_bar`) are left alone, and so is the
+    first word of a text without any sentence end: a word or a list.
     """
+    is_prose = bool(_SENTENCE_END.search(without_code(text)))
     parts = _PROTECTED.split(text)
     for position in range(0, len(parts), 2):
-        pattern_start = position == 0
-        parts[position] = _truecase_prose(parts[position], starts=pattern_start)
+        parts[position] = _truecase_prose(parts[position], starts=is_prose and position == 0)
     return "".join(parts)
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from zephyrctl.config.schema.data import Binarize
 from zephyrctl.data.messages import Message, PreferencePair, check_pair
-from zephyrctl.data.text import digest, draw
+from zephyrctl.data.text import digest, draw, normalized
 from zephyrctl.errors import ConfigError, DataError
 
 _UNLIKELY_TEN, _LIKELY_TEN = 2.0, 4.0
@@ -109,7 +109,7 @@ def rule_of(settings: Binarize) -> Rule:
 def binarize(rated: RatedPrompt, *, rule: Rule, seed: int) -> Binarized | Unfit:
     """One pair out of a rated prompt, or why the rule gives none; DataError where it is broken.
 
-    The draw of a random rejected completion follows from `seed` and the row's content alone.
+    The draw of a random rejected completion follows from `seed` and the row's words alone.
     """
     if rule.drop_truthful_qa and rated.origin == "truthful_qa":
         return Unfit("prompt of TruthfulQA")
@@ -248,5 +248,7 @@ _PICK: dict[str, _Pick] = {
 
 
 def _rng(rated: RatedPrompt, seed: int) -> random.Random:
-    content = digest(*(m.content for m in rated.prompt), *(c.text or "" for c in rated.completions))
+    # Normalized words: a copy in other case or punctuation draws the same, so `dedup` finds it.
+    texts = (*(m.content for m in rated.prompt), *(c.text or "" for c in rated.completions))
+    content = digest(*(normalized(text) for text in texts))
     return random.Random(draw(seed, "rejected", content))
