@@ -15,9 +15,11 @@ import re
 import sys
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from zephyrctl.errors import DiskFull, Problem, ZephyrctlError
+from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, ZephyrctlError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 ColorMode = Literal["auto", "always", "never"]
@@ -177,6 +179,15 @@ def stderr_console() -> Console:
 def stdout_console() -> Console:
     """A Rich console on stdout that takes every string literally."""
     return _console(sys.stdout)
+
+
+def open_page(path: Path) -> None:
+    """Show a local HTML file in the user's browser; EnvironmentProblem where there is none."""
+    import webbrowser
+
+    address = path.resolve().as_uri()
+    if not webbrowser.open(address):
+        raise EnvironmentProblem("no browser could be opened", hint=f"open {address}")
 
 
 def _console(stream: IO[str]) -> Console:

@@ -99,8 +99,9 @@ ACCOUNT = {
     "tokenizer": "x",
     "template_sha256": "00",
     "decontamination": [
-        {"name": "rules", "place": "questions.jsonl", "checked": True, "prompts": 200},
-        {"name": "mt-bench", "place": "eval.data_dir is not set", "checked": False, "prompts": 0},
+        {"name": "rules", "status": "checked", "prompts": 200, "digest": "ab"},
+        {"name": "mt-bench", "status": "NOT CHECKED", "prompts": 0,
+         "reason": "eval.data_dir is not set"},
     ],
     "notices": [],
     "sft": {

@@ -135,9 +135,6 @@ def _part(stage: str, entry: Mapping[str, Any]) -> StagePart:
 
 
 def _checked(entry: Mapping[str, Any]) -> Checked:
-    checked = bool(entry.get("checked", entry.get("prompts")))
-    return Checked(
-        name=str(entry.get("name", "")),
-        checked=checked,
-        detail=str(entry.get("place", "")),
-    )
+    checked = entry.get("status") == "checked"
+    detail = f"{entry.get('prompts', 0)} prompts" if checked else str(entry.get("reason", ""))
+    return Checked(name=str(entry.get("name", "")), checked=checked, detail=detail)

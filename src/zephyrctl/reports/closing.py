@@ -33,7 +33,10 @@ SFT_ROWS: Rows = (
 def closing_lines(
     run: Run, stage: StageName, *, hint_next: bool = True, with_notices: bool = True
 ) -> list[str]:
-    """The summary of a finished stage; empty where its manifest says it did not finish."""
+    """The summary of a finished stage; empty where its manifest says it did not finish.
+
+    A command that goes on after the stage passes `hint_next=False`, and shows the scores itself.
+    """
     folder = run.stage(stage)
     manifest = folder.read_manifest()
     if manifest is None or manifest.state != "finished":
@@ -46,7 +49,7 @@ def closing_lines(
     elif stage == "dpo":
         stream = course(folder)
         lines += _indent(_course_lines(stream, rows=DPO_ROWS)) + _drift_lines(run, stream)
-    else:
+    elif hint_next:
         lines += _indent(results_lines(summarize(run)))
     if with_notices:
         lines += [f"! {safe(text)}" for text in manifest.notices]

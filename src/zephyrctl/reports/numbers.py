@@ -16,11 +16,14 @@ def number(value: object, *, digits: int = 4) -> str:
         return str(value)
     if not math.isfinite(value):
         return str(float(value))
-    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15 and abs(value) >= 1e4):
+    if isinstance(value, int):
+        return str(value)
+    size = abs(value)
+    if size >= 1e15:
+        return f"{value:.3g}"
+    if size >= 10**digits:
         return f"{value:.0f}"
-    if abs(value) >= 1e4:
-        return f"{value:.0f}" if abs(value) < 1e15 else f"{value:.3g}"
-    return f"{value:.{digits if value == 0 or abs(value) >= 1e-3 else 3}g}"
+    return f"{value:.{digits if value == 0 or size >= 1e-3 else 3}g}"
 
 
 def fixed(value: object, places: int) -> str:

@@ -109,15 +109,13 @@ _PLOTS: dict[str, tuple[_Plot, ...]] = {
             ),
         ),
         _Plot(
-            "log-probs of the answers, training",
+            "log-probs of the answers (dots: held out)",
             (
                 ("chosen", "train", "logps/chosen", "a"),
                 ("rejected", "train", "logps/rejected", "c"),
+                ("", "eval", "logps/chosen", "a"),
+                ("", "eval", "logps/rejected", "c"),
             ),
-        ),
-        _Plot(
-            "log-probs of the answers, held out",
-            (("chosen", "eval", "logps/chosen", "a"), ("rejected", "eval", "logps/rejected", "c")),
         ),
         _RATE,
         _GRADIENT,
