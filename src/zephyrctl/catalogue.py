@@ -144,10 +144,22 @@ BENCHMARKS = Registry(
     "benchmark",
     [
         Entry("rules", "instructions verified by code", "zephyrctl.evaluation.rules:benchmark"),
+        Entry(
+            "mt-bench", "80 two-turn questions, graded", "zephyrctl.evaluation.mt_bench:benchmark"
+        ),
     ],
 )
 
-JUDGES = Registry("judge", [])
+_JUDGES = "zephyrctl.evaluation.judges"
+
+JUDGES = Registry(
+    "judge",
+    [
+        Entry("openai", "an OpenAI-compatible service", f"{_JUDGES}:RemoteJudge"),
+        Entry("local", "a model in this process", f"{_JUDGES}:LocalJudge"),
+        Entry("replay", "recorded judgments", f"{_JUDGES}:ReplayJudge"),
+    ],
+)
 
 BASE_MODELS = Registry(
     "base model",

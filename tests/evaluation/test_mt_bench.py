@@ -1,167 +1,170 @@
-"""MT-Bench's protocol against judgments and figures that others published."""
+"""The benchmark `mt-bench`: answers in, judgments kept, scores out."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from zephyrctl.errors import DataError, NetworkError
-from zephyrctl.evaluation import mt_bench
-from zephyrctl.evaluation.formats import read_answers, read_judgments, read_mt_bench
-from zephyrctl.evaluation.verdicts import in_range, parse_rating, parse_winner
-
-ANSWERED = ["mamba_0_5_dpo_ep1", "mamba_0_75_dpo_ep3", "ultrachat_baseline", "llama-2-chat-7b"]
-
-
-@pytest.mark.parametrize(
-    ("text", "rating"),
-    [
-        ("Rating: [[7]]", 7),
-        ("Rating: [[7.5]]", 7.5),
-        ("[[3]] and later [[9]]", 3),
-        ("Rating: [8]", 8),
-        ("[2] first, but [[6]] wins", 6),
-        ("Rating: 8", None),
-        ("[[A]]", None),
-        ("[[-1]]", None),
-        ("", None),
-        ("[[99]]", 99),
-    ],
-)
-def test_a_rating_is_the_first_double_bracket_else_the_first_single_one(text, rating):
-    assert parse_rating(text) == rating
+from zephyrctl.config.schema import Recipe
+from zephyrctl.errors import DataError, UsageError
+from zephyrctl.evaluation.benchmark import Answer, LeftOut
+from zephyrctl.evaluation.formats import read_answers
+from zephyrctl.evaluation.mt_bench import MtBench, benchmark
 
 
-@pytest.mark.parametrize(
-    ("text", "winner"),
-    [("[[A]]", "A"), ("[[B]] is better", "B"), ("[[C]]", "tie"), ("A", None), ("[[C]] [[A]]", "A")],
-)
-def test_the_winner_is_looked_for_in_upstreams_order(text, winner):
-    assert parse_winner(text) == winner
-
-
-def test_ratings_outside_one_to_ten_do_not_count():
-    assert in_range(1)
-    assert in_range(10)
-    assert not in_range(0)
-    assert not in_range(99)
-    assert not in_range(None)
-
-
-def test_a_pair_is_won_only_in_both_orders():
-    assert mt_bench.pair_winner(1, "[[A]]") == "model_1"
-    assert mt_bench.pair_winner(2, "[[A]]") == "model_2"
-    assert mt_bench.pair_winner(2, "[[B]]") == "model_1"
-    assert mt_bench.pair_outcome("model_1", "model_1") == "model_1"
-    assert mt_bench.pair_outcome("model_1", "model_2") == "tie"
-    assert mt_bench.pair_outcome("tie", "model_2") == "tie"
-    assert mt_bench.pair_outcome("error", "model_2") == "error"
-
-
-def _categories(files):
-    return {question.question_id: question.category for question in files.questions}
-
-
-def _expected(folder: Path) -> list[dict]:
-    return json.loads((folder / "expected.json").read_text())["single"]
-
-
-def test_published_means_are_reproduced(mt_bench_dir):
-    categories = _categories(read_mt_bench(str(mt_bench_dir), references="original"))
-    seen = 0
-    for case in _expected(mt_bench_dir):
-        path = mt_bench_dir / "model_judgment" / f"{case['model']}.gpt-4_single.jsonl"
-        if not path.exists() or case.get("turn_1") is None:
-            continue
-        scores = mt_bench.upstream_scores(read_judgments(path), categories)
-        for key in ("turn_1", "turn_2", "average"):
-            assert scores[key] == pytest.approx(case[key], abs=1e-6), (case["model"], key)
-        for category, value in case["by_category"].items():
-            assert scores["by_category"][category] == pytest.approx(value, abs=1e-6)
-        seen += 1
-    assert seen >= 6
-
-
-def test_stored_scores_are_what_the_judgments_say(mt_bench_dir):
-    for path in sorted((mt_bench_dir / "model_judgment").glob("*_single.jsonl")):
-        for row in read_judgments(path):
-            rating = parse_rating(row["judgment"])
-            assert (-1 if rating is None else rating) == row["score"]
-
-
-def test_appended_runs_count_once_and_thin_coverage_has_no_score(mt_bench_dir):
-    categories = _categories(read_mt_bench(str(mt_bench_dir), references="original"))
-    folder = mt_bench_dir / "model_judgment"
-    orpo = mt_bench.own_scores(
-        read_judgments(folder / "mistral-orpo.gpt-4_single.jsonl"), categories
+def _recipe(data_dir: Path, judge: str | None, **settings) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "eval": {
+                "data_dir": str(data_dir),
+                "judge": {"spec": judge},
+                "mt_bench": {"references": "original", **settings},
+                "bootstrap": 200,
+            }
+        }
     )
-    assert orpo["duplicates_dropped"] > 0
-    assert orpo["average"] == pytest.approx(6.328, abs=5e-4)
-    granite = mt_bench.own_scores(
-        read_judgments(folder / "granite-7b-lab.gpt-4_single.jsonl"), categories
-    )
-    assert (granite["n"], granite["unparsed"]) == (38, 122)  # two of the 40 ratings are over 10
-    assert granite["average"] is None
 
 
-def test_judge_prompts_are_rebuilt_byte_for_byte(mt_bench_dir):
-    files = read_mt_bench(str(mt_bench_dir), references="original")
-    questions = {question.question_id: question for question in files.questions}
-    compared = 0
-    for model in ANSWERED:
-        path = mt_bench_dir / "model_answer" / f"{model}.jsonl"
-        if not path.exists():
-            continue
-        answers = read_answers(path)
-        stored = mt_bench_dir / "model_judgment" / f"{model}.gpt-4_single.jsonl"
-        for row in read_judgments(stored):
-            request = mt_bench.single_request(
-                files, questions[row["question_id"]], answers[row["question_id"]], turn=row["turn"]
-            )
-            digest = hashlib.sha256(request.user.encode()).hexdigest()
-            wanted = (
-                row.get("user_prompt_sha256")
-                or hashlib.sha256(row["user_prompt"].encode()).hexdigest()
-            )
-            assert digest == wanted, (model, row["question_id"], row["turn"])
-            assert row["judge"][1] == request.prompt_name
-            compared += 1
-    assert compared >= 480
+def _small_files(folder: Path) -> Path:
+    (folder / "reference_answer").mkdir()
+    questions = [
+        {"question_id": 1, "category": "writing", "turns": ["Say hi.", "Again."]},
+        {"question_id": 2, "category": "math", "turns": ["1+1?", "Twice that?"]},
+    ]
+    prompts = [
+        {"name": "single-v1", "system_prompt": "s", "prompt_template": "{question}|{answer}"},
+        {
+            "name": "single-v1-multi-turn",
+            "system_prompt": "s",
+            "prompt_template": "{question_2}|{answer_2}",
+        },
+        {
+            "name": "single-math-v1",
+            "system_prompt": "s",
+            "prompt_template": "{ref_answer_1}|{answer}",
+        },
+        {
+            "name": "single-math-v1-multi-turn",
+            "system_prompt": "s",
+            "prompt_template": "{ref_answer_2}|{answer_2}",
+        },
+    ]
+    references = [{"question_id": 2, "choices": [{"index": 0, "turns": ["2", "4"]}]}]
+    for name, rows in [
+        ("question.jsonl", questions),
+        ("judge_prompts.jsonl", prompts),
+        ("reference_answer/gpt-4.jsonl", references),
+    ]:
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
 
-def test_pairwise_prompts_and_counts_are_rebuilt(mt_bench_dir):
-    files = read_mt_bench(str(mt_bench_dir), references="original")
-    questions = {question.question_id: question for question in files.questions}
-    first = read_answers(mt_bench_dir / "model_answer" / "phi-3.jsonl")
-    second = read_answers(mt_bench_dir / "model_answer" / "phi-3-dpo.jsonl")
-    rows = read_judgments(mt_bench_dir / "model_judgment" / "phi-3_vs_phi-3-dpo.gpt-4_pair.jsonl")
-    outcomes = {"model_1": 0, "model_2": 0, "tie": 0, "error": 0}
-    for row in rows:
-        answers = (first[row["question_id"]], second[row["question_id"]])
-        for order in (1, 2):
-            request = mt_bench.pair_request(
-                files, questions[row["question_id"]], answers, turn=row["turn"], order=order
-            )
-            assert request.user == row[f"g{order}_user_prompt"]
-            assert (
-                mt_bench.pair_winner(order, row[f"g{order}_judgment"]) == (row[f"g{order}_winner"])
-            )
-        outcomes[mt_bench.pair_outcome(row["g1_winner"], row["g2_winner"])] += 1
-    assert outcomes == {"model_1": 18, "model_2": 20, "tie": 35, "error": 2}
+def _replay(folder: Path, ratings: dict[tuple[int, int], str]) -> str:
+    path = folder / "recorded.jsonl"
+    rows = [
+        {"question_id": q, "turn": t, "model": "sft", "judge": ["gpt-4", "x"], "judgment": text}
+        for (q, t), text in ratings.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"replay:{path}"
 
 
-def test_without_a_folder_the_files_are_asked_for():
-    with pytest.raises(NetworkError, match="not on this machine"):
-        read_mt_bench(None, references="original")
+ANSWERS = [
+    Answer(1, 1, "hi {there}", 3, True),
+    Answer(1, 2, "hi", 2, True),
+    Answer(2, 1, "2", 2, True),
+    Answer(2, 2, "4", 2, False),
+]
+RATINGS = {(1, 1): "[[8]]", (1, 2): "[[6]]", (2, 1): "[[10]]", (2, 2): "none"}
 
 
-def test_a_broken_line_is_named_with_its_place(tmp_path):
-    (tmp_path / "reference_answer").mkdir()
-    (tmp_path / "question.jsonl").write_text('{"question_id": 1, "turns": ["a"]}\n{"turns": 3}\n')
-    (tmp_path / "judge_prompts.jsonl").write_text("")
-    (tmp_path / "reference_answer" / "gpt-4.jsonl").write_text("")
-    with pytest.raises(DataError) as caught:
-        read_mt_bench(str(tmp_path), references="original")
-    assert caught.value.where is not None
-    assert caught.value.where.endswith("question.jsonl:2")
+def _open(tmp_path: Path, ratings=RATINGS, **settings) -> MtBench:
+    folder = _small_files(tmp_path)
+    found = benchmark(_recipe(folder, _replay(tmp_path, ratings), **settings))
+    assert isinstance(found, MtBench)
+    return found
+
+
+def test_without_a_judge_the_benchmark_is_left_out(tmp_path):
+    assert isinstance(benchmark(_recipe(tmp_path, None)), LeftOut)
+
+
+@pytest.mark.parametrize("spec", ["gpt-4", "opnai:gpt-4", "openai:"])
+def test_a_judge_that_is_none_is_a_usage_error(tmp_path, spec):
+    with pytest.raises(UsageError):
+        benchmark(_recipe(_small_files(tmp_path), spec))
+
+
+def test_the_conversation_carries_the_models_own_first_answer(tmp_path):
+    bench = _open(tmp_path)
+    messages = bench.conversation(bench.questions[0], ["hi"])
+    assert [message.role for message in messages] == ["user", "assistant", "user"]
+    assert messages[1].content == "hi"
+    assert bench.sampling(bench.questions[0]).temperature == 0.7
+    assert bench.sampling(bench.questions[1]).is_greedy
+
+
+def test_judgments_are_asked_once_and_unparsed_ones_leave_no_thin_score(tmp_path):
+    bench = _open(tmp_path)
+    path = tmp_path / "judgments.jsonl"
+    steps = []
+    rows = bench.judge(ANSWERS, model="sft", path=path, on_done=lambda *step: steps.append(step))
+    assert [row["score"] for row in rows] == [8, 6, 10, -1]
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    written = path.read_bytes()
+    again = bench.judge(ANSWERS, model="sft", path=path, on_done=lambda *step: None)
+    assert again == rows
+    assert path.read_bytes() == written
+    scores = bench.aggregate(rows, model="sft")
+    assert scores.gate is None  # 3 of 4 is under the floor of 80 %
+    assert scores.details["fastchat"]["average"] == 8
+    assert scores.details["mt_bench"]["unparsed"] == 1
+
+
+def test_a_changed_answer_is_judged_again(tmp_path):
+    bench = _open(tmp_path)
+    path = tmp_path / "judgments.jsonl"
+    bench.judge(ANSWERS, model="sft", path=path, on_done=lambda *step: None)
+    changed = [Answer(1, 1, "hello", 1, True), *ANSWERS[1:]]
+    bench.judge(changed, model="sft", path=path, on_done=lambda *step: None)
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_scores_name_the_judge_and_compare_by_question(tmp_path):
+    bench = _open(tmp_path, {**RATINGS, (2, 2): "Rating: [[4]]"})
+    rows = bench.judge(ANSWERS, model="sft", path=tmp_path / "j.jsonl", on_done=lambda *s: None)
+    scores = bench.aggregate(rows, model="sft")
+    assert {score.judge for score in scores.scores} == {"gpt-4 (recorded)"}
+    assert [(s.metric, s.value) for s in scores.scores] == [
+        ("average", 7.0),
+        ("turn_1", 9.0),
+        ("turn_2", 5.0),
+    ]
+    assert scores.by_question == {1: 7.0, 2: 7.0}
+    assert any("2 of 80" in notice for notice in scores.notices)
+
+
+def test_an_answer_that_was_never_recorded_is_named(tmp_path):
+    bench = _open(tmp_path, {(1, 1): "[[8]]"})
+    with pytest.raises(DataError, match="question 1, turn 2"):
+        bench.judge(ANSWERS, model="sft", path=tmp_path / "j.jsonl", on_done=lambda *step: None)
+    assert len((tmp_path / "j.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_recorded_judge_reproduces_a_published_average(mt_bench_dir, tmp_path):
+    model = "mamba_0_5_dpo_ep1"
+    recorded = mt_bench_dir / "model_judgment" / f"{model}.gpt-4_single.jsonl"
+    bench = benchmark(_recipe(mt_bench_dir, f"replay:{recorded}"))
+    assert isinstance(bench, MtBench)
+    answers = read_answers(mt_bench_dir / "model_answer" / f"{model}.jsonl")
+    given = [
+        Answer(question.question_id, turn, answers[question.question_id][turn - 1], 0, True)
+        for question in bench.questions
+        for turn in (1, 2)
+    ]
+    rows = bench.judge(given, model=model, path=tmp_path / "j.jsonl", on_done=lambda *step: None)
+    scores = bench.aggregate(rows, model=model)
+    average = scores.scores[0]
+    assert average.value == pytest.approx(7.121875)  # published: 7.12
+    assert average.low < 7.12 < average.high
+    assert 0.5 < average.high - average.low < 1.5  # a 7B model's 160 ratings: ±0.5 to ±0.7

@@ -1,203 +1,209 @@
-"""What is MT-Bench's protocol? Temperatures, judge prompts, and the arithmetic of its scores.
+"""How good are the answers to MT-Bench's 80 two-turn questions? (the benchmark `mt-bench`)
 
-Source: lm-sys/FastChat 0e6d3e4, fastchat/llm_judge (gen_model_answer, gen_judgment, common,
-show_result), Zheng et al. 2023, arXiv 2306.05685.
+The protocol is in `mt_bench_protocol.py`; here it meets the stage: answers in, judgments kept as
+JSON lines keyed by everything that decides them, scores with intervals out.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from itertools import count
+from pathlib import Path
 
+from zephyrctl.config.schema import Recipe
+from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError
-from zephyrctl.evaluation.formats import JudgePrompt, MtBenchFiles, Question
-from zephyrctl.evaluation.verdicts import UNPARSED, in_range, parse_rating, parse_winner
+from zephyrctl.evaluation import mt_bench_protocol as protocol
+from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, QuestionId, Score, Scores
+from zephyrctl.evaluation.formats import MtBenchFiles, Question, read_mt_bench
+from zephyrctl.evaluation.judges import Judge, judge_folder, open_judge
+from zephyrctl.evaluation.mt_bench_protocol import JudgeRequest
+from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
+from zephyrctl.evaluation.verdicts import in_range
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.runs.atomic import append_jsonl, read_jsonl
+from zephyrctl.runs.digests import digest_json
 
-# common.py, temperature_config; other categories get 0.7.
-TEMPERATURES = {
-    "writing": 0.7,
-    "roleplay": 0.7,
-    "extraction": 0.0,
-    "math": 0.0,
-    "coding": 0.0,
-    "reasoning": 0.0,
-    "stem": 0.1,
-    "humanities": 0.1,
-}
-DEFAULT_TEMPERATURE = 0.7
-NEEDS_REFERENCE = frozenset({"math", "reasoning", "coding"})
-
-# Below the first, a score is marked incomplete; below the second, there is none.
-COMPLETE_COVERAGE, MINIMAL_COVERAGE = 0.95, 0.80
+_ALL_QUESTIONS = 80
 
 
-@dataclass(frozen=True)
-class JudgeRequest:
-    """One question put to a judge.
+class MtBench:
+    """The benchmark; see `evaluation.benchmark`."""
 
-    `order` is 1 or 2 for the two games of a pair, 0 for a single grading.
-    """
+    name = "mt-bench"
 
-    question_id: int | str
-    turn: int
-    prompt_name: str
-    system: str
-    user: str
-    order: int = 0
+    def __init__(self, files: MtBenchFiles, judge: Judge, *, recipe: Recipe) -> None:
+        settings = recipe.eval.mt_bench
+        self.questions: tuple[Question, ...] = files.questions[: settings.limit]
+        self.judge_name = judge.name
+        self.judge_folder = judge_folder(judge.name)
+        self.digest = digest_json([files.digest, len(self.questions), judge.identity])
+        self._files = files
+        self._judge = judge
+        self._settings = settings
+        self._replicates = recipe.eval.bootstrap
+        self._seed = recipe.seed
+        self._by_id = {question.question_id: question for question in self.questions}
 
+    def conversation(self, question: Question, replies: Sequence[str]) -> list[Message]:
+        """The turns so far with the model's own replies, and the next turn; no system prompt."""
+        messages = []
+        for turn, reply in zip(question.turns, replies, strict=False):
+            messages += [Message("user", turn), Message("assistant", reply)]
+        return [*messages, Message("user", question.turns[len(replies)])]
 
-def temperature(category: str) -> float:
-    """The sampling temperature of answers in a category."""
-    return TEMPERATURES.get(category, DEFAULT_TEMPERATURE)
-
-
-def single_request(
-    files: MtBenchFiles, question: Question, answer: Sequence[str], *, turn: int
-) -> JudgeRequest:
-    """The grading of one turn (1 or 2) of one answer."""
-    prompt = _prompt(files, "single", question, turn)
-    if turn == 1:
-        fields = {"question": question.turns[0], "answer": answer[0]}
-    else:
-        fields = {
-            "question_1": question.turns[0],
-            "question_2": question.turns[1],
-            "answer_1": answer[0],
-            "answer_2": answer[1],
-        }
-    fields |= _references(files, question)
-    user = prompt.prompt_template.format(**fields)
-    return JudgeRequest(question.question_id, turn, prompt.name, prompt.system_prompt, user)
-
-
-def pair_request(
-    files: MtBenchFiles,
-    question: Question,
-    answers: tuple[Sequence[str], Sequence[str]],
-    *,
-    turn: int,
-    order: int,
-) -> JudgeRequest:
-    """The comparison of two answers on one turn.
-
-    `order` 1 shows the first answer as assistant A, 2 shows it as assistant B.
-    """
-    prompt = _prompt(files, "pair", question, turn)
-    a, b = answers if order == 1 else reversed(answers)
-    if turn == 1:
-        fields = {"question": question.turns[0], "answer_a": a[0], "answer_b": b[0]}
-    else:
-        fields = {
-            "question_1": question.turns[0],
-            "question_2": question.turns[1],
-            "answer_a_1": a[0],
-            "answer_a_2": a[1],
-            "answer_b_1": b[0],
-            "answer_b_2": b[1],
-        }
-    fields |= _references(files, question)
-    user = prompt.prompt_template.format(**fields)
-    return JudgeRequest(question.question_id, turn, prompt.name, prompt.system_prompt, user, order)
-
-
-def single_row(request: JudgeRequest, *, model: str, judge: str, judgment: str) -> dict[str, Any]:
-    """A row of `model_judgment/<judge>_single.jsonl`; an unparsed rating is −1, as upstream."""
-    rating = parse_rating(judgment)
-    return {
-        "question_id": request.question_id,
-        "model": model,
-        "judge": [judge, request.prompt_name],
-        "user_prompt": request.user,
-        "judgment": judgment,
-        "score": UNPARSED if rating is None else rating,
-        "turn": request.turn,
-    }
-
-
-def pair_winner(order: int, judgment: str) -> str:
-    """`model_1`, `model_2`, `tie` or `error` of one game; order 2 shows model_2 first."""
-    winner = parse_winner(judgment)
-    if winner is None:
-        return "error"
-    if winner == "tie":
-        return "tie"
-    return "model_1" if (winner == "A") == (order == 1) else "model_2"
-
-
-def pair_outcome(first: str, second: str) -> str:
-    """The outcome over both orders: a win needs both games, everything else is a tie."""
-    if "error" in (first, second):
-        return "error"
-    return first if first == second else "tie"
-
-
-def upstream_scores(
-    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str]
-) -> dict[str, Any]:
-    """show_result.py's arithmetic: rows with −1 dropped, duplicates counted twice."""
-    return _means([row for row in rows if row["score"] != UNPARSED], categories)
-
-
-def own_scores(
-    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str], *, turns: int = 2
-) -> dict[str, Any]:
-    """Our arithmetic: the last row of a (question, turn) counts, ratings outside 1 to 10 do not.
-
-    `coverage` is the share of the (question, turn) pairs of `categories` that have a rating;
-    under 80 % every mean is None.
-    """
-    last = {(row["question_id"], row["turn"]): row for row in rows}
-    kept = [row for row in last.values() if in_range(row["score"])]
-    expected = max(len(categories) * turns, len(last))
-    coverage = len(kept) / expected if expected else 0.0
-    scores = _means(kept, categories)
-    if coverage < MINIMAL_COVERAGE:
-        scores = {**dict.fromkeys(("turn_1", "turn_2", "average")), "by_category": {}}
-    return {
-        **scores,
-        "n": len(kept),
-        "unparsed": len(last) - len(kept),
-        "duplicates_dropped": len(rows) - len(last),
-        "coverage": coverage,
-    }
-
-
-def _means(
-    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str]
-) -> dict[str, Any]:
-    by_category: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        by_category[categories.get(row["question_id"], "unknown")].append(row["score"])
-    return {
-        "turn_1": _mean([row["score"] for row in rows if row["turn"] == 1]),
-        "turn_2": _mean([row["score"] for row in rows if row["turn"] == 2]),
-        "average": _mean([row["score"] for row in rows]),
-        "by_category": {name: _mean(values) for name, values in sorted(by_category.items())},
-    }
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _prompt(files: MtBenchFiles, kind: str, question: Question, turn: int) -> JudgePrompt:
-    math = question.category in NEEDS_REFERENCE
-    base = f"{kind}-math-v1" if math else {"single": "single-v1", "pair": "pair-v2"}[kind]
-    name = base if turn == 1 else f"{base}-multi-turn"
-    if name not in files.prompts:
-        raise DataError(f"the judge prompt '{name}' is missing", where="judge_prompts.jsonl")
-    return files.prompts[name]
-
-
-def _references(files: MtBenchFiles, question: Question) -> dict[str, str]:
-    if question.category not in NEEDS_REFERENCE:
-        return {}
-    turns = files.references.get(question.question_id)
-    if turns is None:
-        raise DataError(
-            f"question {question.question_id} ({question.category}) has no reference answer",
-            where="reference_answer/",
+    def sampling(self, question: Question) -> Sampling:
+        """The category's temperature, and nothing of the model's own settings."""
+        return Sampling(
+            temperature=protocol.temperature(question.category),
+            max_new_tokens=self._settings.max_new_tokens,
+            seed=self._seed,
         )
-    return {f"ref_answer_{place}": text for place, text in enumerate(turns, start=1)}
+
+    def judge(
+        self,
+        answers: Sequence[Answer],
+        *,
+        model: str,
+        path: Path,
+        on_done: Callable[[int, int], None],
+    ) -> list[Judgment]:
+        """Grade every answered turn; what stands in `path` is not asked again."""
+        requests = self._requests(answers)
+        keys = [digest_json([self._judge.identity, r.system, r.user]) for r in requests]
+        kept = {row["key"]: row for row in read_jsonl(path)} if path.exists() else {}
+        missing = [index for index, key in enumerate(keys) if key not in kept]
+        done = count(len(requests) - len(missing))
+        on_done(next(done), len(requests))
+
+        def keep(place: int, judgment: str) -> None:
+            index = missing[place]
+            row = self._row(requests[index], answers[index], model=model, judgment=judgment)
+            row["key"] = keys[index]
+            append_jsonl(path, row)
+            kept[keys[index]] = row
+            on_done(next(done), len(requests))
+
+        self._judge.decide([requests[index] for index in missing], model=model, on_judgment=keep)
+        return [kept[key] for key in keys]
+
+    def aggregate(self, judgments: Sequence[Judgment], *, model: str) -> Scores:
+        """The average first, then each turn; categories and FastChat's figures are details."""
+        categories = {q.question_id: q.category for q in self.questions}
+        own = protocol.own_scores(judgments, categories)
+        rated = [row for row in judgments if in_range(row["score"])]
+        notices = self._notices(own, judgments, model=model)
+        details = {
+            "mt_bench": own,
+            "fastchat": protocol.upstream_scores(judgments, categories),
+            "categories": {
+                category: _bounds(
+                    self._interval([r for r in rated if categories[r["question_id"]] == category])
+                )
+                for category in own["by_category"]
+            },
+            "references": self._settings.references,
+            "questions": len(self.questions),
+        }
+        if own["average"] is None:
+            return Scores((), {}, None, details, notices)
+        parts = {
+            "average": rated,
+            "turn_1": [row for row in rated if row["turn"] == 1],
+            "turn_2": [row for row in rated if row["turn"] == 2],
+        }
+        scores = tuple(
+            Score.of(
+                self._interval(rows),
+                benchmark=self.name,
+                model=model,
+                judge=self.judge_name,
+                metric=metric,
+            )
+            for metric, rows in parts.items()
+        )
+        return Scores(scores, _by_question(rated), own["average"], details, notices)
+
+    def close(self) -> None:
+        """Free the judge."""
+        self._judge.close()
+
+    def _requests(self, answers: Sequence[Answer]) -> list[JudgeRequest]:
+        turns: dict[QuestionId, dict[int, str]] = defaultdict(dict)
+        for answer in answers:
+            turns[answer.question_id][answer.turn] = answer.text
+        requests = []
+        for answer in answers:
+            replies = turns[answer.question_id]
+            said = [replies[turn] for turn in sorted(replies)]
+            if len(said) < answer.turn:
+                raise DataError(
+                    f"question {answer.question_id}: turn {answer.turn} is answered and an "
+                    "earlier one is not"
+                )
+            question = self._by_id[answer.question_id]
+            requests.append(protocol.single_request(self._files, question, said, turn=answer.turn))
+        return requests
+
+    def _row(self, request: JudgeRequest, answer: Answer, *, model: str, judgment: str) -> Judgment:
+        row = protocol.single_row(request, model=model, judge=self.judge_name, judgment=judgment)
+        return {
+            **row,
+            "category": self._by_id[request.question_id].category,
+            "answer": answer.text,
+            "stopped": answer.stopped,
+            "tstamp": time.time(),
+        }
+
+    def _interval(self, rows: Sequence[Judgment]) -> Interval:
+        """The mean rating, drawn by question within its category."""
+        strata: dict[Hashable, Hashable] = {q.question_id: q.category for q in self.questions}
+        return bootstrap_mean(
+            [float(row["score"]) for row in rows],
+            [row["question_id"] for row in rows],
+            replicates=self._replicates,
+            seed=self._seed,
+            strata=strata,
+        )
+
+    def _notices(
+        self, own: dict[str, object], judgments: Sequence[Judgment], *, model: str
+    ) -> tuple[str, ...]:
+        found = []
+        coverage = float(str(own["coverage"]))
+        if coverage < protocol.MINIMAL_COVERAGE:
+            found.append(f"{model}: {coverage:.0%} of the judgments were parsed: no score")
+        elif coverage < protocol.COMPLETE_COVERAGE:
+            found.append(f"{model}: incomplete, {coverage:.0%} of the judgments were parsed")
+        if len(self.questions) < _ALL_QUESTIONS:
+            found.append(f"{model}: incomplete, {len(self.questions)} of 80 questions were asked")
+        cut = sum(not row["stopped"] for row in judgments)
+        if cut > 0.2 * len(judgments):
+            found.append(f"{model}: {cut} of {len(judgments)} answers were cut at the token limit")
+        return tuple(found)
+
+
+def benchmark(recipe: Recipe) -> MtBench | LeftOut:
+    """The benchmark as the recipe asks for it."""
+    if recipe.eval.judge.spec is None:
+        return LeftOut("eval.judge.spec is not set; MT-Bench needs a judge")
+    files = read_mt_bench(recipe.eval.data_dir, references=recipe.eval.mt_bench.references)
+    return MtBench(files, open_judge(recipe), recipe=recipe)
+
+
+def _by_question(rows: Sequence[Judgment]) -> dict[Hashable, float]:
+    ratings: dict[Hashable, list[float]] = defaultdict(list)
+    for row in rows:
+        ratings[row["question_id"]].append(row["score"])
+    return {question: sum(values) / len(values) for question, values in ratings.items()}
+
+
+def _bounds(interval: Interval) -> dict[str, float | int]:
+    return {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "n": interval.n,
+    }

@@ -43,8 +43,6 @@ class MtBench(Section):
     references: Literal["corrected", "original"] = "corrected"
     """Reference answers for math, reasoning and coding: the corrected set (gpt-4-0125-preview)
     or the original one (gpt-4), of which 13 in 30 are wrong."""
-    mode: Literal["single", "pair", "both"] = "single"
-    """Grade each answer, compare with the baseline in both orders, or both."""
     limit: int | None = Field(default=None, ge=1)
     """Ask only the first so many questions; the score is then marked incomplete."""
 

@@ -1,0 +1,203 @@
+"""What is MT-Bench's protocol? Temperatures, judge prompts, and the arithmetic of its scores.
+
+Source: lm-sys/FastChat 0e6d3e4, fastchat/llm_judge (gen_model_answer, gen_judgment, common,
+show_result), Zheng et al. 2023, arXiv 2306.05685.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zephyrctl.errors import DataError
+from zephyrctl.evaluation.formats import JudgePrompt, MtBenchFiles, Question
+from zephyrctl.evaluation.verdicts import UNPARSED, in_range, parse_rating, parse_winner
+
+# common.py, temperature_config; other categories get 0.7.
+TEMPERATURES = {
+    "writing": 0.7,
+    "roleplay": 0.7,
+    "extraction": 0.0,
+    "math": 0.0,
+    "coding": 0.0,
+    "reasoning": 0.0,
+    "stem": 0.1,
+    "humanities": 0.1,
+}
+DEFAULT_TEMPERATURE = 0.7
+NEEDS_REFERENCE = frozenset({"math", "reasoning", "coding"})
+
+# Below the first, a score is marked incomplete; below the second, there is none.
+COMPLETE_COVERAGE, MINIMAL_COVERAGE = 0.95, 0.80
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """One question put to a judge.
+
+    `order` is 1 or 2 for the two games of a pair, 0 for a single grading.
+    """
+
+    question_id: int | str
+    turn: int
+    prompt_name: str
+    system: str
+    user: str
+    order: int = 0
+
+
+def temperature(category: str) -> float:
+    """The sampling temperature of answers in a category."""
+    return TEMPERATURES.get(category, DEFAULT_TEMPERATURE)
+
+
+def single_request(
+    files: MtBenchFiles, question: Question, answer: Sequence[str], *, turn: int
+) -> JudgeRequest:
+    """The grading of one turn (1 or 2) of one answer."""
+    prompt = _prompt(files, "single", question, turn)
+    if turn == 1:
+        fields = {"question": question.turns[0], "answer": answer[0]}
+    else:
+        fields = {
+            "question_1": question.turns[0],
+            "question_2": question.turns[1],
+            "answer_1": answer[0],
+            "answer_2": answer[1],
+        }
+    fields |= _references(files, question)
+    user = prompt.prompt_template.format(**fields)
+    return JudgeRequest(question.question_id, turn, prompt.name, prompt.system_prompt, user)
+
+
+def pair_request(
+    files: MtBenchFiles,
+    question: Question,
+    answers: tuple[Sequence[str], Sequence[str]],
+    *,
+    turn: int,
+    order: int,
+) -> JudgeRequest:
+    """The comparison of two answers on one turn.
+
+    `order` 1 shows the first answer as assistant A, 2 shows it as assistant B.
+    """
+    prompt = _prompt(files, "pair", question, turn)
+    a, b = answers if order == 1 else reversed(answers)
+    if turn == 1:
+        fields = {"question": question.turns[0], "answer_a": a[0], "answer_b": b[0]}
+    else:
+        fields = {
+            "question_1": question.turns[0],
+            "question_2": question.turns[1],
+            "answer_a_1": a[0],
+            "answer_a_2": a[1],
+            "answer_b_1": b[0],
+            "answer_b_2": b[1],
+        }
+    fields |= _references(files, question)
+    user = prompt.prompt_template.format(**fields)
+    return JudgeRequest(question.question_id, turn, prompt.name, prompt.system_prompt, user, order)
+
+
+def single_row(request: JudgeRequest, *, model: str, judge: str, judgment: str) -> dict[str, Any]:
+    """A row of `model_judgment/<judge>_single.jsonl`; an unparsed rating is −1, as upstream."""
+    rating = parse_rating(judgment)
+    return {
+        "question_id": request.question_id,
+        "model": model,
+        "judge": [judge, request.prompt_name],
+        "user_prompt": request.user,
+        "judgment": judgment,
+        "score": UNPARSED if rating is None else rating,
+        "turn": request.turn,
+    }
+
+
+def pair_winner(order: int, judgment: str) -> str:
+    """`model_1`, `model_2`, `tie` or `error` of one game; order 2 shows model_2 first."""
+    winner = parse_winner(judgment)
+    if winner is None:
+        return "error"
+    if winner == "tie":
+        return "tie"
+    return "model_1" if (winner == "A") == (order == 1) else "model_2"
+
+
+def pair_outcome(first: str, second: str) -> str:
+    """The outcome over both orders: a win needs both games, everything else is a tie."""
+    if "error" in (first, second):
+        return "error"
+    return first if first == second else "tie"
+
+
+def upstream_scores(
+    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str]
+) -> dict[str, Any]:
+    """show_result.py's arithmetic: rows with −1 dropped, duplicates counted twice."""
+    return _means([row for row in rows if row["score"] != UNPARSED], categories)
+
+
+def own_scores(
+    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str], *, turns: int = 2
+) -> dict[str, Any]:
+    """Our arithmetic: the last row of a (question, turn) counts, ratings outside 1 to 10 do not.
+
+    `coverage` is the share of the (question, turn) pairs of `categories` that have a rating;
+    under 80 % every mean is None.
+    """
+    last = {(row["question_id"], row["turn"]): row for row in rows}
+    kept = [row for row in last.values() if in_range(row["score"])]
+    expected = max(len(categories) * turns, len(last))
+    coverage = len(kept) / expected if expected else 0.0
+    scores = _means(kept, categories)
+    if coverage < MINIMAL_COVERAGE:
+        scores = {**dict.fromkeys(("turn_1", "turn_2", "average")), "by_category": {}}
+    return {
+        **scores,
+        "n": len(kept),
+        "unparsed": len(last) - len(kept),
+        "duplicates_dropped": len(rows) - len(last),
+        "coverage": coverage,
+    }
+
+
+def _means(
+    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str]
+) -> dict[str, Any]:
+    by_category: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        by_category[categories.get(row["question_id"], "unknown")].append(row["score"])
+    return {
+        "turn_1": _mean([row["score"] for row in rows if row["turn"] == 1]),
+        "turn_2": _mean([row["score"] for row in rows if row["turn"] == 2]),
+        "average": _mean([row["score"] for row in rows]),
+        "by_category": {name: _mean(values) for name, values in sorted(by_category.items())},
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _prompt(files: MtBenchFiles, kind: str, question: Question, turn: int) -> JudgePrompt:
+    math = question.category in NEEDS_REFERENCE
+    base = f"{kind}-math-v1" if math else {"single": "single-v1", "pair": "pair-v2"}[kind]
+    name = base if turn == 1 else f"{base}-multi-turn"
+    if name not in files.prompts:
+        raise DataError(f"the judge prompt '{name}' is missing", where="judge_prompts.jsonl")
+    return files.prompts[name]
+
+
+def _references(files: MtBenchFiles, question: Question) -> dict[str, str]:
+    if question.category not in NEEDS_REFERENCE:
+        return {}
+    turns = files.references.get(question.question_id)
+    if turns is None:
+        raise DataError(
+            f"question {question.question_id} ({question.category}) has no reference answer",
+            where="reference_answer/",
+        )
+    return {f"ref_answer_{place}": text for place, text in enumerate(turns, start=1)}

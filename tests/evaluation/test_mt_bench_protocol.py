@@ -1,0 +1,167 @@
+"""MT-Bench's protocol against judgments and figures that others published."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from zephyrctl.errors import DataError, NetworkError
+from zephyrctl.evaluation import mt_bench_protocol as mt_bench
+from zephyrctl.evaluation.formats import read_answers, read_judgments, read_mt_bench
+from zephyrctl.evaluation.verdicts import in_range, parse_rating, parse_winner
+
+ANSWERED = ["mamba_0_5_dpo_ep1", "mamba_0_75_dpo_ep3", "ultrachat_baseline", "llama-2-chat-7b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("Rating: [[7]]", 7),
+        ("Rating: [[7.5]]", 7.5),
+        ("[[3]] and later [[9]]", 3),
+        ("Rating: [8]", 8),
+        ("[2] first, but [[6]] wins", 6),
+        ("Rating: 8", None),
+        ("[[A]]", None),
+        ("[[-1]]", None),
+        ("", None),
+        ("[[99]]", 99),
+    ],
+)
+def test_a_rating_is_the_first_double_bracket_else_the_first_single_one(text, rating):
+    assert parse_rating(text) == rating
+
+
+@pytest.mark.parametrize(
+    ("text", "winner"),
+    [("[[A]]", "A"), ("[[B]] is better", "B"), ("[[C]]", "tie"), ("A", None), ("[[C]] [[A]]", "A")],
+)
+def test_the_winner_is_looked_for_in_upstreams_order(text, winner):
+    assert parse_winner(text) == winner
+
+
+def test_ratings_outside_one_to_ten_do_not_count():
+    assert in_range(1)
+    assert in_range(10)
+    assert not in_range(0)
+    assert not in_range(99)
+    assert not in_range(None)
+
+
+def test_a_pair_is_won_only_in_both_orders():
+    assert mt_bench.pair_winner(1, "[[A]]") == "model_1"
+    assert mt_bench.pair_winner(2, "[[A]]") == "model_2"
+    assert mt_bench.pair_winner(2, "[[B]]") == "model_1"
+    assert mt_bench.pair_outcome("model_1", "model_1") == "model_1"
+    assert mt_bench.pair_outcome("model_1", "model_2") == "tie"
+    assert mt_bench.pair_outcome("tie", "model_2") == "tie"
+    assert mt_bench.pair_outcome("error", "model_2") == "error"
+
+
+def _categories(files):
+    return {question.question_id: question.category for question in files.questions}
+
+
+def _expected(folder: Path) -> list[dict]:
+    return json.loads((folder / "expected.json").read_text())["single"]
+
+
+def test_published_means_are_reproduced(mt_bench_dir):
+    categories = _categories(read_mt_bench(str(mt_bench_dir), references="original"))
+    seen = 0
+    for case in _expected(mt_bench_dir):
+        path = mt_bench_dir / "model_judgment" / f"{case['model']}.gpt-4_single.jsonl"
+        if not path.exists() or case.get("turn_1") is None:
+            continue
+        scores = mt_bench.upstream_scores(read_judgments(path), categories)
+        for key in ("turn_1", "turn_2", "average"):
+            assert scores[key] == pytest.approx(case[key], abs=1e-6), (case["model"], key)
+        for category, value in case["by_category"].items():
+            assert scores["by_category"][category] == pytest.approx(value, abs=1e-6)
+        seen += 1
+    assert seen >= 6
+
+
+def test_stored_scores_are_what_the_judgments_say(mt_bench_dir):
+    for path in sorted((mt_bench_dir / "model_judgment").glob("*_single.jsonl")):
+        for row in read_judgments(path):
+            rating = parse_rating(row["judgment"])
+            assert (-1 if rating is None else rating) == row["score"]
+
+
+def test_appended_runs_count_once_and_thin_coverage_has_no_score(mt_bench_dir):
+    categories = _categories(read_mt_bench(str(mt_bench_dir), references="original"))
+    folder = mt_bench_dir / "model_judgment"
+    orpo = mt_bench.own_scores(
+        read_judgments(folder / "mistral-orpo.gpt-4_single.jsonl"), categories
+    )
+    assert orpo["duplicates_dropped"] > 0
+    assert orpo["average"] == pytest.approx(6.328, abs=5e-4)
+    granite = mt_bench.own_scores(
+        read_judgments(folder / "granite-7b-lab.gpt-4_single.jsonl"), categories
+    )
+    assert (granite["n"], granite["unparsed"]) == (38, 122)  # two of the 40 ratings are over 10
+    assert granite["average"] is None
+
+
+def test_judge_prompts_are_rebuilt_byte_for_byte(mt_bench_dir):
+    files = read_mt_bench(str(mt_bench_dir), references="original")
+    questions = {question.question_id: question for question in files.questions}
+    compared = 0
+    for model in ANSWERED:
+        path = mt_bench_dir / "model_answer" / f"{model}.jsonl"
+        if not path.exists():
+            continue
+        answers = read_answers(path)
+        stored = mt_bench_dir / "model_judgment" / f"{model}.gpt-4_single.jsonl"
+        for row in read_judgments(stored):
+            request = mt_bench.single_request(
+                files, questions[row["question_id"]], answers[row["question_id"]], turn=row["turn"]
+            )
+            digest = hashlib.sha256(request.user.encode()).hexdigest()
+            wanted = (
+                row.get("user_prompt_sha256")
+                or hashlib.sha256(row["user_prompt"].encode()).hexdigest()
+            )
+            assert digest == wanted, (model, row["question_id"], row["turn"])
+            assert row["judge"][1] == request.prompt_name
+            compared += 1
+    assert compared >= 480
+
+
+def test_pairwise_prompts_and_counts_are_rebuilt(mt_bench_dir):
+    files = read_mt_bench(str(mt_bench_dir), references="original")
+    questions = {question.question_id: question for question in files.questions}
+    first = read_answers(mt_bench_dir / "model_answer" / "phi-3.jsonl")
+    second = read_answers(mt_bench_dir / "model_answer" / "phi-3-dpo.jsonl")
+    rows = read_judgments(mt_bench_dir / "model_judgment" / "phi-3_vs_phi-3-dpo.gpt-4_pair.jsonl")
+    outcomes = {"model_1": 0, "model_2": 0, "tie": 0, "error": 0}
+    for row in rows:
+        answers = (first[row["question_id"]], second[row["question_id"]])
+        for order in (1, 2):
+            request = mt_bench.pair_request(
+                files, questions[row["question_id"]], answers, turn=row["turn"], order=order
+            )
+            assert request.user == row[f"g{order}_user_prompt"]
+            assert (
+                mt_bench.pair_winner(order, row[f"g{order}_judgment"]) == (row[f"g{order}_winner"])
+            )
+        outcomes[mt_bench.pair_outcome(row["g1_winner"], row["g2_winner"])] += 1
+    assert outcomes == {"model_1": 18, "model_2": 20, "tie": 35, "error": 2}
+
+
+def test_without_a_folder_the_files_are_asked_for():
+    with pytest.raises(NetworkError, match="not on this machine"):
+        read_mt_bench(None, references="original")
+
+
+def test_a_broken_line_is_named_with_its_place(tmp_path):
+    (tmp_path / "reference_answer").mkdir()
+    (tmp_path / "question.jsonl").write_text('{"question_id": 1, "turns": ["a"]}\n{"turns": 3}\n')
+    (tmp_path / "judge_prompts.jsonl").write_text("")
+    (tmp_path / "reference_answer" / "gpt-4.jsonl").write_text("")
+    with pytest.raises(DataError) as caught:
+        read_mt_bench(str(tmp_path), references="original")
+    assert caught.value.where is not None
+    assert caught.value.where.endswith("question.jsonl:2")
