@@ -320,7 +320,7 @@ def _warnings(rows: Sequence[Judgment], *, model: str) -> list[str]:
     found = []
     cut = sum(not row["stopped"] for row in rows) / len(rows)
     if cut == 1:
-        found.append(f"{model}: no answer was ended by the model; was its template trained?")
+        found.append(f"{model}: no answer was ended by the model itself")
     elif cut > MOSTLY_CUT:
         found.append(f"{model}: {cut:.0%} of the answers were cut at the token limit")
     text, times = Counter(row["answer"] for row in rows).most_common(1)[0]

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zephyrctl.evaluation.benchmark import Benchmark, Scores
-from zephyrctl.runs.atomic import write_json
+from zephyrctl.runs.atomic import read_jsonl, write_json
 from zephyrctl.runs.store import Run
 
 
@@ -56,3 +58,28 @@ def write_scores(path: Path, scores: Scores, *, about: dict[str, Any]) -> None:
             "about": about,
         },
     )
+
+
+def standing(
+    places: Places, benchmark: Benchmark, *, fresh: Mapping[str, Scores]
+) -> dict[str, Scores]:
+    """The fresh scores together with earlier ones of other models, where those were had on the
+    same questions and by the same judge. `base`, `sft` and `dpo` come first, in this order."""
+    found = dict(fresh)
+    for path in sorted(places.root.glob(f"*/{places.judge_folder}/scores.json")):
+        model = path.parent.parent.name
+        if model not in found and _digest_of(path) == benchmark.digest:
+            judgments = read_jsonl(places.judgments(model))
+            found[model] = benchmark.aggregate(judgments, model=model)
+    if set(found) == set(fresh):
+        return found
+    known = [name for name in ("base", "sft", "dpo") if name in found]
+    return {name: found[name] for name in [*known, *(n for n in found if n not in known)]}
+
+
+def _digest_of(path: Path) -> str | None:
+    """Digest of the benchmark that a score file was had on; None for one that cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["about"]["benchmark_digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

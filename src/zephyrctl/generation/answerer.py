@@ -1,0 +1,218 @@
+"""How is a model asked, wherever it is? One interface over weights here and endpoints elsewhere.
+
+A `Subject` is a model that is known but not loaded: what decides its answers stands before any
+weight is read, so that nothing is loaded where every answer is already there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from zephyrctl.config.schema.model import Model
+from zephyrctl.data import template_lock
+from zephyrctl.data.messages import Message
+from zephyrctl.data.tokenizers import OWN_TEMPLATE, load_tokenizer, template_hash
+from zephyrctl.errors import DataError
+from zephyrctl.generation.adapters import chain_of
+from zephyrctl.generation.endpoint import Endpoint
+from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.runs.digests import digest_json, digest_tree
+from zephyrctl.runs.references import ModelRef
+
+_NOT_WEIGHTS = ("*.md", ".*", "*.log")
+FORMAT = 1
+"""Raised by one when decoding changes so that the same model answers otherwise."""
+
+
+class Answerer(Protocol):
+    """A model that can be asked."""
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        sampling: Sampling,
+        on_done: Callable[[int, Completion], None],
+    ) -> None:
+        """Answer every prompt; `on_done(index, completion)` is called as each one ends."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be asked. `identity` decides its answers, beside prompt and sampling."""
+
+    name: str
+    target: str
+    template_sha256: str | None
+    """Hash of the chat template; None for an endpoint, which applies its own."""
+    identity: dict[str, Any]
+    load: Callable[[], Answerer] = field(repr=False)
+    notices: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the identity."""
+        return digest_json(self.identity)
+
+
+def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
+    """The subject that `ref` names.
+
+    `model` holds number format, attention and the template for bases that have none of their own;
+    `at_once` is the batch size, or how many requests are under way. DataError where a trained
+    model's template is not the one it was trained with.
+    """
+    if ref.kind == "endpoint":
+        return _remote(ref, at_once=at_once)
+    located, digest = _locate(ref)
+    template, notices = _template(located, model.chat_template)
+    tokenizer = load_tokenizer(_tokenizer_folder(located), chat_template=template)
+    template_lock.check(Path(located), tokenizer)
+    identity = {
+        "format": FORMAT,
+        "model": digest,
+        "template": template_hash(tokenizer),
+        "dtype": model.dtype,
+        "attention": model.attention,
+    }
+
+    def load() -> Answerer:
+        from zephyrctl.generation.engine import load_engine
+
+        engine = load_engine(
+            located, dtype=model.dtype, attention=model.attention, chat_template=template
+        )
+        return _Local(engine, at_once)
+
+    return Subject(ref.name, located, template_hash(tokenizer), identity, load, notices)
+
+
+class _Local:
+    """Weights in this process."""
+
+    def __init__(self, engine: Any, batch_size: int) -> None:
+        self.engine = engine
+        self._batch_size = batch_size
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        sampling: Sampling,
+        on_done: Callable[[int, Completion], None],
+    ) -> None:
+        """See `Answerer`."""
+        self.engine.answer(prompts, sampling=sampling, batch_size=self._batch_size, on_done=on_done)
+
+    def close(self) -> None:
+        """Free the weights."""
+        self.engine.close()
+
+
+class _Remote:
+    """A model at an endpoint, asked with several requests at once."""
+
+    def __init__(self, endpoint: Endpoint, concurrency: int) -> None:
+        self.endpoint = endpoint
+        self._concurrency = concurrency
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        sampling: Sampling,
+        on_done: Callable[[int, Completion], None],
+    ) -> None:
+        """See `Answerer`. The first request that fails for good cancels those not yet answered."""
+        asyncio.run(self._all(prompts, sampling, on_done))
+
+    async def _all(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        on_done: Callable[[int, Completion], None],
+    ) -> None:
+        slots = asyncio.Semaphore(self._concurrency)
+
+        async def one(index: int) -> None:
+            async with slots:
+                on_done(index, await self._ask(prompts[index], sampling))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in range(len(prompts)):
+                    group.create_task(one(index))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            await self.endpoint.aclose()
+
+    async def _ask(self, prompt: Sequence[Message], sampling: Sampling) -> Completion:
+        began = perf_counter()
+        is_greedy = sampling.is_greedy
+        reply = await self.endpoint.chat(
+            prompt,
+            max_tokens=sampling.max_new_tokens,
+            temperature=0.0 if is_greedy else sampling.temperature,
+            seed=None if is_greedy else sampling.seed,
+            extra=None if is_greedy or sampling.top_p == 1.0 else {"top_p": sampling.top_p},
+        )
+        return Completion(
+            reply.text.strip(),
+            reply.completion_tokens,
+            reply.prompt_tokens,
+            reply.finish_reason == "stop",
+            perf_counter() - began,
+        )
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+
+def _remote(ref: ModelRef, *, at_once: int) -> Subject:
+    endpoint = Endpoint.parse(ref.target)
+    identity = {"format": FORMAT, "endpoint": ref.target}
+    return Subject(ref.name, ref.target, None, identity, lambda: _Remote(endpoint, at_once))
+
+
+def _locate(ref: ModelRef) -> tuple[str, str]:
+    """The folder of the weights and a digest of all that they stand on."""
+    if ref.kind in ("base", "hub"):
+        from zephyrctl.models.resolve import locate
+
+        found = locate(ref.target, revision=ref.revision)
+        return str(found.path), found.digest
+    folder = str(Path(ref.target).expanduser())
+    chain = chain_of(folder)
+    parts = [*map(str, chain.adapters), chain.base]
+    digests = [
+        digest_tree(Path(part), ignore=_NOT_WEIGHTS) if Path(part).is_dir() else part
+        for part in parts
+    ]
+    return folder, digest_json(digests)
+
+
+def _tokenizer_folder(located: str) -> str:
+    has_own = (Path(located) / "tokenizer_config.json").is_file()
+    return located if has_own else chain_of(located).base
+
+
+def _template(located: str, fallback: str) -> tuple[str, tuple[str, ...]]:
+    """The model's own template; `fallback` for a bare base model, which is said."""
+    try:
+        load_tokenizer(_tokenizer_folder(located), chat_template=OWN_TEMPLATE)
+    except DataError:
+        if fallback == OWN_TEMPLATE:
+            raise
+        return fallback, (f"the model has no chat template of its own; '{fallback}' is used",)
+    return OWN_TEMPLATE, ()

@@ -1,0 +1,198 @@
+"""How good is each model on each benchmark, and which differences are real?
+
+First the answers of one model after the other (each loaded at most once, and freed before the
+next), then the judgments, then scores and comparisons. Answers and judgments that already stand
+are used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zephyrctl.catalogue import BENCHMARKS
+from zephyrctl.config.schema import Recipe
+from zephyrctl.errors import GateMissed, UsageError
+from zephyrctl.evaluation.answers import LazyAnswerer, collect
+from zephyrctl.evaluation.benchmark import Answer, Benchmark, LeftOut, Scores
+from zephyrctl.evaluation.comparison import compare
+from zephyrctl.evaluation.scores import Places, standing, write_scores
+from zephyrctl.generation.answerer import Subject, subject_of
+from zephyrctl.runs.atomic import write_json
+from zephyrctl.runs.manifest import Result
+from zephyrctl.runs.metrics import Reporter
+from zephyrctl.runs.references import resolve_model
+from zephyrctl.runs.signals import raise_if_stopping
+from zephyrctl.runs.store import Run
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all steps need."""
+
+    recipe: Recipe
+    run: Run
+    reporter: Reporter
+
+    def places(self, benchmark: Benchmark) -> Places:
+        return Places.of(self.run, benchmark)
+
+
+def run(recipe: Recipe, run: Run) -> Result:
+    """Score `eval.models` on `eval.benchmarks`; GateMissed after everything is written where a
+    score is under `eval.fail_under` or too few verdicts stand."""
+    job = _Job(recipe, run, run.stage("eval").reporter())
+    subjects = _subjects(job)
+    benchmarks = _benchmarks(job)
+    answers = _all_answers(job, benchmarks, subjects)
+    metrics: dict[str, Any] = {}
+    outputs: list[Path] = []
+    gates: list[str] = []
+    for benchmark in benchmarks:
+        scores = _score(job, benchmark, subjects, answers[benchmark.name])
+        outputs += _write_comparisons(job, benchmark, scores)
+        outputs += [job.places(benchmark).scores(name) for name in subjects]
+        for name, found in scores.items():
+            for score in found.scores[:1]:
+                metrics[f"{benchmark.name}.{name}.{score.metric}"] = score.value
+        gates += _missed(benchmark, scores, recipe.eval.fail_under)
+    if gates:
+        raise GateMissed(
+            "; ".join(gates),
+            where=str(run.stage("eval").path),
+            hint=f"zephyrctl eval show {run.root}",
+        )
+    return Result(metrics, outputs)
+
+
+def _subjects(job: _Job) -> dict[str, Subject]:
+    """The models to be scored by their names, in the order of the recipe."""
+    root = Path(job.recipe.output_root).expanduser()
+    found: dict[str, Subject] = {}
+    for name in _with_baseline(job.recipe):
+        ref = resolve_model(name, output_root=root, run=job.run, recipe=job.recipe)
+        if ref.name in found:
+            raise UsageError(f"two models have the name '{ref.name}'", where=f"eval.models: {name}")
+        subject = subject_of(ref, model=job.recipe.model, at_once=job.recipe.eval.batch_size)
+        for text in subject.notices:
+            job.reporter.notice(f"{subject.name}: {text}")
+        found[ref.name] = subject
+    if not found:
+        raise UsageError("no model to score", where="eval.models", hint="zephyrctl eval rules @dpo")
+    return found
+
+
+def _with_baseline(recipe: Recipe) -> list[str]:
+    models = recipe.eval.models
+    baseline = recipe.eval.baseline
+    return models if baseline is None or baseline in models else [baseline, *models]
+
+
+def _benchmarks(job: _Job) -> list[Benchmark]:
+    found: list[Benchmark] = []
+    for name in job.recipe.eval.benchmarks:
+        made = BENCHMARKS.load(name)(job.recipe)
+        if isinstance(made, LeftOut):
+            job.reporter.notice(f"{name} is left out: {made.reason}")
+        else:
+            found.append(made)
+    return found
+
+
+def _all_answers(
+    job: _Job, benchmarks: list[Benchmark], subjects: Mapping[str, Subject]
+) -> dict[str, dict[str, list[Answer]]]:
+    """Answers by benchmark and model; one model is in memory at a time."""
+    found: dict[str, dict[str, list[Answer]]] = {benchmark.name: {} for benchmark in benchmarks}
+    for name, subject in subjects.items():
+        answerer = LazyAnswerer(
+            subject, on_load=lambda name=name: job.reporter.event("loading", model=name)
+        )
+        try:
+            for benchmark in benchmarks:
+                found[benchmark.name][name] = collect(
+                    benchmark,
+                    answerer,
+                    path=job.places(benchmark).answers(name),
+                    on_progress=_teller(job, f"{benchmark.name} answers of {name}", "answers"),
+                )
+        finally:
+            answerer.close()
+    return found
+
+
+def _score(
+    job: _Job,
+    benchmark: Benchmark,
+    subjects: Mapping[str, Subject],
+    answers: Mapping[str, list[Answer]],
+) -> dict[str, Scores]:
+    """Judge the answers and write what each model got."""
+    places = job.places(benchmark)
+    found: dict[str, Scores] = {}
+    try:
+        for name, subject in subjects.items():
+            raise_if_stopping()
+            judgments = benchmark.judge(
+                answers[name],
+                model=name,
+                path=places.judgments(name),
+                on_done=_teller(job, f"{benchmark.name} judgments of {name}", "judgments"),
+            )
+            found[name] = benchmark.aggregate(judgments, model=name)
+            about = {
+                "model": subject.target,
+                "model_digest": subject.digest,
+                "template_sha256": subject.template_sha256,
+                "benchmark_digest": benchmark.digest,
+            }
+            write_scores(places.scores(name), found[name], about=about)
+            for text in found[name].notices:
+                job.reporter.notice(text, level="warning")
+    finally:
+        benchmark.close()
+    return found
+
+
+def _write_comparisons(job: _Job, benchmark: Benchmark, scores: Mapping[str, Scores]) -> list[Path]:
+    """Compare the scored models with each other, and with those scored earlier on the same
+    questions."""
+    places = job.places(benchmark)
+    everyone = standing(places, benchmark, fresh=scores)
+    baseline = job.recipe.eval.baseline
+    if baseline is not None:
+        root = Path(job.recipe.output_root).expanduser()
+        baseline = resolve_model(baseline, output_root=root, run=job.run, recipe=job.recipe).name
+    found = compare(
+        benchmark,
+        everyone,
+        baseline=baseline,
+        replicates=job.recipe.eval.bootstrap,
+        seed=job.recipe.seed,
+    )
+    write_json(places.comparisons, {"comparisons": [item.to_json() for item in found]})
+    return [places.comparisons]
+
+
+def _missed(
+    benchmark: Benchmark, scores: Mapping[str, Scores], fail_under: float | None
+) -> list[str]:
+    """What keeps the stage from passing: no score at all, or the last model's under the gate."""
+    found = [
+        f"{benchmark.name}: too few verdicts on {name} to print a score"
+        for name, got in scores.items()
+        if got.gate is None
+    ]
+    last, got = list(scores.items())[-1]
+    if fail_under is not None and got.gate is not None and got.gate < fail_under:
+        found.append(f"{benchmark.name}: {last} has {got.gate:.4g}, under {fail_under:g}")
+    return found
+
+
+def _teller(job: _Job, task: str, unit: str) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        job.reporter.progress(task, done=done, total=total, unit=unit)
+
+    return tell
