@@ -58,6 +58,19 @@ def _adapters(recipe: Recipe) -> Iterator[Finding]:
             )
 
 
+def _number_format(recipe: Recipe) -> Iterator[Finding]:
+    # AdamW's steps at these rates are smaller than half a bfloat16 step: they would round to
+    # nothing, and the model would not learn.
+    for stage, training in _stages(recipe):
+        if recipe.model.dtype in ("bfloat16", "float16") and training.adapter.type == "none":
+            yield Finding(
+                ("model.dtype", f"{stage}.adapter.type"),
+                f"{recipe.model.dtype} weights cannot be trained whole in {stage}: "
+                "small updates are lost to rounding",
+                "--set model.dtype=auto keeps float32 weights; a GPU still computes in bfloat16",
+            )
+
+
 def _batches(recipe: Recipe) -> Iterator[Finding]:
     for stage, training in _stages(recipe):
         micro, whole = training.micro_batch_size, training.global_batch_size
@@ -255,6 +268,7 @@ def _empty_names(recipe: Recipe) -> Iterator[Finding]:
 _CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
     _empty_names,
     _adapters,
+    _number_format,
     _batches,
     _lengths,
     _losses,

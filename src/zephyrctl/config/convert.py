@@ -235,6 +235,11 @@ class _File:
         self._taken |= {"dtype", "bf16", "fp16"}
         mixed = "bfloat16" if self.old.get("bf16") is True else None
         mixed = "float16" if self.old.get("fp16") is True else mixed
+        if self.old.get("use_peft") is not True:
+            # Whole weights are trained in float32, which `bf16: true` means there too.
+            if written in ("bfloat16", "float16"):
+                self._note(f"torch_dtype {written}: trained weights are float32 (model.dtype auto)")
+            return
         if mixed and written not in (None, "auto", mixed):
             self._note(f"torch_dtype {written} with {mixed} arithmetic: model.dtype is {mixed}")
         if mixed or written:
@@ -407,10 +412,11 @@ def _join_stages(draft: Draft, stages: list[Stage]) -> None:
         raise UsageError("name the SFT file first, then the DPO file")
     if stages == ["sft", "dpo"]:
         draft.put("dpo.init_from", "@sft", "")
-    if len(stages) == 1 and draft.has("model.load_in_4bit"):
+    adapted = {stage for stage in stages if draft.has(f"{stage}.adapter.type")}
+    if len(stages) == 1 and adapted:
         other = "sft" if stages == ["dpo"] else "dpo"
         draft.put(f"{other}.adapter.type", "lora", "")
-        draft.notes.append(f"{other}.adapter.type is lora: both stages load the 4-bit weights")
+        draft.notes.append(f"{other}.adapter.type is lora: both stages load the base alike")
     if stages == ["sft"]:
         draft.notes.append("the file has no DPO stage; the dpo section keeps the defaults")
 

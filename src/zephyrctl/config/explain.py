@@ -36,11 +36,12 @@ def to_yaml(loaded: Loaded, *, origins: bool = True, changed_only: bool = False)
 
     Read back by our own reader it is the same recipe. `changed_only` leaves defaults out.
     """
-    values = loaded.recipe.model_dump(mode="json")
+    values = _shortened(loaded.recipe)
     lines = list(_lines(values, "", loaded.origins, changed_only))
     width = min(_WIDE, max((len(text) for text, _ in lines), default=0)) + 2
     rendered = [
-        f"{text:<{width}}# {comment}" if origins and comment else text for text, comment in lines
+        f"{text:<{width - 2}}  # {comment}" if origins and comment else text
+        for text, comment in lines
     ]
     return "\n".join(rendered) + "\n" if rendered else "{}\n"
 
@@ -84,6 +85,27 @@ def inline(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     return str(value)
+
+
+def _shortened(section: BaseModel) -> dict[str, Any]:
+    """Every setting of a section; items of lists without the keys that keep their default."""
+    values: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            values[name] = _shortened(value)
+        elif isinstance(value, list):
+            values[name] = [_item(item) for item in value]
+        else:
+            values[name] = section.model_dump(mode="json", include={name})[name]
+    return values
+
+
+def _item(value: Any) -> Any:
+    if not isinstance(value, BaseModel):
+        return value
+    fields = value.model_dump(mode="json", exclude_defaults=True)
+    return fields["name"] if list(fields) == ["name"] and isinstance(value, Variant) else fields
 
 
 def _lines(

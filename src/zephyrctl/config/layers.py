@@ -2,8 +2,9 @@
 
 Weakest first: the schema's defaults, what `extends` names, the file (`--config`, else
 `./zephyr.yaml`), `ZEPHYRCTL_SFT__LEARNING_RATE`, `--set sft.learning_rate=1e-5`, and the flags
-of a command. Mappings merge, lists replace, null is a value. Everything is validated once, at the
-end, and every problem is reported at once with the place that caused it.
+of a command. Mappings merge, lists replace, null is a value; `{}` for a setting that is a mapping
+(`expected`, `trainer_args`) takes away what weaker layers put there. Everything is validated
+once, at the end, and every problem is reported at once with the place that caused it.
 """
 
 import hashlib
@@ -308,7 +309,8 @@ def _merge(
 ) -> None:
     for key, value in source.items():
         here = (*path, key)
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
+        clears = value == {} and ".".join(map(str, here)) in settings()
+        if isinstance(value, dict) and isinstance(target.get(key), dict) and not clears:
             record(here)
             _merge(merged, target[key], value, here, record)
             continue

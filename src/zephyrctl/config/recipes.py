@@ -20,19 +20,21 @@ class PackagedRecipe:
 
 def packaged() -> list[PackagedRecipe]:
     """Every packaged recipe, by name."""
-    return [
-        PackagedRecipe(path.stem, _summary(path), path) for path in sorted(FOLDER.glob("*.yaml"))
-    ]
+    return [PackagedRecipe(name, _summary(path), path) for name, path in _files().items()]
 
 
 def find(name: str) -> Path:
     """The file of a packaged recipe; UsageError with the nearest name otherwise."""
-    names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
-    if name not in names:
+    files = _files()
+    if name not in files:
         raise UsageError(
-            f"unknown recipe '{name}'{did_you_mean(name, names)}", hint="zephyrctl recipes list"
+            f"unknown recipe '{name}'{did_you_mean(name, files)}", hint="zephyrctl recipes list"
         )
-    return FOLDER / f"{name}.yaml"
+    return files[name]
+
+
+def _files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def _summary(path: Path) -> str:
