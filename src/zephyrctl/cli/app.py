@@ -17,6 +17,7 @@ from zephyrctl import __version__, terminal
 from zephyrctl.cli import (
     config,
     data,
+    evaluate,
     init,
     models,
     recipes,
@@ -87,6 +88,7 @@ app.command("run", rich_help_panel=_STAGES)(run.run)
 app.add_typer(data.app, name="data", rich_help_panel=_STAGES)
 app.command("sft", rich_help_panel=_STAGES)(train.sft)
 app.command("dpo", rich_help_panel=_STAGES)(train.dpo)
+app.add_typer(evaluate.app, name="eval", rich_help_panel=_STAGES)
 app.add_typer(runs.app, name="runs", rich_help_panel=_RESULTS)
 app.command("report", rich_help_panel=_RESULTS)(report.report)
 app.command("help", rich_help_panel=_MORE)(topics.show)

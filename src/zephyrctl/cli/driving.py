@@ -60,7 +60,7 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         write_config(run, loaded)
         terminal.say(f"run    {run.root}")
         wanted: list[StageName] = [name for name in STAGES if name in stages]
-        if wanted:
+        if wanted and (wanted != ["eval"] or "base" in recipe.eval.models):
             located = locate(recipe.model.base, revision=recipe.model.revision, say=terminal.say)
             terminal.say(f"base   {located.note}")
         for stage in wanted:
