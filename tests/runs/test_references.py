@@ -1,0 +1,113 @@
+"""A model is found by every kind of name."""
+
+from pathlib import Path
+
+import pytest
+from tests.runs.conftest import finish_stage, make_run
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.errors import UsageError
+from zephyrctl.runs.references import resolve_model, safe_name
+
+
+def _model_folder(path: Path, *, name: str = "config.json") -> Path:
+    path.mkdir(parents=True)
+    (path / name).write_text("{}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ref", "name", "stage"),
+    [
+        ("@sft", "sft", "sft"),
+        ("@dpo", "dpo", "dpo"),
+        ("@last", "dpo", "dpo"),
+        ("@last/sft", "mine-sft", "sft"),
+        ("mine", "dpo", "dpo"),
+        ("mine/sft", "mine-sft", "sft"),
+        ("{root}/mine/dpo", "mine-dpo", "dpo"),
+        ("{root}/mine/dpo/model", "mine-dpo", "dpo"),
+    ],
+)
+def test_a_trained_model_is_found(tmp_path: Path, ref: str, name: str, stage: str) -> None:
+    run = make_run(tmp_path, "mine")
+    finish_stage(run, "sft")
+    finish_stage(run, "dpo")
+    found = resolve_model(ref.format(root=tmp_path), output_root=tmp_path)
+    assert (found.name, found.kind, found.stage) == (name, "stage", stage)
+    assert Path(found.target) == tmp_path / "mine" / stage / "model"
+
+
+def test_within_a_run_its_own_stage_is_meant(tmp_path: Path) -> None:
+    mine, other = make_run(tmp_path, "mine"), make_run(tmp_path, "other")
+    finish_stage(mine, "sft")
+    finish_stage(other, "sft")
+    for ref in ("sft", "@sft"):
+        assert resolve_model(ref, output_root=tmp_path, run=mine).run == mine
+
+
+def test_base_is_the_model_of_the_recipe(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(
+        {"model": {"base": "org/name", "revision": "abc"}, "output_root": str(tmp_path)}
+    )
+    found = resolve_model("base", output_root=tmp_path, recipe=recipe)
+    assert (found.name, found.kind, found.target, found.revision) == (
+        "base", "hub", "org/name", "abc",
+    )  # fmt: skip
+
+
+def test_a_folder_with_a_model_or_an_adapter_is_taken(tmp_path: Path) -> None:
+    for name in ("config.json", "adapter_config.json"):
+        folder = _model_folder(tmp_path / name.partition(".")[0], name=name)
+        found = resolve_model(str(folder), output_root=tmp_path)
+        assert (found.kind, found.target) == ("folder", str(folder))
+
+
+def test_other_names_are_named_bases_hub_ids_and_endpoints(tmp_path: Path) -> None:
+    kinds = {
+        ref: resolve_model(ref, output_root=tmp_path).kind
+        for ref in ("tiny", "org/model", "openai:gpt-4o", "openai+http://127.0.0.1:8000/v1:m")
+    }
+    assert list(kinds.values()) == ["base", "hub", "endpoint", "endpoint"]
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("dpo", "of which run"),
+        ("base", "of which configuration"),
+        ("./nothing", "no model"),
+        ("runs/absent/sft", "no model"),
+        ("mine", "no trained model yet"),
+        ("mine/dpo", "dpo model of run 'mine' is not there"),
+        ("mine/data", "is no trained model"),
+        ("{root}/empty", "holds no model"),
+        ("@dpo", "no run with a finished dpo"),
+        ("@dpoo", "did you mean '@dpo'"),
+        ("org/model/../x", "'..' inside"),
+        ("bad name", "no model"),
+    ],
+)
+def test_what_is_not_there_is_a_usage_error(tmp_path: Path, ref: str, message: str) -> None:
+    make_run(tmp_path, "mine")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve_model(ref.format(root=tmp_path), output_root=tmp_path)
+    assert caught.value.hint
+
+
+def test_an_unfinished_stage_is_no_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "mine")
+    finish_stage(run, "sft")
+    text = run.stage("sft").manifest_path.read_text()
+    run.stage("sft").manifest_path.write_text(text.replace('"finished"', '"running"', 1))
+    with pytest.raises(UsageError, match="is not finished"):
+        resolve_model("mine/sft", output_root=tmp_path)
+
+
+@pytest.mark.parametrize("ref", ["org/model", "../../x", "a\nb", "openai+http://h/v1:m", "."])
+def test_labels_are_fit_for_folders(ref: str) -> None:
+    label = safe_name(ref)
+    assert label
+    assert Path(label).name == label
+    assert label.isprintable()
