@@ -162,10 +162,14 @@ def _is_lowercase(text: str, *, min_letters: int) -> bool:
 # A sentence end that is neither an abbreviation (e.g., Mr., U.S.), a number, nor an ellipsis.
 _SENTENCE_START = re.compile(
     r"(?P<before>(?:^|(?<![.\d])(?<!\b[A-Za-z])(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)(?<!\bMr)"
-    r"(?<!\bMrs)(?<!\bDr)(?<!\bcf)(?<!\bapprox)(?<!\bNo)(?<!\bSt)[.!?][\"')\]]?[ \n]+))"
+    r"(?<!\bMrs)(?<!\bDr)(?<!\bcf)(?<!\bapprox)(?<!\bNo)(?<!\bSt)"
+    r"(?<!\b[cmk]m)(?<!\bkg)(?<!\bft)(?<!\bmin)(?<!\bmax)[.!?][ \n]+))"
     r"(?P<word>[a-z][a-z']*)(?=[ ,;:!?\n]|\.(?:\s|$)|$)"
 )
-_LONE_I = re.compile(r"(?<![\w.'\-/(])i(?=(?:'(?:m|ve|ll|d)\b|[ ,;!?]))(?!\.e)")
+# The pronoun, not an index: "i = 0", "each i in the list" stay.
+_LONE_I = re.compile(
+    r"(?<![\w.'\-/(])i(?='(?:m|ve|ll|d)\b|[,;!?]| (?!(?:in|is|of|for|to|from|equals|denotes)\b)[a-z])"
+)
 _PROTECTED = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+)", re.DOTALL)
 
 

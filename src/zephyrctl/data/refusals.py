@@ -33,17 +33,17 @@ _MIND = (
 )
 
 DISCLAIMERS = (
-    r"as an? (?:large |helpful |virtual )?(?:ai|artificial intelligence|language model|llm|"
-    r"chatbot|digital assistant)\b(?! (?:engineer|researcher|company|expert|developer|scientist|"
-    r"student|startup|consultant|architect|lab|ethicist|team))",
+    r"(?:as|being) an? (?:large |helpful |virtual )?(?:ai(?: (?:language )?model| assistant)?|"
+    r"artificial intelligence|language model|llm|chatbot|digital assistant)\b"
+    r"(?! (?:engineer|researcher|company|expert|developer|scientist|student|startup|consultant|architect|lab|ethicist|team))",
     r"i(?: am|'m) (?:just |only |merely |simply )?(?:an? )(?:large |text-based )?"
-    r"(?:ai|artificial intelligence|language model|llm|chatbot|machine learning model)\b"
-    r"(?! (?:engineer|researcher|company|expert|developer|scientist|student))",
+    r"(?:ai|artificial intelligence|language model|llm|chatbot|computer program|machine learning "
+    r"model)\b(?! (?:engineer|researcher|company|expert|developer|scientist|student))",
     rf"i (?:don't|do not|can't|cannot|am not able to|'m not able to) (?:actually |really )?"
     rf"(?:have|possess|hold|experience|feel|form)(?: any)? {_MIND}\b",
     r"i(?: am|'m) not (?:capable of|able to) (?:having|feeling|experiencing|feel|experience|"
     r"forming)",
-    r"i(?: do not|don't) have (?:the (?:ability|capability|capacity) to|access to (?:real-time|"
+    r"i (?:do not|don't) have (?:the (?:ability|capability|capacity) to|access to (?:real-time|"
     r"current|the internet|live|external|your))",
     r"my (?:knowledge cutoff|training data (?:only|ends|goes|is limited)|programming (?:does not|"
     r"doesn't|prohibits))",
@@ -58,11 +58,11 @@ REFUSALS = (
     rf"(?:i )?apologi[sz]e,?(?: but)?(?: for [\w ,]{{0,40}})? i {_UNABLE}",
     rf"sorry,?(?: but)? i (?:{_NOT}|{_UNABLE})",
     rf"(?:unfortunately|regrettably|however),? i (?:{_NOT}|{_UNABLE})",
-    rf"i {_NOT} {_HELP}",
+    rf"i {_NOT} (?:be able to )?{_HELP}",
     rf"i{_UNABLE.replace('(?:am', '(?: am')} {_HELP}",
     r"i (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)",
     r"i(?:'d| would) (?:rather|prefer) not(?: to)?",
-    r"it (?:is|would be) (?:not appropriate|inappropriate|unethical) (?:for me )?to",
+    r"it (?:is|would be) (?:not appropriate|inappropriate|unethical) for me to",
     r"(?:this|that|your) request (?:goes against|violates|is (?:not something|inappropriate))",
     r"i(?: am|'m) not (?:comfortable|going to|in a position)",
 )
