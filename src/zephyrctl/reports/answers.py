@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.errors import DataError
-from zephyrctl.reports.panels import LabelledText, Talk, clipped
+from zephyrctl.reports.panels import LabelledText, Talk
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.store import Run
 
@@ -71,10 +71,10 @@ def _talks(
         prompt = prompts.get((question, turn), f"question {question}")
         talks.append(
             Talk(
-                prompt=clipped(prompt),
+                prompt=prompt,
                 asked=f"turn {turn}" if turn > 1 else "",
                 answers=tuple(
-                    LabelledText(model, clipped(entry.text), entry.verdict, entry.css)
+                    LabelledText(model, entry.text, entry.verdict, entry.css)
                     for model, answers in found.items()
                     if (entry := answers.get((question, turn))) is not None
                 ),

@@ -27,8 +27,14 @@ from zephyrctl.runs.store import STAGES, Run
 from zephyrctl.runs.summary import summarize
 from zephyrctl.terminal import safe
 
-_LONGEST_CONFIG = 40_000
+MOST_BYTES = 300_000
+_TEXT_LIMITS = (1200, 500, 200, 60)
+"""Characters of a prompt or answer: as many as the page's size allows. A cut is marked."""
+_CONFIG_SHARE = 30
+"""The configuration may be this many times as long as an answer."""
 _MOST_NOTICES = 40
+_MARKUP = ("svg", "bar")
+"""Fields that hold SVG made by `reports.svg`."""
 
 
 @dataclass(frozen=True)
@@ -90,23 +96,29 @@ class Report:
 
 def write_report(run: Run) -> Path:
     """Write RUN/report.html from what the run folder holds; an unfinished run gives what it has."""
+    report = build_report(run)
+    page = ""
+    for limit in _TEXT_LIMITS:
+        page = render(report, longest_text=limit)
+        if len(page.encode("utf-8")) < MOST_BYTES:
+            break
     path = run.root / "report.html"
-    write_text(path, render(build_report(run)))
+    write_text(path, page)
     return path
 
 
-def render(report: Report) -> str:
-    """The page as HTML."""
+def render(report: Report, *, longest_text: int) -> str:
+    """The page as HTML; longer texts are cut, with a mark of how much is missing."""
     # Jinja costs 0.09 s at import; only this command needs it.
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     folder = files("zephyrctl.reports")
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    ).from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+    page = (folder / "report.html.jinja").read_text(encoding="utf-8")
     css = (folder / "report.css").read_text(encoding="utf-8")
-    return template.render(report=_with_markup(_cleaned(report), Markup), css=Markup(css)) + "\n"
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(page)
+    content = _prepared(report, longest_text, Markup)
+    return template.render(report=content, css=Markup(css)) + "\n"
 
 
 def build_report(run: Run) -> Report:
@@ -286,7 +298,7 @@ def _config_text(run: Run) -> str:
     path = run.root / "config.yaml"
     if not path.is_file():
         return ""
-    return path.read_text(encoding="utf-8", errors="replace")[:_LONGEST_CONFIG]
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _versions(manifests: dict[Any, Manifest]) -> tuple[tuple[str, str], ...]:
@@ -304,27 +316,29 @@ def _record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _cleaned(value: Any) -> Any:
-    """Every string without control characters, which HTML forbids and bidi controls abuse."""
+def _prepared(value: Any, longest: int, markup: type[str]) -> Any:
+    """The same with all text clean and cut, and with SVG marked as markup for the template.
+
+    Control characters are forbidden in HTML, and bidi controls would rearrange the page.
+    """
     if isinstance(value, str):
-        return safe(value)
+        return _clipped(safe(value), longest)
     if isinstance(value, tuple):
-        return tuple(_cleaned(item) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _cleaned(getattr(value, f.name)) for f in fields(value)})
-    return value
+        return tuple(_prepared(item, longest, markup) for item in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    changed = {}
+    for name in (entry.name for entry in fields(value)):
+        before = getattr(value, name)
+        if name in _MARKUP:
+            changed[name] = markup(before)
+        else:
+            most = _CONFIG_SHARE * longest if name == "config" else longest
+            changed[name] = _prepared(before, most, markup)
+    return replace(value, **changed)
 
 
-def _with_markup(value: Any, markup: type[str]) -> Any:
-    """The same with the two SVG fields, `svg` and `bar`, marked as markup for the template."""
-    if isinstance(value, tuple):
-        return tuple(_with_markup(item, markup) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            f.name: markup(getattr(value, f.name))
-            if f.name in ("svg", "bar")
-            else _with_markup(getattr(value, f.name), markup)
-            for f in fields(value)
-        }
-        return replace(value, **changed)
-    return value
+def _clipped(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]} … ({len(text) - longest} more characters)"

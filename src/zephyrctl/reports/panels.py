@@ -14,8 +14,6 @@ from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.store import Run, StageDir
 
 MOST_SAMPLES = 8
-LONGEST_TEXT = 1200
-"""Characters of a prompt or answer in the report; a cut is marked."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +141,6 @@ def build_panel(run: Run, stage: Literal["sft", "dpo"]) -> Panel | None:
     )
 
 
-def clipped(text: str) -> str:
-    """`text` as long as the report wants it; a cut is marked with how much is missing."""
-    if len(text) <= LONGEST_TEXT:
-        return text
-    return f"{text[:LONGEST_TEXT]} … ({len(text) - LONGEST_TEXT} more characters)"
-
-
 def _chart(stream: StageStream, plot: _Plot) -> Chart | None:
     curves = [
         Curve(label=label, points=series.points(), tone=tone, dots=split == "eval")
@@ -184,7 +175,7 @@ def _samples(folder: StageDir) -> tuple[Talk, ...]:
         if isinstance(record.get("prompt"), str) and isinstance(record.get("completion"), str):
             by_prompt.setdefault(record["prompt"], []).append(record)
     return tuple(
-        Talk(prompt=clipped(prompt), answers=_before_and_after(records))
+        Talk(prompt=prompt, answers=_before_and_after(records))
         for prompt, records in list(by_prompt.items())[:MOST_SAMPLES]
     )
 
@@ -194,7 +185,7 @@ def _before_and_after(records: Sequence[dict[str, Any]]) -> tuple[LabelledText, 
     return tuple(
         LabelledText(
             label="before training" if record.get("step") == 0 else f"after step {record['step']}",
-            text=clipped(record["completion"]),
+            text=record["completion"],
             verdict="" if record.get("stopped", True) else "cut at its length limit",
         )
         for record in chosen

@@ -1,0 +1,141 @@
+"""Tables say value, interval, judge and number; the end of a stage says what came of it."""
+
+from pathlib import Path
+
+import pytest
+from tests.reports.run_files import HOSTILE, finish_stage, make_run, write_training
+
+from zephyrctl.reports.account import account_lines, read_account
+from zephyrctl.reports.closing import closing_lines, next_command
+from zephyrctl.reports.tables import (
+    aligned,
+    difference_words,
+    results_lines,
+    side_words,
+    value_words,
+)
+from zephyrctl.runs.store import Run
+from zephyrctl.runs.summary import summarize
+
+
+def test_results_stand_with_their_interval_and_differences(full_run: Run) -> None:
+    assert results_lines(summarize(full_run)) == [
+        "rules · checked by code",
+        "  model  pass rate  95 % interval  refusal rate  hedge rate   n",
+        "  base      30.0 %   [23.0, 37.0]        20.0 %       0.0 %  10",
+        "  sft       60.0 %   [53.0, 67.0]        10.0 %       0.0 %  10",
+        "  dpo       90.0 %   [83.0, 97.0]         0.0 %       0.0 %  10",
+        "  sft − base  +30.0 points   [-1.0, +40.0]  not told apart from 0",
+        "  dpo − base  +60.0 points  [+45.0, +72.0]  above 0",
+    ]
+
+
+def test_a_judged_score_names_its_judge_and_a_missing_one_is_a_dash() -> None:
+    scores = [
+        {"benchmark": "mt-bench", "model": model, "judge": "gpt-4\x1b[2J", "metric": metric,
+         "value": 6.2375, "low": 5.93, "high": 6.55, "n": 160}
+        for model, metric in (("sft", "overall"), ("dpo", "overall"), ("dpo", "turn_1"))
+    ]  # fmt: skip
+    lines = results_lines({"scores": scores, "comparisons": []})
+    assert lines[0] == "mt-bench · judge gpt-4"
+    assert lines[2].split() == ["sft", "6.24", "[5.93,", "6.55]", "–", "160"]
+    assert lines[3].split() == ["dpo", "6.24", "[5.93,", "6.55]", "6.24", "160"]
+
+
+def test_no_scores_no_table() -> None:
+    assert results_lines({"scores": [], "comparisons": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "benchmark", "words"),
+    [
+        (0.635, "pass_rate", "rules", "63.5 %"),
+        (12.88, "length_controlled_winrate", "alpaca-eval", "12.9 %"),
+        (6.24, "overall", "mt-bench", "6.24"),
+        (287, "avg_length", "alpaca-eval", "287"),
+        (None, "pass_rate", "rules", "–"),
+    ],
+)
+def test_values_have_the_unit_of_their_metric(
+    value: float | None, metric: str, benchmark: str, words: str
+) -> None:
+    assert value_words(value, metric=metric, benchmark=benchmark) == words
+
+
+def test_rates_differ_in_points_and_ratings_in_ratings() -> None:
+    assert difference_words({"benchmark": "rules", "difference": 0.225}) == "+22.5 points"
+    assert difference_words({"benchmark": "mt-bench", "difference": -0.86}) == "-0.86"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.1, 0.2, "above 0"), (-0.2, -0.1, "below 0"), (-0.1, 0.2, "not told apart from 0"),
+     (0.0, 0.2, "not told apart from 0"), (None, None, "")],
+)  # fmt: skip
+def test_a_difference_says_on_which_side_of_zero_it_is(
+    low: float | None, high: float | None, words: str
+) -> None:
+    assert side_words({"low": low, "high": high}) == words
+
+
+def test_columns_line_up() -> None:
+    assert aligned([["a", "1"], ["bb", "22"]]) == ["a    1", "bb  22"]
+    assert aligned([]) == []
+
+
+def test_the_account_counts_every_row_and_says_what_was_not_checked(full_run: Run) -> None:
+    lines = account_lines(read_account(full_run.root / "data" / "account.json"))
+    assert lines == [
+        "sft  448 kept  of 512  (420 train, 28 test)  removed: 40 refusal, 24 duplicate",
+        "dpo  300 kept  of 300  (280 train, 20 test)",
+        "sft: 12 case restored, 7 cut to their length limit",
+        "! NOT CHECKED against mt-bench: eval.data_dir is not set",
+    ]
+
+
+def test_a_missing_or_torn_account_is_no_account(tmp_path: Path) -> None:
+    assert read_account(tmp_path / "account.json") is None
+    (tmp_path / "account.json").write_text('{"sft": {"rows')
+    assert read_account(tmp_path / "account.json") is None
+
+
+def test_dpo_ends_with_start_end_best_and_drift(full_run: Run) -> None:
+    lines = closing_lines(full_run, "dpo")
+    assert lines[0].startswith("✓ dpo finished in 1:02 ")
+    table = {line.split("  ")[1].strip(): line.split() for line in lines if line.startswith("  ")}
+    assert table["loss"][1:] == ["0.693", "0.493", "0.493", "@60"]
+    assert table["accuracy"][1:] == ["0.50", "0.80", "0.80", "@60"]
+    assert table["chosen logp"][2:] == ["-262.1", "-282.1"]
+    assert "  drift of the chosen logp -20.0 nats (on data, not KL)" in lines
+    assert any(line.startswith("! chosen log-probs fell") for line in lines)
+    assert "  learning rate up to 4.93e-07" in lines
+
+
+def test_one_evaluation_at_the_end_shows_training_and_that_evaluation(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "demo")
+    write_training(run, "sft", steps=10)
+    finish_stage(run, "sft")
+    lines = closing_lines(run, "sft")
+    assert lines[1].split() == ["training", "start", "end", "best"]
+    assert any(line.strip().startswith("held out at step 0: loss ") for line in lines)
+
+
+def test_an_unfinished_stage_has_no_summary(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "demo")
+    assert closing_lines(run, "sft") == []
+    finish_stage(run, "sft", state="failed")
+    assert closing_lines(run, "sft") == []
+
+
+def test_notices_of_foreign_origin_are_cleaned(full_run: Run) -> None:
+    line = next(line for line in closing_lines(full_run, "data") if "NOT CHECKED </" in line)
+    assert HOSTILE.partition("\x1b")[0].rstrip() in line
+    assert "\x1b" not in line
+
+
+def test_every_stage_names_the_command_that_comes_next(full_run: Run) -> None:
+    root = full_run.root
+    assert next_command(full_run, "data") == f"zephyrctl sft -c {root}/config.yaml"
+    assert next_command(full_run, "sft") == f"zephyrctl dpo -c {root}/config.yaml"
+    assert next_command(full_run, "dpo").startswith(f"zephyrctl chat {root}/dpo")
+    assert next_command(full_run, "eval").endswith(f"zephyrctl report {root}")
