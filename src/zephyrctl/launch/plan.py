@@ -88,6 +88,9 @@ def plan_launch(
     """
     chosen = choose_gpus(settings.gpus, gpus)
     processes = _process_count(stage, settings, gpus=chosen)
+    if stage in DISTRIBUTED:
+        # One device per process: with more in sight, transformers splits each batch over them.
+        chosen = chosen[:processes]
     root = run.root.absolute()
     logs = root / stage / "logs"
     work = (*worker, "--run", str(root), "--stage", stage)

@@ -1,0 +1,189 @@
+"""Processes are started together, stopped together, and leave nobody behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.launch.conftest import plan_for
+
+from zephyrctl.errors import DataError, DiskFull, JobFailed, ZephyrctlError
+from zephyrctl.launch.local import start
+from zephyrctl.runs.store import Run, StageName
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def _start(run: Run, stage: StageName, work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEPHYRCTL_TEST_WORK", work)
+    start(plan_for(run, stage, processes=2))
+
+
+def _supervise(
+    run: Run, stage: str, work: str, *, grace_s: float = 10.0
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.launch.supervise", str(run.root), stage, str(grace_s)],
+        env={**os.environ, "ZEPHYRCTL_TEST_WORK": work},
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_for(condition: Callable[[], bool], *, seconds: float = 40.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def _at_work(run: Run) -> list[int]:
+    """Living processes whose command line or log names this run, zombies left out."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(run.root).encode() in command and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def _end(child: "subprocess.Popen[str]") -> tuple[int, list[str]]:
+    output, _ = child.communicate(timeout=40)
+    return child.returncode, output.splitlines()
+
+
+def test_two_processes_add_over_gloo(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    _start(run, "sft", "finish", monkeypatch)
+    manifest = run.stage("sft").read_manifest()
+    assert manifest is not None
+    assert (manifest.state, manifest.world_size) == ("finished", 2)
+    # 1 + 2, summed once more on both ranks.
+    assert manifest.metrics == {"total": 6.0}
+    for rank in (0, 1):
+        assert f"rank {rank} of 2" in (run.stage("sft").logs / f"rank{rank}.log").read_text()
+    assert not (run.stage("sft").logs / "elastic").exists()
+
+
+def test_the_rank_that_refused_is_named_and_its_class_survives(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DiskFull, match="no space for the checkpoint"):
+        _start(run, "sft", "rank 1 refuses", monkeypatch)
+
+
+def test_a_rank_killed_by_the_kernel_is_named_with_its_last_lines(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(JobFailed, match="rank 1 was killed by SIGKILL") as caught:
+        _start(run, "sft", "rank 1 is killed", monkeypatch)
+    assert "last words of rank 1" in caught.value.message
+    _wait_for(lambda: not _at_work(run), seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "message"),
+    [
+        ("refuse", DataError, "row 3 is broken"),
+        ("crash", JobFailed, "rank 0 failed: RuntimeError: boom"),
+        ("full", DiskFull, "no space left while the data stage was writing"),
+        ("segfault", JobFailed, "rank 0 was killed by SIGSEGV"),
+    ],
+)
+def test_the_error_of_a_plain_child_arrives(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    work: str,
+    kind: type[ZephyrctlError],
+    message: str,
+) -> None:
+    with pytest.raises(kind, match=message):
+        _start(run, "data", work, monkeypatch)
+
+
+def test_what_a_stage_prints_goes_to_its_log_only(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    polls: list[int] = []
+    monkeypatch.setenv("ZEPHYRCTL_TEST_WORK", "finish")
+    start(plan_for(run, "data"), on_poll=lambda: polls.append(1))
+    assert "working on mine" in (run.stage("data").logs / "rank0.log").read_text()
+    assert capfd.readouterr() == ("", "")
+    assert polls
+
+
+@pytest.mark.parametrize(
+    ("sent", "work", "code", "message"),
+    [
+        (signal.SIGINT, "wait", 130, "nothing of it was saved"),
+        (signal.SIGINT, "checkpoint", 130, "checkpoint-5 stands"),
+        (signal.SIGTERM, "wait", 143, "before anything could be saved"),
+        (signal.SIGTERM, "checkpoint", 75, "checkpoint-5 stands"),
+        (signal.SIGHUP, "wait", 143, "SIGHUP"),
+    ],
+)
+def test_a_request_to_stop_is_passed_on_once_and_has_its_exit_code(
+    run: Run, sent: signal.Signals, work: str, code: int, message: str
+) -> None:
+    child = _supervise(run, "data", work)
+    _wait_for((run.stage("data").path / "ready").exists)
+    child.send_signal(sent)
+    ended, output = _end(child)
+    assert ended == code
+    assert output[0].startswith("stopping data: up to 10 s to save")
+    assert message in json.loads(output[-1])["message"]
+    assert _at_work(run) == []
+
+
+def test_a_deaf_stage_is_killed_after_its_grace(run: Run) -> None:
+    child = _supervise(run, "data", "deaf", grace_s=0.3)
+    _wait_for((run.stage("data").path / "ready").exists)
+    began = time.monotonic()
+    child.terminate()
+    assert _end(child)[0] == 143
+    assert 0.3 <= time.monotonic() - began < 5
+    assert _at_work(run) == []
+
+
+def test_a_second_ctrl_c_kills_at_once(run: Run) -> None:
+    child = _supervise(run, "data", "deaf", grace_s=60.0)
+    assert child.stdout is not None
+    _wait_for((run.stage("data").path / "ready").exists)
+    child.send_signal(signal.SIGINT)
+    assert "Ctrl-C again to kill" in child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert _end(child)[0] == 130
+    assert time.monotonic() - began < 5
+    assert _at_work(run) == []
+
+
+def test_no_process_survives_a_kill_of_the_parent(run: Run) -> None:
+    child = _supervise(run, "data", "fork")
+    _wait_for((run.stage("data").path / "ready").exists)
+    assert len(_at_work(run)) == 3  # the supervisor, the worker and what the worker forked
+    child.kill()
+    child.communicate()
+    _wait_for(lambda: not _at_work(run), seconds=5)
+
+
+def test_no_rank_survives_a_kill_of_torchruns_parent(run: Run) -> None:
+    child = _supervise(run, "sft", "wait")
+    folder = run.stage("sft").path
+    _wait_for(lambda: len(list(folder.glob("ready-*"))) == 2)
+    assert len(_at_work(run)) == 4  # the supervisor, torchrun and two ranks
+    child.kill()
+    child.communicate()
+    _wait_for(lambda: not _at_work(run), seconds=5)
