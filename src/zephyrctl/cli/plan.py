@@ -1,0 +1,201 @@
+"""`zephyrctl plan`: memory, time and disk of a recipe, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zephyrctl import terminal
+from zephyrctl.cli.options import ConfigOption, JsonOption, RecipeOption, SetOption, load_from
+from zephyrctl.errors import EnvironmentProblem, UsageError
+
+if TYPE_CHECKING:
+    from zephyrctl.config.layers import Loaded
+    from zephyrctl.config.schema import Recipe
+    from zephyrctl.planning.hardware import Device
+    from zephyrctl.planning.plan import Plan
+
+DEFAULT_MFU = 0.4
+
+
+def plan(
+    config: ConfigOption = None,
+    recipe: RecipeOption = None,
+    sets: SetOption = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Plan for this GPU, such as h100-80g.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Plan for so many GPUs.")
+    ] = None,
+    mfu: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the GPU's peak that is reached.")
+    ] = DEFAULT_MFU,
+    price: Annotated[
+        float | None, typer.Option(min=0.0, help="Price of one GPU for one hour.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a matrix product on this CPU first.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say whether a recipe fits on a machine, how long it takes and what it needs on disk.
+
+    Without --gpu it is this machine that is planned for. Exit code 3 where it does not fit.
+    """
+    loaded = load_from(config, recipe, sets)
+    device = device_of(loaded.recipe, gpu=gpu, gpus=gpus, measure=measure)
+    made = make_plan(loaded, device, mfu=mfu, price=price, here=gpu is None)
+    show(made, as_json=json)
+    if not made.fits:
+        problem = does_not_fit(loaded.recipe, made)
+        if not json:
+            raise problem
+        raise typer.Exit(problem.exit_code)
+
+
+def device_of(recipe: Recipe, *, gpu: str | None, gpus: int | None, measure: bool) -> Device:
+    """The stated device, or what this machine has and the recipe may use."""
+    from zephyrctl import environment
+    from zephyrctl.planning import hardware
+
+    if gpu is not None:
+        return hardware.stated(gpu, count=gpus or 1)
+    launch = recipe.launch
+    found = environment.visible_gpus() if launch.gpus != "none" else []
+    if isinstance(launch.gpus, list):
+        found = [card for number, card in enumerate(found) if number in launch.gpus]
+    if gpus is not None and gpus > len(found):
+        raise UsageError(
+            f"--gpus {gpus}: this machine has {len(found)} that can be used",
+            where="--gpus",
+            hint=f"say which kind, for example: --gpu h100-80g --gpus {gpus}",
+        )
+    if found:
+        return hardware.detected(found[:gpus])
+    rate = environment.measure_cpu() if measure else None
+    return hardware.cpu(environment.memory(), processes=launch.cpu_processes, flops=rate)
+
+
+def make_plan(
+    loaded: Loaded,
+    device: Device,
+    *,
+    mfu: float = DEFAULT_MFU,
+    price: float | None = None,
+    here: bool = True,
+) -> Plan:
+    """The plan with its warnings; EnvironmentProblem where the model's sizes are unknown.
+
+    `here`: the plan is for this machine, so its disk is looked at too.
+    """
+    from dataclasses import replace
+    from pathlib import Path
+
+    from zephyrctl.models.resolve import on_disk
+    from zephyrctl.planning import architecture, workload
+    from zephyrctl.planning.plan import TrainingStage, make
+
+    recipe = loaded.recipe
+    folder = on_disk(recipe.model.base, revision=recipe.model.revision)
+    model = architecture.find(recipe.model.base, folder=folder)
+    if model is None:
+        raise EnvironmentProblem(
+            f"the sizes of {recipe.model.base} are not known here",
+            where="model.base",
+            hint=f"zephyrctl models fetch {recipe.model.base}",
+        )
+    account = Path(recipe.output_root) / recipe.name / "data" / "account.json"
+    workloads: dict[TrainingStage, workload.Workload | None] = {
+        "sft": workload.of_account(account, stage="sft")
+        or workload.of_stage(recipe.data.sft, max_length=recipe.sft.max_length),
+        "dpo": workload.of_account(account, stage="dpo")
+        or workload.of_stage(recipe.data.dpo, max_length=recipe.dpo.max_length),
+    }
+    made = make(
+        recipe,
+        model,
+        device,
+        workloads=workloads,
+        on_disk=folder is not None,
+        mfu=mfu,
+        price=price,
+    )
+    return replace(made, warnings=tuple(warnings_of(loaded, made, here=here)))
+
+
+def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
+    """What the user should know before starting."""
+    from pathlib import Path
+
+    from zephyrctl import environment
+    from zephyrctl.planning import drift
+    from zephyrctl.planning.report import describe_bytes
+
+    found = []
+    base = packaged_base(loaded)
+    if base is not None:
+        found += drift.warnings(loaded.recipe, base[1], name=base[0])
+    free = environment.free_disk(Path(loaded.recipe.output_root))
+    if here and free < made.disk_bytes:
+        found.append(
+            f"free disk under {loaded.recipe.output_root} is {describe_bytes(free)}, "
+            f"the plan needs {describe_bytes(made.disk_bytes)}"
+        )
+    for stage in ("sft", "dpo"):
+        size = getattr(loaded.recipe, stage).global_batch_size
+        if size % made.device.count:
+            found.append(
+                f"{stage}.global_batch_size {size} cannot be shared by {made.device.count}"
+            )
+    if made.device.on_gpu and not made.device.bf16:
+        found.append(f"{made.device.label} does not compute in bfloat16: planned in float32")
+    return found
+
+
+def packaged_base(loaded: Loaded) -> tuple[str, Recipe] | None:
+    """Name and content of the packaged recipe that the configuration builds on, if any."""
+    from zephyrctl.config.layers import load
+    from zephyrctl.config.recipes import packaged
+
+    names = [item.name for item in packaged()]
+    extends = loaded.recipe.extends
+    wanted = [extends] if isinstance(extends, str) else list(extends or [])
+    wanted += [
+        origin.label.split(":")[0].removeprefix("recipe ")
+        for origin in loaded.origins.values()
+        if origin.kind == "recipe"
+    ]
+    name = next((name for name in wanted if name in names), None)
+    return None if name is None else (name, load(recipe=name, env={}).recipe)
+
+
+def show(made: Plan, *, as_json: bool) -> None:
+    """Print the plan on stdout."""
+    from zephyrctl.planning.report import lines
+
+    if as_json:
+        terminal.emit_json(made.to_json())
+        return
+    for line in lines(made):
+        terminal.out(line)
+
+
+def does_not_fit(recipe: Recipe, made: Plan) -> EnvironmentProblem:
+    """The error of a plan that does not fit, with what would."""
+    from zephyrctl.models.resolve import on_disk
+    from zephyrctl.planning import architecture
+    from zephyrctl.planning.remedies import ways_out
+    from zephyrctl.planning.report import describe_bytes
+
+    worst = max(made.stages, key=lambda stage: stage.peak_bytes)
+    folder = on_disk(recipe.model.base, revision=recipe.model.revision)
+    model = architecture.find(recipe.model.base, folder=folder)
+    ways = ways_out(recipe, model, made.device) if model else []
+    return EnvironmentProblem(
+        f"{worst.stage} of {recipe.model.base} needs ≈ {describe_bytes(worst.peak_bytes)} on each "
+        f"{made.device.label}, which has {describe_bytes(made.device.memory)}",
+        where="the plan above",
+        hint=ways[0] if ways else "a larger GPU (--gpu h200-141g), or a smaller base model",
+    )

@@ -1,0 +1,1 @@
+"""Memory, time, money and disk of a recipe, before any of it is spent. Pure arithmetic."""
