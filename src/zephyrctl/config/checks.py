@@ -12,7 +12,7 @@ from typing import Literal
 
 from zephyrctl import catalogue
 from zephyrctl.config.schema import Recipe
-from zephyrctl.config.schema.data import Binarize, Source
+from zephyrctl.config.schema.data import Source
 from zephyrctl.config.schema.training import Training
 from zephyrctl.config.trainer_args import FIELDS, OWNED, REFUSED
 from zephyrctl.registry import did_you_mean
@@ -143,20 +143,6 @@ def _trainer_args(recipe: Recipe) -> Iterator[Finding]:
                 )
 
 
-def _binarize(recipe: Recipe) -> Iterator[Finding]:
-    given = recipe.data.dpo.binarize
-    if given.preset == "none":
-        return
-    for name, info in Binarize.model_fields.items():
-        value = getattr(given, name)
-        if name != "preset" and value != info.default:
-            yield Finding(
-                (f"data.dpo.binarize.{name}", "data.dpo.binarize.preset"),
-                f"data.dpo.binarize.{name} is fixed by the preset '{given.preset}'",
-                "--set data.dpo.binarize.preset=none",
-            )
-
-
 def _sources(recipe: Recipe) -> Iterator[Finding]:
     converters = ["auto", *catalogue.CONVERTERS.names()]
     for stage, data in (("sft", recipe.data.sft), ("dpo", recipe.data.dpo)):
@@ -273,7 +259,6 @@ _CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
     _lengths,
     _losses,
     _trainer_args,
-    _binarize,
     _sources,
     _evaluation,
     _template,

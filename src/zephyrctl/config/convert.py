@@ -315,8 +315,10 @@ class _File:
             self._note(f"no counterpart: optim {optimizer}; {self.stage}.optimizer is adamw")
 
     def _evaluation(self) -> None:
-        strategy = self._take("eval_strategy") or self._take("evaluation_strategy")
-        self._taken.add("evaluation_strategy")
+        name = "eval_strategy" if "eval_strategy" in self.old else "evaluation_strategy"
+        strategy = self._take(name)
+        if strategy not in (None, "steps"):
+            self._note(f"{name} {strategy}: the held-out split is evaluated at the end")
         steps = self._take("eval_steps")
         if steps is not None and strategy in (None, "steps"):
             self._put(f"{self.stage}.eval_every", steps, "eval_steps")
@@ -349,7 +351,11 @@ class _File:
             path = Path(folder)
             self._put("name", path.name, "output_dir")
             self._put("output_root", str(path.parent), "output_dir")
-        self._taken.add("run_name")
+        elif folder is not None:
+            self._note(f"output_dir {folder}: both stages are in one run")
+        run_name = self._take("run_name")
+        if run_name is not None:
+            self._note(f"run_name {run_name}: the run is called {self._draft.values.get('name')}")
         for name in ("seed", "data_seed"):
             seed = self._take(name)
             if seed is not None and not self._draft.has("seed"):

@@ -146,8 +146,19 @@ def _text(value: str) -> str:
                 return value
         except ValueError:
             pass
-    printable = all(char.isprintable() for char in value)
-    return json.dumps(value, ensure_ascii=not printable)
+    return '"' + "".join(map(_quoted, value)) + '"'
+
+
+def _quoted(char: str) -> str:
+    # Not json.dumps: its pairs of surrogates for characters beyond U+FFFF are no YAML.
+    if char in '"\\':
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
 
 
 def _float(value: float) -> str:

@@ -1,0 +1,118 @@
+"""Settings that are each right and together wrong."""
+
+import pytest
+
+from zephyrctl.config.checks import check
+from zephyrctl.config.schema import Recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "words"),
+    [
+        (
+            {"sft": {"trainable_layers": 2, "adapter": {"type": "lora"}}},
+            "sft.trainable_layers",
+            "freezes them all",
+        ),
+        ({"model": {"load_in_4bit": True}}, "model.load_in_4bit", "4-bit weights"),
+        ({"model": {"dtype": "bfloat16"}}, "model.dtype", "lost to rounding"),
+        (
+            {"sft": {"global_batch_size": 10, "micro_batch_size": 4}},
+            "sft.micro_batch_size",
+            "is not a multiple",
+        ),
+        (
+            {"dpo": {"max_length": 64, "max_prompt_length": 64}},
+            "dpo.max_prompt_length",
+            "no room for a completion",
+        ),
+        ({"dpo": {"loss_weights": [1.0, 2.0]}}, "dpo.loss_weights", "has 2 values for 1"),
+        ({"dpo": {"loss": ["sft", "sft"]}}, "dpo.loss", "names a loss twice"),
+        ({"dpo": {"loss": []}}, "dpo.loss", "empty list"),
+        ({"dpo": {"loss": "exo_pair"}}, "dpo.label_smoothing", "needs a label_smoothing above 0"),
+        (
+            {"sft": {"trainer_args": {"learning_rate": 1}}},
+            "sft.trainer_args.learning_rate",
+            "is decided by sft.learning_rate",
+        ),
+        (
+            {"dpo": {"trainer_args": {"adam_bta1": 1}}},
+            "dpo.trainer_args.adam_bta1",
+            "did you mean 'adam_beta1'?",
+        ),
+        (
+            {"sft": {"trainer_args": {"hub_token": "x"}}},
+            "sft.trainer_args.hub_token",
+            "a secret never stands in a file",
+        ),
+        (
+            {"data": {"sft": {"train": [{"path": "a", "format": "mesages"}]}}},
+            "data.sft.train.0.format",
+            "did you mean 'messages'?",
+        ),
+        (
+            {"data": {"sft": {"train": [{"path": "a"}], "test": [{"path": "a"}]}}},
+            "data.sft.test.0",
+            "is also a source of data.sft.train",
+        ),
+        ({"eval": {"baseline": "sftt"}}, "eval.baseline", "did you mean 'sft'?"),
+        ({"eval": {"models": ["sft", "sft"]}}, "eval.models", "names 'sft' twice"),
+        ({"eval": {"models": []}}, "eval.models", "empty"),
+        (
+            {"eval": {"judge": {"spec": "openai+https://u:p@h/v1:m"}}},
+            "eval.judge.spec",
+            "holds a password",
+        ),
+        ({"model": {"chat_template": "zephir"}}, "model.chat_template", "did you mean 'zephyr'?"),
+        ({"launch": {"gpus": []}}, "launch.gpus", "empty list"),
+        ({"launch": {"gpus": [0, 0]}}, "launch.gpus", "different indices"),
+        ({"launch": {"gpus": [-1]}}, "launch.gpus", "different indices"),
+        (
+            {"launch": {"gpus": [0, 1], "strategy": "single"}},
+            "launch.strategy",
+            "asks for several processes",
+        ),
+        (
+            {"launch": {"gpus": "none", "cpu_processes": 2, "strategy": "single"}},
+            "launch.strategy",
+            "asks for several processes",
+        ),
+        ({"model": {"base": " "}}, "model.base", "is empty"),
+    ],
+)
+def test_contradictions_are_found_and_placed(values, path, words):
+    findings = check(Recipe.model_validate(values))
+
+    assert words in findings[0].message
+    assert findings[0].paths[0] == path
+
+
+def test_the_defaults_contradict_nothing():
+    assert check(Recipe()) == []
+
+
+def test_what_is_allowed_together_is_left_alone():
+    recipe = Recipe.model_validate(
+        {
+            "model": {"load_in_4bit": True, "dtype": "bfloat16"},
+            "sft": {"adapter": {"type": "lora"}, "trainer_args": {"adam_beta1": 0.8}},
+            "dpo": {
+                "adapter": {"type": "dora"},
+                "loss": ["sigmoid", "sft"],
+                "loss_weights": [1.0, 0.1],
+                "global_batch_size": 8,
+                "micro_batch_size": 4,
+            },
+            "data": {
+                "sft": {
+                    "train": [{"path": "a", "split": "train"}],
+                    "test": [{"path": "a", "split": "test"}],
+                },
+                "dpo": {"binarize": {"preset": "h4-2024"}},
+            },
+            "eval": {"baseline": "base"},
+            "launch": {"gpus": [0, 1], "strategy": "ddp"},
+        }
+    )
+
+    assert check(recipe) == []
