@@ -131,34 +131,36 @@ ACCOUNT = {
 }  # fmt: skip
 
 
-def write_evaluation(run: Run, questions: Path) -> None:
+def write_evaluation(run: Run) -> None:
     """Answers, judgments, scores and comparisons of three models on ten questions."""
-    for at in range(10):
-        append_jsonl(
-            questions,
-            {"question_id": f"q{at}", "category": "x", "turns": [f"Question {at}? {HOSTILE}"]},
-        )
     for place, model in enumerate(("base", "sft", "dpo")):
         folder = run.root / "eval" / "rules" / model
         for at in range(10):
             passed = at < 3 + 3 * place
             append_jsonl(
                 folder / "answers.jsonl",
-                {"question_id": f"q{at}", "turn": 1, "text": f"{model} says {at} {HOSTILE}",
+                {"question_id": f"q{at}", "turn": 1, "answer": f"{model} says {at} {HOSTILE}",
                  "tokens": 4, "stopped": True},
             )  # fmt: skip
             append_jsonl(
                 folder / "code" / "judgments.jsonl",
-                {"question_id": f"q{at}", "turn": 1, "passed": passed},
-            )
+                {
+                    "question_id": f"q{at}", "turn": 1, "passed": passed, "category": "capitals",
+                    "checks": [{"name": "short", "found": None if passed else "9 words"}],
+                    "prompt": f"Question {at}? {HOSTILE}",
+                },
+            )  # fmt: skip
         rate = 0.3 + 0.3 * place
         entries = [
             {"benchmark": "rules", "model": model, "judge": None, "metric": metric, "value": value,
              "low": max(0.0, value - 0.07), "high": min(1.0, value + 0.07), "n": 10}
             for metric, value in (("pass_rate", rate), ("refusal_rate", 0.2 - 0.1 * place),
-                                  ("hedge_rate", 0.0))
+                                  ("hedging_rate", 0.0))
         ]  # fmt: skip
-        write_json(folder / "code" / "scores.json", {"scores": entries})
+        write_json(
+            folder / "code" / "scores.json",
+            {"scores": entries, "categories": {"capitals": {"pass_rate": rate, "n": 10}}},
+        )
     write_json(
         run.root / "eval" / "rules" / "comparisons.json",
         {"comparisons": [
@@ -172,17 +174,12 @@ def write_evaluation(run: Run, questions: Path) -> None:
 
 def make_full_run(tmp_path: Path) -> Run:
     """A run with all four stages finished."""
-    questions = tmp_path / "questions.jsonl"
-    run = make_run(
-        tmp_path / "runs" / "demo",
-        sft={"eval_every": 20},
-        eval={"rules": {"questions": str(questions)}},
-    )
+    run = make_run(tmp_path / "runs" / "demo", sft={"eval_every": 20})
     write_json(run.root / "data" / "account.json", ACCOUNT)
     finish_stage(run, "data", notices=[f"NOT CHECKED {HOSTILE}"])
     for stage in ("sft", "dpo"):
         write_training(run, stage)
         finish_stage(run, stage)
-    write_evaluation(run, questions)
+    write_evaluation(run)
     finish_stage(run, "eval")
     return run

@@ -110,7 +110,7 @@ def test_a_long_run_with_long_texts_stays_under_300_kilobytes(full_run: Run) -> 
         path = full_run.root / "eval" / "rules" / model / "answers.jsonl"
         path.unlink()
         for at in range(10):
-            append_jsonl(path, {"question_id": f"q{at}", "turn": 1, "text": '<"&>' * 9000})
+            append_jsonl(path, {"question_id": f"q{at}", "turn": 1, "answer": '<"&>' * 9000})
     write_text(full_run.root / "config.yaml", "key: '<value>'\n" * 9000)
     assert write_report(full_run).stat().st_size < 300_000
 
@@ -122,8 +122,9 @@ def test_everything_of_the_run_is_there(page: Page) -> None:
         "trl 1.16.0", "seed 42", "sft: 448 of 512 rows kept", "removed: refusal 40",
         "NOT CHECKED against mt-bench: eval.data_dir is not set", "Checked against rules",
         "gradient norm", "not the KL divergence", "learning rate", "before training",
-        "after step 60", "refusal rate", "hedge rate", "30.0 % [23.0, 37.0]",
-        "+60.0 points [+45.0, +72.0]", "not told apart from 0", "zephyrctl run -c",
+        "after step 60", "refusal rate", "hedging rate", "30.0 % [23.0, 37.0]",
+        "+60.0 points [+45.0, +72.0]", "capitals 30.0 % 60.0 % 90.0 %",
+        "not told apart from 0", "zephyrctl run -c",
     ):  # fmt: skip
         assert words in text, words
 
@@ -140,7 +141,7 @@ def test_questions_on_which_models_differ_come_first(page: Page) -> None:
     text = page.joined()
     # Question 0 is right for all three models, question 3 is the first that training changed.
     assert text.index("Question 3?") < text.index("Question 0?")
-    assert "base fail base says 3" in text
+    assert "base fail: 9 words base says 3" in text
     assert "sft pass sft says 3" in text
 
 

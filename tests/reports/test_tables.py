@@ -21,10 +21,10 @@ from zephyrctl.runs.summary import summarize
 def test_results_stand_with_their_interval_and_differences(full_run: Run) -> None:
     assert results_lines(summarize(full_run)) == [
         "rules · checked by code",
-        "  model  pass rate  95 % interval  refusal rate  hedge rate   n",
-        "  base      30.0 %   [23.0, 37.0]        20.0 %       0.0 %  10",
-        "  sft       60.0 %   [53.0, 67.0]        10.0 %       0.0 %  10",
-        "  dpo       90.0 %   [83.0, 97.0]         0.0 %       0.0 %  10",
+        "  model  pass rate  95 % interval  refusal rate  hedging rate   n",
+        "  base      30.0 %   [23.0, 37.0]        20.0 %         0.0 %  10",
+        "  sft       60.0 %   [53.0, 67.0]        10.0 %         0.0 %  10",
+        "  dpo       90.0 %   [83.0, 97.0]         0.0 %         0.0 %  10",
         "  sft − base  +30.0 points   [-1.0, +40.0]  not told apart from 0",
         "  dpo − base  +60.0 points  [+45.0, +72.0]  above 0",
     ]

@@ -115,7 +115,10 @@ def _part(stage: str, entry: Mapping[str, Any]) -> StagePart:
         stage=stage,
         sources=tuple(entry.get("sources") or ()),
         rows_in=int(entry.get("rows_in", 0)),
-        rows_out=tuple((entry.get("rows_out") or {}).items()),
+        rows_out=tuple(
+            # Alphabetically in the file; the training split comes first here.
+            sorted((entry.get("rows_out") or {}).items(), key=lambda item: item[0] != "train")
+        ),
         removed=tuple(
             Removed(
                 reason=reason,

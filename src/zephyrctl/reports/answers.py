@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +39,15 @@ def side_by_side(run: Run, *, models: Iterable[str]) -> tuple[tuple[str, ...], t
     talks: list[Talk] = []
     folders = sorted(path for path in (run.root / "eval").glob("*") if path.is_dir())
     for folder in folders:
+        prompts = _prompts(run, folder.name)
         found = {
             model: judged
             for model in _in_order(folder, models)
-            if (judged := _answers(folder / model))
+            if (judged := _answers(folder / model, prompts=prompts))
         }
         if found:
             benchmarks.append(folder.name)
-            talks += _talks(found, prompts=_prompts(run, folder.name))
+            talks += _talks(found, prompts=prompts)
     return tuple(benchmarks), tuple(talks[:MOST_TALKS])
 
 
@@ -94,18 +94,21 @@ def _spread(places: list[Place], most: int) -> list[Place]:
     return [places[len(places) * at // most] for at in range(most)]
 
 
-def _answers(folder: Path) -> dict[Place, _Judged]:
-    """Answers by place, with the verdict of the judge whose folder comes first."""
+def _answers(folder: Path, *, prompts: dict[Place, str]) -> dict[Place, _Judged]:
+    """Answers by place, with the verdict of the judge whose folder comes first.
+
+    Prompts that the judgments hold are added to `prompts`.
+    """
     verdicts: dict[Place, tuple[str, str]] = {}
     for path in sorted(folder.glob("*/judgments.jsonl"))[:1]:
         for record in read_jsonl(path):
             verdicts[_place(record)] = _verdict(record)
+            if isinstance(record.get("prompt"), str):
+                prompts.setdefault(_place(record), record["prompt"])
     return {
-        _place(record): _Judged(
-            str(record.get("text", "")), *verdicts.get(_place(record), ("", ""))
-        )
+        _place(record): _Judged(record["answer"], *verdicts.get(_place(record), ("", "")))
         for record in read_jsonl(folder / "answers.jsonl")
-        if "question_id" in record
+        if isinstance(record.get("answer"), str)
     }
 
 
@@ -114,34 +117,29 @@ def _place(record: Mapping[str, Any]) -> Place:
 
 
 def _verdict(record: Mapping[str, Any]) -> tuple[str, str]:
-    """The verdict in a word, and its colour."""
-    for key in ("passed", "pass"):
-        if isinstance(record.get(key), bool):
-            return ("pass", "pass") if record[key] else ("fail", "fail")
-    for key in ("rating", "score"):
-        if isinstance(record.get(key), int | float):
-            return f"{record[key]:g}", ""
+    """The verdict in a few words, and its colour."""
+    passed, score = record.get("passed"), record.get("score")
+    if isinstance(passed, bool):
+        failed = [str(check.get("found")) for check in record.get("checks") or () if check["found"]]
+        return ("pass", "pass") if passed else (": ".join(["fail", *failed[:1]]), "fail")
+    if isinstance(score, int | float):
+        return (f"{score:g} of 10", "") if score >= 0 else ("no verdict", "")
     return "", ""
 
 
 def _prompts(run: Run, benchmark: str) -> dict[Place, str]:
-    """The questions, where their file is still there; the report does without them otherwise."""
-    evaluation = run.recipe().eval
-    if benchmark == "rules":
-        place = evaluation.rules.questions
-    else:
-        place = evaluation.data_dir and str(Path(evaluation.data_dir) / "question.jsonl")
-    if not place or not Path(place).is_file():
+    """MT-Bench's questions, where their file is still there: its judgments quote the judge's
+    prompt only. Other benchmarks keep the question in the judgment."""
+    folder = run.recipe().eval.data_dir
+    path = Path(folder).expanduser() / "question.jsonl" if folder else None
+    if benchmark != "mt-bench" or path is None or not path.is_file():
         return {}
-    found: dict[str, list[str]] = defaultdict(list)
     try:
-        for record in read_jsonl(Path(place)):
-            turns = record.get("turns") or [record.get("prompt", "")]
-            found[str(record.get("question_id"))] = [str(turn) for turn in turns]
+        records = read_jsonl(path)
     except DataError:  # the evaluation reports a broken question file; here it only informs
         return {}
     return {
-        (question, at): text
-        for question, turns in found.items()
-        for at, text in enumerate(turns, start=1)
+        (str(record.get("question_id")), at): str(text)
+        for record in records
+        for at, text in enumerate(record.get("turns") or (), start=1)
     }

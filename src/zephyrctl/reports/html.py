@@ -135,7 +135,7 @@ def build_report(run: Run) -> Report:
         panel for stage in ("sft", "dpo") if (panel := build_panel(run, stage)) is not None
     )
     asked, talks = side_by_side(run, models=recipe.eval.models)
-    groups = scoreboard.build_groups(summary)
+    groups = scoreboard.build_groups(run, summary)
     data = () if account is None else tuple(_data_part(part) for part in account.parts)
     notices = _notices(manifests)
     return Report(

@@ -275,7 +275,8 @@ class _PlainLog(_Silent):
         name, step = record.get("event"), record.get("step")
         if name == "checkpoint":
             self._say("checkpoint" + ("" if step is None else f" step={step}"))
-        elif name == "resumed":
+        elif name == "resumed" and (step is not None or self.viewer.stage not in CELLS):
+            # Training says a second time from which step it goes on.
             self._say("resumed" + ("" if step is None else f" from step {step}"))
 
     def _is_due(self, key: str, now: float) -> bool:

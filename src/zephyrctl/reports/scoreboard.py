@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,13 @@ from zephyrctl.reports import tables
 from zephyrctl.reports.numbers import NOTHING, number
 from zephyrctl.reports.svg import interval_bar
 from zephyrctl.reports.tables import Score, ScoreGroup
+from zephyrctl.runs.store import Run
 
 # What a metric means where its name does not say it.
 EXPLAINED = {
     "pass_rate": "answers that do what the question asks, checked by code",
     "refusal_rate": "answers that refuse; lower is better",
-    "hedge_rate": "answers that open or close with a disclaimer; lower is better",
+    "stopped_rate": "answers that ended before the length limit",
     "hedging_rate": "answers that open or close with a disclaimer; lower is better",
 }
 
@@ -56,9 +58,12 @@ class Group:
     heading: str
     blocks: tuple[Block, ...]
     differences: tuple[Row, ...]
+    categories: tuple[tuple[str, ...], ...]
+    """The main metric by category: category, then one cell per model."""
+    models: tuple[str, ...]
 
 
-def build_groups(summary: Mapping[str, Any]) -> tuple[Group, ...]:
+def build_groups(run: Run, summary: Mapping[str, Any]) -> tuple[Group, ...]:
     """Every benchmark and judge of the run; `summary` as `runs.summary.summarize` gives it."""
     groups = tables.score_groups(summary["scores"])
     first_of_benchmark = {group.benchmark: group for group in reversed(groups)}
@@ -69,6 +74,8 @@ def build_groups(summary: Mapping[str, Any]) -> tuple[Group, ...]:
             differences=_differences(summary["comparisons"], benchmark=group.benchmark)
             if group is first_of_benchmark[group.benchmark]
             else (),
+            categories=_categories(run, group),
+            models=tuple(group.models),
         )
         for group in groups
     )
@@ -120,6 +127,26 @@ def _block(group: ScoreGroup, metric: str) -> Block:
             )
             for model, score in present
         ),
+    )
+
+
+def _categories(run: Run, group: ScoreGroup) -> tuple[tuple[str, ...], ...]:
+    """From the `categories` of each model's scores.json, where the benchmark has some."""
+    cells: dict[str, dict[str, str]] = {}
+    for model in group.models:
+        for path in sorted((run.root / "eval" / group.benchmark / model).glob("*/scores.json")):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            entries = record.get("categories") or {}
+            if group.judge not in {score["judge"] for score in record["scores"]}:
+                continue
+            for category, entry in entries.items():
+                value = entry.get("value", entry.get(group.metrics[0]))
+                cells.setdefault(category, {})[model] = tables.value_words(
+                    value, metric=group.metrics[0], benchmark=group.benchmark
+                )
+    return tuple(
+        (category, *(by_model.get(model, NOTHING) for model in group.models))
+        for category, by_model in cells.items()
     )
 
 
