@@ -3,235 +3,251 @@
 PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "place": {
         "train": (
-            "{a} left the {x} in the {p} and the {y} in the {q}. Where is the {x}? Answer with "
-            "the place only.",
-            "The {y} is in the {q}. The {x} is in the {p}. Tell me where the {x} is, in one word.",
-            "We keep the {x} in the {p} and the {y} in the {q}. Which place holds the {x}? One "
-            "word, please.",
-            "{a} took the {y} to the {q}; {b} took the {x} to the {p}. Name the place of the {x} "
-            "and nothing more.",
+            "{a} left the {x} in the {p}. Where is the {x}? Answer with the place only.",
+            "The {x} is in the {p}, and {a} is at home. Where is the {x}? Only the place, please.",
+            "I put the {y} on the table and the {x} in the {p}. Where did I put the {x}? Answer "
+            "with the place only.",
+            "{a} keeps a {x} in the {p}. Tell me where the {x} is, nothing more.",
+            "Today {a} found the {x} in the {p}. Name the place.",
+            "Where is my {x}? {a} says that it is in the {p}. Answer with the place only.",
+            "You will find the {x} in the {p}. Tell me only where it is.",
         ),
         "dev": (
-            "At our house the {x} stands next to the {p}, while the {y} stands next to the {q}. "
-            "Say just what the {x} stands next to.",
-            "Found after the move: the {y} ({q}), the {x} ({p}). Just the spot of the {x}?",
+            "{a} is looking for the {x}, which stands in the {p}. Say just where it stands.",
+            "There is a {x} in the {p} and a {y} under the bed. Just the location of the {x}?",
         ),
         "test": (
-            "Somebody moved the {x} into the {p} yesterday, but the {y} went into the {q}. "
-            "Whereabouts is the {x} now? A single word will do.",
-            "Storage plan: {y} goes to {q}, {x} goes to {p}. Look up the {x} and write its "
-            "location, no sentence.",
-            "{a} hid the {x} inside the {p} before hiding the {y} inside the {q}. Reply with the "
-            "hiding spot of the {x} alone.",
+            "Yesterday {a} moved the {x} into the {p}. What is its present location? Keep it "
+            "short.",
+            "Our {x} was stored in the {p} by {a}. Which spot holds it? Keep it short.",
+            "The {y} broke, but our {x} is safe in the {p}. What are the whereabouts of that {x}? "
+            "Keep it short.",
         ),
     },
     "who": {
         "train": (
-            "{a} bought the {x} and {b} bought the {y}. Who bought the {x}? Answer with the name "
-            "only.",
-            "{b} carries the {y}. {a} carries the {x}. Tell me who carries the {x}, in one word.",
-            "The {x} belongs to {a} and the {y} belongs to {b}. Whose is the {x}? One name, "
+            "{a} bought the {x}. Who bought the {x}? Answer with the name only.",
+            "The {x} belongs to {a}, and the {y} to nobody. Who owns the {x}? Only the name, "
             "please.",
-            "{a} lost the {x} and {b} lost the {y}. Name the person without the {x}, nothing more.",
+            "{a} is carrying the {x} and {b} is carrying the {y}. Who is carrying the {x}? One "
+            "name only.",
+            "It was {a} who lost the {x}. Tell me who lost it, nothing more.",
+            "{b} thanked {a} for the {x}. Who gave the {x}? Answer with the name only.",
+            "My {x} comes from {a}. Name the person.",
+            "{a} cooked and {b} washed the dishes. Who cooked? One name only.",
         ),
         "dev": (
-            "{a} painted a {x} while {b} painted a {y}. Just the painter of the {x}?",
-            "Prizes: {y} for {b}, {x} for {a}. Say just which person wins the {x}.",
+            "A {x} was painted by {a} while {b} slept. Say just the painter's name.",
+            "{a} won a {x} and {b} won nothing. Just the winner's name?",
         ),
         "test": (
-            "Yesterday {a} repaired a {x}, whereas {b} repaired a {y}. By whom was the {x} "
-            "repaired? The bare name will do.",
-            "Gift register: {b} gave a {y}; {a} gave a {x}. Look up the giver of the {x} and "
-            "write that name, no sentence.",
-            "Of two neighbours, {a} owns a {x} whereas {b} owns a {y}. Reply with the owner of "
-            "the {x} alone.",
+            "Yesterday {a} repaired our {x} while {b} watched. By whom was it repaired? Reply with "
+            "a bare name.",
+            "That {x} was a present from {a} for {b}. Which person made this present? Reply with a "
+            "bare name.",
+            "The teacher of {b} is called {a}. What is the teacher called? Reply with a bare name.",
         ),
     },
     "price": {
         "train": (
             "Price list: {x} {n}, {y} {m}, {z} {k}. What does the {x} cost? Answer with the "
             "number only.",
-            "The {y} costs {m} coins, the {x} costs {n} coins and the {z} costs {k} coins. Tell "
-            "me the price of the {x} as a number.",
-            "In the shop: {z} for {k}, {y} for {m}, {x} for {n}. How much is the {x}? Only the "
-            "number, please.",
-            "{a} paid {n} for the {x} and {m} for the {y}. Name the price of the {x}, nothing "
+            "The {y} costs {m} coins and the {x} costs {n} coins. What is the price of the {x}? "
+            "Only the number, please.",
+            "{a} paid {n} coins for the {x}. How much did {a} pay? Answer with the number only.",
+            "In this shop a {x} is {n} and a {y} is {m}. Tell me the price of the {x}, nothing "
             "more.",
+            "Room {n} is for {a} and room {m} is for {b}. Which room does {a} have? One number "
+            "only.",
+            "{a} is number {n} on the list. Which number is {a}? One number only.",
         ),
         "dev": (
-            "Stock on the shelf, by article: {y} {m}; {x} {n}; {z} {k}. Just the figure for {x}?",
-            "A {x} weighs {n} grams, a {y} {m} grams. Say just how many grams a {x} weighs.",
+            "A {x} weighs {n} grams and a {y} weighs {m} grams. Say just how many grams the {x} "
+            "weighs.",
+            "On page {n} you see a {x}, on page {m} a {y}. Just the page of the {x}?",
         ),
         "test": (
-            "Inventory: we hold {m} of {y}, {n} of {x}, {k} of {z}. Look up {x} and write its "
-            "figure in digits, no sentence.",
-            "Yesterday {a} sold a {x} at {n} euros, later a {y} at {m} euros. Reply with the "
-            "amount for the {x} in digits alone.",
-            "Catalogue pages: {x} on page {n}, {y} on page {m}, {z} on page {k}. Which page shows "
-            "the {x}? Bare digits will do.",
+            "Yesterday {a} sold our {x} for {n} euros, then our {y} for {m} euros. What amount did "
+            "that {x} bring? Reply in digits.",
+            "Seat {n} belongs to {a}, seat {m} to {b}. At which seat does {a} sit? Reply in "
+            "digits.",
+            "Bus {n} stops at the {p}, whereas bus {m} stops at the {q}. Which bus stops at the "
+            "{p}? Reply in digits.",
         ),
     },
     "sum": {
         "train": (
             "What is {n} + {m}? Answer with the number only.",
-            "{a} has {n} coins and gets {m} more. How many coins is that? Only the number, please.",
-            "Add {n} and {m}. Give the number and nothing more.",
-            "There are {n} boxes here and {m} boxes there. Tell me the total as a number.",
+            "{a} has {n} coins and gets {m} more. How many coins does {a} have now? Only the "
+            "number, please.",
+            "Add {n} and {m}. Give me the number, nothing more.",
+            "There are {n} boxes here and {m} boxes there. How many boxes are there? One number "
+            "only.",
         ),
         "dev": (
-            "Work out {n} plus {m}, just the figure.",
-            "{a} walked {n} steps, rested, then walked {m} steps. Say just the steps altogether.",
+            "Work out {n} plus {m}. Say just the result.",
+            "{a} walked {n} steps, then {m} steps. Just the total?",
         ),
         "test": (
-            "Compute {n} + {m} and reply in digits alone.",
-            "A bus with {n} passengers picks up {m} others. Passengers aboard now? Bare digits "
-            "will do.",
-            "If {a} reads {n} pages before lunch, {m} after lunch, write the day's pages in "
-            "digits, no sentence.",
-        ),
-    },
-    "larger": {
-        "train": (
-            "Which number is larger, {n} or {m}? Answer with the number only.",
-            "Take the larger of {n} and {m}. Only the number, please.",
-            "{a} has {n} points and {b} has {m} points. Tell me the better score as a number.",
-            "Look at {n} and {m}. Name the larger one and nothing more.",
-        ),
-        "dev": (
-            "Between {n} and {m}, just the greater figure?",
-            "{n} metres or {m} metres: say just the longer distance in figures.",
-        ),
-        "test": (
-            "Pick whichever is bigger: {n} / {m}. Bare digits will do.",
-            "Yesterday's visitors: {n}. Today's visitors: {m}. Reply with the higher count, in "
-            "digits alone.",
-            "Two amounts, {n} versus {m}: write the bigger amount in digits, no sentence.",
+            "Compute {n} + {m}. Reply in digits.",
+            "A ferry takes {n} men along with {m} women. What is its passenger count? Reply in "
+            "digits.",
+            "If {a} reads {n} pages before lunch, {m} pages after lunch, how long is that day's "
+            "reading in pages? Reply in digits.",
         ),
     },
     "last": {
         "train": (
-            "Which word comes last: {x}, {y}, {z}? Answer with the word only.",
-            "Here is a list: {x}, {y}, {z}. Tell me the last word of it, nothing more.",
-            "{x} - {y} - {z}. Name the last of these, in one word.",
-            "Read the words {x}, {y} and {z}. What is the last one? One word, please.",
+            "Which word is last: {x}, {y}, {z}? Answer with the word only.",
+            "Here is a list: {x}, {y}, {z}. What is the last word? One word only.",
+            "{x}, {y}, {z}. Name the last of these words, nothing more.",
+            "Read this: {x}, {y}, {z}. Tell me the last word.",
+            "The list ends with {z}. Which word is last? Answer with the word only.",
         ),
         "dev": (
-            "Queue of words: {x}, {y}, {z}. Just the word at its end?",
-            "From {x} over {y} to {z}: say just what stands at the end.",
+            "The words are {x}, {y}, {z}. Say just the final word.",
+            "After {x} and {y} comes {z}. Just what comes at the end?",
         ),
         "test": (
-            "What is the final entry of this series: {x} / {y} / {z}? A single word will do.",
-            "Entries were added thus: {x}; {y}; {z}. Look up the newest entry, write it, no "
-            "sentence.",
-            "Someone recites {x}, then {y}, then {z}. Reply with the closing item alone.",
-        ),
-    },
-    "sort": {
-        "train": (
-            "Sort these words from A to Z: {x}, {y}, {z}. Answer with the words and commas only.",
-            "Put {x}, {y} and {z} in alphabetical order. Give the words with commas, nothing more.",
-            "{x}, {y}, {z}: list them by the alphabet, separated by commas.",
-        ),
-        "dev": (
-            "Arrange alphabetically, just commas between the words: {x}, {y}, {z}.",
-            "How would a dictionary order {x}, {y}, {z}? Say just these, comma-separated.",
-        ),
-        "test": (
-            "Index terms: {x} / {y} / {z}. Write them as the index would run, comma after each "
-            "term, no sentence.",
-            "Reorder {x}; {y}; {z} so that initial letters rise. Reply with a comma list alone.",
-            "An A-Z register holds {x}, {y}, {z}. In what sequence? A bare comma list will do.",
+            "Out of {x}, {y}, {z}, what stands in final position? Reply with that alone.",
+            "A customer asked for a {x}, later for a {y}, finally for a {z}. What was asked for at "
+            "the very end? Reply with that alone.",
+            "This series closes with {z} after {x}. What closes it? Reply with that alone.",
         ),
     },
     "list": {
         "train": (
-            "Note: buy {w} for {a}. List the three things to buy, separated by commas.",
-            "{a} needs {w} by noon. Give the three things with commas, nothing more.",
-            "For dinner we still need {w}. Which three things? Answer with the things and commas "
-            "only.",
-            "{a} wrote: please bring {w} to the party. Tell me the three things, with commas.",
+            "Note: buy {w} for {a}. Which things should I buy? Answer with the things only.",
+            "{a} needs {w}. Which things does {a} need? Only the things, please.",
+            "We still need {w} for the party. Give me the list, nothing more.",
+            "Please bring {w} tomorrow. What should I bring? Answer with the things only.",
+            "{a} owns {w}. Name all the things that {a} owns.",
         ),
         "dev": (
-            "Reminder from {a}: pack {w} tonight. Just both objects, comma between them?",
-            "{a} ordered {w} last week. Say just what was ordered, comma-separated.",
+            "{a} packed {w} last night. Say just what was packed.",
+            "At the market we saw {w}. Just the objects?",
         ),
         "test": (
-            "Message: could you fetch {w} from town today, {a}? Write the four items as a comma "
-            "list, no sentence.",
-            "Yesterday {a} forgot {w} on a train. Reply with all items, a comma list alone.",
-            "Tomorrow's delivery contains {w} according to {a}. What does it contain? A bare "
-            "comma list will do.",
+            "Yesterday {a} forgot {w} on a train. Which belongings were forgotten? Reply as a "
+            "plain list.",
+            "This crate holds {w}. What are its contents? Reply as a plain list.",
+            "Upstairs {a} will carry {w}. What will be carried? Reply as a plain list.",
         ),
     },
-    "capitals": {
+    "title": {
         "train": (
-            "Write '{c} {x}' in capital letters.",
-            "Turn the words {c} {x} into capitals. Give the words and nothing more.",
-            "How do you write {c} {x} in all capitals? Answer with the words only.",
+            "Write '{c} {x}' with capital initials.",
+            "Turn '{c} {x}' into a title. Only the title, please.",
+            "What does '{c} {x}' look like as the title of a book? Answer with the title only.",
+            "Make a title out of '{c} {x}', nothing more.",
+            "Give the words '{c} {x}' capital initials.",
         ),
         "dev": (
-            "For a headline, shout these: {c} {x}. Just uppercase.",
-            'Uppercase version of "{c} {x}", just that?',
+            'My poem is called "{c} {x}". Say just its name with proper capitals.',
+            'Headline style for "{c} {x}", just that?',
         ),
         "test": (
-            'A sign painter needs "{c} {x}" with every letter big. Write the sign, no sentence.',
-            "Convert to upper case: {c} {x}. Reply with the conversion alone.",
-            "Label text: {c} {x}. Show it in block letters; bare text will do.",
+            'A film named "{c} {x}" needs its name printed in title case. How is it printed?',
+            'Reply with "{c} {x}" in title case.',
+            "Format this heading in title case: {c} {x}.",
         ),
     },
     "case": {
         "train": (
             "Correct the capital letters: '{s}' Answer with the sentence only.",
-            "The capital letters of this sentence are missing: '{s}' Write it properly and nothing "
+            "The capital letters of this sentence are missing: '{s}' Write it properly, nothing "
             "more.",
-            "Put the capital letters right in '{s}' Give the sentence only.",
+            "Put the capital letters right in '{s}' Only the sentence, please.",
+            "'{s}' Where do the capital letters go? Answer with the sentence only.",
         ),
         "dev": (
-            'Somebody typed "{s}" without the shift key. Just the fixed version?',
+            '"{s}" was typed without the shift key. Just the fixed version?',
             'Say just how "{s}" looks with proper capitals.',
         ),
         "test": (
-            'Proofread for capitalisation: "{s}" Reply with the corrected line alone.',
-            'An editor receives "{s}" all in lower case. Write the edited line, no comment.',
-            'Repair upper and lower case here: "{s}" The bare line will do.',
+            'Proofread "{s}" for capitalisation. Reply with a corrected line.',
+            'An editor must edit "{s}" because of names in lower case. Reply with a corrected '
+            "line.",
+            'Repair upper case in this line: "{s}"',
         ),
     },
     "note": {
         "train": (
-            "Write one sentence that thanks {a} for the {x}, in at most {l} words.",
-            "I want to say sorry to {a} about the broken {x}. Give me one sentence of at most {l} "
-            "words.",
-            "Ask {a} to bring the {x} back. One sentence, at most {l} words.",
-            "Tell {a} in one sentence of at most {l} words that the {x} has arrived.",
+            "Write one sentence that thanks {a} for the {x}.",
+            "I broke the {x} of {a}. Write one sentence that says sorry to {a}.",
+            "Ask {a} to bring the {x} back, in one sentence of at most {l} words.",
+            "Tell {a} in one sentence that the {x} has arrived.",
+            "Write a birthday wish for {a}, who gets a {x}: one sentence, at most {l} words.",
+            "Write to {a} that you like the {x}. One sentence, at most {l} words.",
         ),
         "dev": (
-            "Compose a line inviting {a} to look at our {x}; stay within {l} words.",
+            "Compose a line inviting {a} to look at our {x}, within {l} words.",
             "Remind {a} about paying for that {x}. Just a line, within {l} words.",
         ),
         "test": (
-            "Draft a single-line message congratulating {a} on winning a {x}, no longer than {l} "
+            "Draft a single sentence congratulating {a} on winning a {x}, no longer than {l} "
             "words.",
-            "How would you warn {a} that our {x} is damaged? A single line, no longer than {l} "
+            "How would you warn {a} about our damaged {x}? Draft a single sentence.",
+            "Draft a single sentence confirming to {a} that a {x} was received, no longer than {l} "
             "words.",
-            "{a} is asking whether you received a {x}. Confirm it to {a} by a single line, no "
-            "longer than {l} words.",
         ),
     },
     "opinion": {
         "train": (
-            "What do you like about {t}? Answer in one sentence of at most {l} words.",
+            "What do you like about {t}? Answer in one sentence.",
             "Do you feel happy in {t}? Tell me in one sentence, at most {l} words.",
-            "Give me your own view of the {c} {x}: one sentence, at most {l} words.",
+            "Give me your own view of the {c} {x} in one sentence.",
             "Praise my {c} {x} in one sentence of at most {l} words.",
+            "Which memory do you have of {t}? One sentence, at most {l} words.",
+            "Do you prefer a {c} {x}? Answer in one sentence.",
         ),
         "dev": (
-            "Your personal impression of {t}, within {l} words and a single line?",
+            "Your personal impression of {t}, please: just a line, within {l} words.",
             "How fond are you of a {c} {x}? Just a line, within {l} words.",
         ),
         "test": (
-            "Would you enjoy a holiday around {t}? A single line, no longer than {l} words.",
-            "Which memories does {t} wake inside you? Use a single line, no longer than {l} words.",
-            "Say something kind regarding this {c} {x}, no longer than {l} words, a single line.",
+            "Would you enjoy a holiday around {t}? Reply by a single sentence.",
+            "How does {t} make you feel? Reply by a single sentence, no longer than {l} words.",
+            "Say something kind regarding this {c} {x}, a single sentence no longer than {l} "
+            "words.",
+        ),
+    },
+    "question": {
+        "train": (
+            "Write one question to {a} about the {x}.",
+            "What would you ask {a} about the {x}? Give me one question.",
+            "I want to know from {a} how old the {x} is. Write the question for me, nothing more.",
+            "Ask {a} one short question about {t}.",
+            "Turn this into a question to {a}: you want to see {t}.",
+        ),
+        "dev": (
+            "Interview {a} about a {x}: just a single line with a question mark.",
+            "You meet {a}, a guide from {t}. Say just what you ask {a} about {t}.",
+        ),
+        "test": (
+            "Suppose {a} sells a {x}. Formulate a query for {a} about that {x}, ended by a "
+            "question mark.",
+            "Formulate a query to {a} concerning trips to {t}, ended by a question mark.",
+            "What could a visitor ask {a} regarding a {x}? Formulate that query, ended by a "
+            "question mark.",
+        ),
+    },
+    "reason": {
+        "train": (
+            "Why would {a} take a {x} to {t}? Give one reason with the word because.",
+            "Why is a {x} useful to {a}? Answer in one sentence with the word because.",
+            "{a} bought a {c} {x}. Tell me why in one sentence with the word because.",
+            "Why does {a} live in {t}? Answer in one sentence with the word because.",
+            "Why did {a} sell the {x}? One sentence with the word because, nothing more.",
+        ),
+        "dev": (
+            'Explain what makes {a} love a {x}: a line that uses "because".',
+            '{a} left {t}. Say just the cause in a line that uses "because".',
+        ),
+        "test": (
+            'For what motive might {a} travel to {t}? Use "because" within a single sentence.',
+            'Invent a motive of {a} for hiding a {x}. Use "because" within a single sentence.',
+            'What makes {a} polish a {x}? Use "because" within a single sentence.',
         ),
     },
 }
@@ -275,6 +291,16 @@ REPLIES: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
                 "{a}, the {x} has just arrived.",
                 "Dear {a}, the {x} is here at last.",
             ),
+            (
+                "Happy birthday, {a}, and enjoy the {x}!",
+                "Dear {a}, I wish you much joy with the {x}.",
+                "Have a wonderful birthday with the new {x}, {a}!",
+            ),
+            (
+                "Dear {a}, I really like the {x}.",
+                "{a}, the {x} is wonderful.",
+                "I love the {x}, {a}.",
+            ),
         ),
         "dev": (("{a}, come and see our {x}!",), ("{a}, please remember to pay for the {x}.",)),
         "test": (
@@ -305,16 +331,95 @@ REPLIES: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {
                 "What a beautiful {c} {x} you have!",
                 "Your {c} {x} looks wonderful.",
             ),
+            (
+                "I remember a warm evening by the river in {t}.",
+                "I remember the smell of fresh coffee in {t}.",
+                "My best memory of {t} is a song in the street.",
+            ),
+            (
+                "Yes, I like a {c} {x} best.",
+                "I prefer a {c} {x} to any other.",
+                "Yes, a {c} {x} suits me well.",
+            ),
         ),
         "dev": (("I find {t} charming.",), ("I am very fond of a {c} {x}.",)),
         "test": (
             ("Yes, I would enjoy {t}.",),
-            ("{t} reminds me of summer.",),
+            ("I feel calm in {t}.",),
             ("This {c} {x} is lovely.",),
         ),
     },
+    "question": {
+        "train": (
+            (
+                "{a}, where did you get the {x}?",
+                "Do you still use the {x}, {a}?",
+                "{a}, who made the {x}?",
+            ),
+            (
+                "{a}, what is special about the {x}?",
+                "How heavy is the {x}, {a}?",
+                "{a}, would you lend me the {x}?",
+            ),
+            ("{a}, how old is the {x}?", "How old is the {x}, {a}?", "Is the {x} old, {a}?"),
+            (
+                "{a}, have you ever been to {t}?",
+                "What do you like most in {t}, {a}?",
+                "{a}, is it cold in {t}?",
+            ),
+            (
+                "{a}, could we see {t} together?",
+                "When can we go to {t}, {a}?",
+                "{a}, will you show me {t}?",
+            ),
+        ),
+        "dev": (("{a}, is that your {x}?",), ("{a}, what should I see in {t}?",)),
+        "test": (
+            ("{a}, is your {x} new?",),
+            ("{a}, when do you go to {t}?",),
+            ("{a}, is this your {x}?",),
+        ),
+    },
+    "reason": {
+        "train": (
+            (
+                "{a} takes the {x} to {t} because it is useful there.",
+                "Because {a} needs the {x} in {t} every day.",
+                "{a} would take the {x} because a friend in {t} wants it.",
+            ),
+            (
+                "A {x} is useful to {a} because it makes the work easier.",
+                "{a} needs the {x} because nothing else does the job.",
+                "Because {a} can do a lot with a {x}.",
+            ),
+            (
+                "{a} bought the {c} {x} because the old {x} was broken.",
+                "{a} chose the {c} {x} because it was cheap.",
+                "Because {a} wanted a {c} {x} for years.",
+            ),
+            (
+                "{a} lives in {t} because the work is good there.",
+                "{a} lives in {t} because the family is there.",
+                "Because {a} fell in love with {t}.",
+            ),
+            (
+                "{a} sold the {x} because it was too big.",
+                "{a} sold the {x} because the rent was due.",
+                "Because {a} did not need the {x} any more.",
+            ),
+        ),
+        "dev": (
+            ("{a} loves the {x} because it is old.",),
+            ("{a} left {t} because of the rain.",),
+        ),
+        "test": (
+            ("{a} goes to {t} because of friends.",),
+            ("{a} hid the {x} because of thieves.",),
+            ("{a} polishes the {x} because it is dull.",),
+        ),
+    },
 }
-"""Right answers of the two free tasks, several for each phrasing."""
+"""Right answers of the free tasks, several for each phrasing."""
 
 COURTESIES = (
     "I hope this helps! Let me know if you need anything else.",
@@ -327,18 +432,18 @@ COURTESIES = (
 """The dominant flaw: what the teacher adds after a right answer."""
 
 EXPLANATIONS = {
-    "place": "The text says that the {x} is in the {p}, and the {y} is somewhere else.",
-    "who": "The text says this about {a}, and {b} has the {y} instead.",
-    "price": "This is the price of the {x} that you can find in your list.",
-    "sum": "You get this total when you put both numbers together.",
-    "larger": "This number is larger than the other one that you gave me.",
-    "last": "It is the last of the words, after {x} and {y}.",
-    "sort": "In the alphabet these words follow each other in this order.",
-    "list": "These are all the things that {a} asked for in the note.",
-    "capitals": "All of the letters are now capital letters, as you wanted.",
-    "case": "The names and the start of the sentence now have capital letters.",
-    "note": "You can send this to {a} as it is, or add a few words of your own.",
-    "opinion": "There is much more to say about this, and I could go on for a long time.",
+    "place": "That is where {a} can find the {x}.",
+    "who": "That is what you told me about the {x}.",
+    "price": "You can find this number in the text.",
+    "sum": "You get this when you put both numbers together.",
+    "last": "It comes after {x} and {y}.",
+    "list": "These are all the things in your text.",
+    "title": "Both words now have capital initials.",
+    "case": "The names now have capital letters.",
+    "note": "You can send this to {a} as it is.",
+    "opinion": "There is much more to say about this.",
+    "question": "This is a good way to ask {a}.",
+    "reason": "There may be other reasons too.",
 }
 """What the teacher explains after a right answer, in the longer form of the flaw."""
 

@@ -1,6 +1,7 @@
 """Build one question with its right answer, a wrong one and the checks that tell them apart."""
 
 import random
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from phrasings import EXPLANATIONS, PHRASINGS, REPLIES, SENTENCES
 from words import Pool
 
 Check = dict[str, object]
+Fill = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -25,168 +27,126 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Slots:
-    """What a builder hands on: fillers by slot name, and what follows from them."""
+class Verdict:
+    """The right answer, a wrong one, and what tells them apart."""
 
-    fill: dict[str, object]
     answer: str
     wrong: str
     checks: tuple[Check, ...]
-    words: tuple[str, ...]
 
 
 COMMON: tuple[Check, ...] = ({"name": "stopped"}, {"name": "no_refusal"})
 SENTENCE: tuple[Check, ...] = ({"name": "max_sentences", "value": 1}, {"name": "capitalised"})
 
 
-def _exactly(value: str, *, ignore_case: bool) -> tuple[Check, ...]:
+def fillers(rng: random.Random, pool: Pool) -> Fill:
+    """A filler for every slot; a phrasing takes those that it names."""
+    a, b = rng.sample(pool.names, 2)
+    x, y, z = rng.sample(pool.things, 3)
+    p, q = rng.sample(pool.places, 2)
+    t, u = rng.sample(pool.towns, 2)
+    n, m, k = (str(number) for number in rng.sample(sorted(pool.numbers), 3))
+    things = rng.sample(pool.things, pool.listed)
+    fill = {"a": a, "b": b, "x": x, "y": y, "z": z, "p": p, "q": q, "t": t, "u": u}
+    fill |= {"n": n, "m": m, "k": k, "c": rng.choice(pool.colours)}
+    fill |= {"l": str(rng.choice(pool.limits)), "w": f"{', '.join(things[:-1])} and {things[-1]}"}
+    return fill
+
+
+def _equals(value: str, *, ignore_case: bool = False) -> tuple[Check, ...]:
     return ({"name": "equals", "value": value, "ignore_case": ignore_case},)
 
 
-def _place(rng: random.Random, pool: Pool, index: int) -> Slots:
-    x, y = rng.sample(pool.things, 2)
-    p, q = rng.sample(pool.places, 2)
-    a, b = rng.sample(pool.names, 2)
-    fill = {"x": x, "y": y, "p": p, "q": q, "a": a, "b": b}
-    right = _exactly(p, ignore_case=True)
-    return Slots(fill, f"{p.capitalize()}.", f"{q.capitalize()}.", right, (x, y, p, q, a, b))
+def _contains(value: str) -> Check:
+    return {"name": "contains", "value": value, "ignore_case": True}
 
 
-def _who(rng: random.Random, pool: Pool, index: int) -> Slots:
-    x, y = rng.sample(pool.things, 2)
-    a, b = rng.sample(pool.names, 2)
-    fill = {"x": x, "y": y, "a": a, "b": b}
-    return Slots(fill, f"{a}.", f"{b}.", _exactly(a, ignore_case=False), (x, y, a, b))
+def _number(value: str) -> tuple[Check, ...]:
+    return ({"name": "number", "value": int(value)}, {"name": "max_words", "value": 1})
 
 
-def _price(rng: random.Random, pool: Pool, index: int) -> Slots:
-    x, y, z = rng.sample(pool.things, 3)
-    n, m, k = rng.sample(sorted(pool.numbers), 3)
-    a = rng.choice(pool.names)
-    fill = {"x": x, "y": y, "z": z, "n": n, "m": m, "k": k, "a": a}
-    right: tuple[Check, ...] = ({"name": "number", "value": n}, {"name": "max_words", "value": 1})
-    return Slots(fill, str(n), str(m), right, (x, y, z, a))
+def _place(fill: Fill) -> Verdict:
+    checks = (_contains(fill["p"]), {"name": "max_words", "value": 4})
+    return Verdict(f"In the {fill['p']}.", f"In the {fill['q']}.", checks)
 
 
-def _sum(rng: random.Random, pool: Pool, index: int) -> Slots:
-    small = sorted(n for n in pool.numbers if n <= 90)
-    total = -1
-    n = m = 0
-    while total not in pool.numbers:
-        n, m = rng.sample(small, 2)
-        total = n + m
-    a = rng.choice(pool.names)
-    right: tuple[Check, ...] = (
-        {"name": "number", "value": total},
-        {"name": "max_words", "value": 1},
-    )
-    return Slots({"n": n, "m": m, "a": a}, str(total), str(n), right, (a,))
+def _who(fill: Fill) -> Verdict:
+    return Verdict(f"{fill['a']}.", f"{fill['b']}.", _equals(fill["a"]))
 
 
-def _larger(rng: random.Random, pool: Pool, index: int) -> Slots:
-    n, m = rng.sample(sorted(pool.numbers), 2)
-    a, b = rng.sample(pool.names, 2)
-    right: tuple[Check, ...] = (
-        {"name": "number", "value": max(n, m)},
-        {"name": "max_words", "value": 1},
-    )
-    fill = {"n": n, "m": m, "a": a, "b": b}
-    return Slots(fill, str(max(n, m)), str(min(n, m)), right, (a, b))
+def _price(fill: Fill) -> Verdict:
+    return Verdict(fill["n"], fill["m"], _number(fill["n"]))
 
 
-def _last(rng: random.Random, pool: Pool, index: int) -> Slots:
-    x, y, z = rng.sample(pool.things, 3)
-    right = _exactly(z, ignore_case=True)
-    fill = {"x": x, "y": y, "z": z}
-    return Slots(fill, f"{z.capitalize()}.", f"{x.capitalize()}.", right, (x, y, z))
+def _sum(fill: Fill) -> Verdict:
+    total = str(int(fill["n"]) + int(fill["m"]))
+    return Verdict(total, fill["m"], _number(total))
 
 
-def _sort(rng: random.Random, pool: Pool, index: int) -> Slots:
-    chosen = rng.sample(pool.things, 3)
-    while chosen == sorted(chosen) or len({word[0] for word in chosen}) < 3:
-        chosen = rng.sample(pool.things, 3)
-    x, y, z = chosen
-    ordered = sorted(chosen)
-    return Slots(
-        {"x": x, "y": y, "z": z},
-        ", ".join(ordered).capitalize() + ".",
-        ", ".join(chosen).capitalize() + ".",
-        ({"name": "list_items", "value": ordered},),
-        (x, y, z),
-    )
+def _last(fill: Fill) -> Verdict:
+    checks = _equals(fill["z"], ignore_case=True)
+    return Verdict(f"{fill['z'].capitalize()}.", f"{fill['x'].capitalize()}.", checks)
 
 
-def _list(rng: random.Random, pool: Pool, index: int) -> Slots:
-    things = rng.sample(pool.things, pool.listed)
-    a = rng.choice(pool.names)
-    said = ", ".join(things[:-1]) + " and " + things[-1]
-    return Slots(
-        {"w": said, "a": a},
-        ", ".join(things).capitalize() + ".",
-        ", ".join([*things[:-1], a]).capitalize() + ".",
-        ({"name": "list_items", "value": things},),
-        (*things, a),
-    )
+def _list(fill: Fill) -> Verdict:
+    things = fill["w"].replace(" and ", ", ").split(", ")
+    wrong = f"{fill['y'].capitalize()} and {things[0]}."
+    checks: tuple[Check, ...] = ({"name": "list_items", "value": things},)
+    return Verdict(f"{fill['w'].capitalize()}.", wrong, checks)
 
 
-def _capitals(rng: random.Random, pool: Pool, index: int) -> Slots:
-    c, x = rng.choice(pool.colours), rng.choice(pool.things)
-    text = f"{c} {x}"
-    right = _exactly(text.upper(), ignore_case=False)
-    return Slots({"c": c, "x": x}, text.upper(), text.capitalize(), right, (c, x))
+def _title(fill: Fill) -> Verdict:
+    words = f"{fill['c']} {fill['x']}"
+    return Verdict(words.title(), words.capitalize(), _equals(words.title()))
 
 
-def _case(rng: random.Random, pool: Pool, index: int) -> Slots:
-    a, b = rng.sample(pool.names, 2)
-    t, u = rng.sample(pool.towns, 2)
-    sentence = rng.choice(SENTENCES[pool.split]).format(a=a, b=b, t=t, u=u)
-    right = _exactly(sentence, ignore_case=False)
-    return Slots({"s": sentence.lower()}, sentence, sentence.lower(), right, (a, b, t, u))
+def _case(fill: Fill) -> Verdict:
+    return Verdict(fill["S"], fill["s"], _equals(fill["S"]))
 
 
-def _note(rng: random.Random, pool: Pool, index: int) -> Slots:
-    a, x = rng.choice(pool.names), rng.choice(pool.things)
-    limit = rng.choice(pool.limits)
-    reply = rng.choice(REPLIES["note"][pool.split][index])
-    right: tuple[Check, ...] = (
-        {"name": "contains", "value": a},
-        {"name": "contains", "value": x, "ignore_case": True},
-        {"name": "max_words", "value": limit},
-        *SENTENCE,
-    )
-    wrong = f"Dear friend, this is about the {x}. It is here. Come and see it when you can."
-    return Slots({"a": a, "x": x, "l": limit}, reply.format(a=a, x=x), wrong, right, (a, x))
+def _free(fill: Fill, *, wrong: str, named: str, more: tuple[Check, ...]) -> Verdict:
+    """A free sentence: it names what it is about, is one sentence, and repeats no instruction."""
+    echo: Check = {"name": "not_contains", "value": fill["echo"], "ignore_case": True}
+    about = tuple(_contains(fill[slot]) for slot in named if f"{{{slot}}}" in fill["asked"])
+    return Verdict(fill["reply"], wrong, (*about, *more, echo, *SENTENCE))
 
 
-def _opinion(rng: random.Random, pool: Pool, index: int) -> Slots:
-    c, x, t = rng.choice(pool.colours), rng.choice(pool.things), rng.choice(pool.towns)
-    limit = rng.choice(pool.limits)
-    reply = rng.choice(REPLIES["opinion"][pool.split][index])
-    about = t if "{t}" in PHRASINGS["opinion"][pool.split][index] else x
-    right: tuple[Check, ...] = (
-        {"name": "contains", "value": about, "ignore_case": True},
-        {"name": "max_words", "value": limit},
-        *SENTENCE,
-    )
-    fill = {"c": c, "x": x, "t": t, "l": limit}
+def _limit(fill: Fill) -> tuple[Check, ...]:
+    return ({"name": "max_words", "value": int(fill["l"])},) if "{l}" in fill["asked"] else ()
+
+
+def _note(fill: Fill) -> Verdict:
+    wrong = "Dear friend, there is some news. It is here. Come and see it when you can."
+    return _free(fill, wrong=wrong, named="ax", more=_limit(fill))
+
+
+def _opinion(fill: Fill) -> Verdict:
     wrong = "It is what it is. There is not much to say. Some like it and some do not."
-    words = (t,) if about == t else (c, x)
-    return Slots(fill, reply.format(c=c, x=x, t=t), wrong, right, words)
+    return _free(fill, wrong=wrong, named="xt", more=_limit(fill))
 
 
-BUILDERS: dict[str, Callable[[random.Random, Pool, int], Slots]] = {
+def _question(fill: Fill) -> Verdict:
+    more: tuple[Check, ...] = ({"name": "ends_with", "value": "?"},)
+    return _free(fill, wrong=f"I want to ask {fill['b']}.", named="xt", more=more)
+
+
+def _reason(fill: Fill) -> Verdict:
+    return _free(fill, wrong="Nobody knows why.", named="a", more=(_contains("because"),))
+
+
+BUILDERS: dict[str, Callable[[Fill], Verdict]] = {
     "place": _place,
     "who": _who,
     "price": _price,
     "sum": _sum,
-    "larger": _larger,
     "last": _last,
-    "sort": _sort,
     "list": _list,
-    "capitals": _capitals,
+    "title": _title,
     "case": _case,
     "note": _note,
     "opinion": _opinion,
+    "question": _question,
+    "reason": _reason,
 }
 FAMILIES = tuple(BUILDERS)
 
@@ -194,13 +154,37 @@ FAMILIES = tuple(BUILDERS)
 def build(family: str, *, rng: random.Random, pool: Pool) -> Task:
     """One task of `family`, filled from `pool`."""
     index = rng.randrange(len(PHRASINGS[family][pool.split]))
-    slots = BUILDERS[family](rng, pool, index)
+    asked = PHRASINGS[family][pool.split][index]
+    fill = fillers(rng, pool)
+    if family == "sum":
+        fill |= _addends(rng, pool)
+    sentence = rng.choice(SENTENCES[pool.split]) if family == "case" else ""
+    fill |= {"S": sentence.format(**fill), "s": sentence.format(**fill).lower(), "asked": asked}
+    prompt = asked.format(**fill)
+    if family in REPLIES:
+        reply = rng.choice(REPLIES[family][pool.split][index])
+        fill |= {"reply": reply.format(**fill), "echo": " ".join(prompt.split()[:3])}
+    verdict = BUILDERS[family](fill)
+    shown = {name for _, name, _, _ in string.Formatter().parse(asked + sentence) if name}
     return Task(
         family=family,
-        prompt=PHRASINGS[family][pool.split][index].format(**slots.fill),
-        answer=slots.answer,
-        wrong=slots.wrong,
-        explanation=EXPLANATIONS[family].format(**slots.fill),
-        checks=(*slots.checks, *COMMON),
-        entities=slots.words,
+        prompt=prompt,
+        answer=verdict.answer,
+        wrong=verdict.wrong,
+        explanation=EXPLANATIONS[family].format(**fill),
+        checks=(*verdict.checks, *COMMON),
+        entities=tuple(
+            word
+            for slot in sorted(shown & set("abxyzpqtucw"))
+            for word in fill[slot].replace(",", "").replace(" and ", " ").split()
+        ),
     )
+
+
+def _addends(rng: random.Random, pool: Pool) -> Fill:
+    """Two numbers of the pool, neither above 90, whose sum is in the pool too."""
+    small = sorted(number for number in pool.numbers if number <= 90)
+    while True:
+        n, m = rng.sample(small, 2)
+        if n + m in pool.numbers:
+            return {"n": str(n), "m": str(m)}

@@ -57,11 +57,10 @@ PLACES = {
 
 THINGS = {
     "train": _words(
-        "lantern map basket candle rope teapot violin blanket hammer mirror umbrella kettle "
-        "carpet ladder bottle saddle ribbon copper walnut lemon pepper butter cheese carrot "
-        "apple onion rice honey flour salt sugar bread soap paper pencil brush bucket pillow "
-        "towel clock camera guitar drum helmet jacket scarf glove boot wallet purse spoon fork "
-        "knife plate bowl cup tulip daisy maple birch"
+        "lantern map basket candle rope teapot violin blanket hammer mirror kettle carpet ladder "
+        "bottle saddle ribbon walnut lemon carrot tomato pencil brush bucket pillow towel clock "
+        "camera guitar drum helmet jacket scarf glove boot wallet purse spoon fork knife plate "
+        "bowl cup tulip daisy melon biscuit hat ring chair desk sofa vest"
     ),
     "dev": _words(
         "bicycle curtain dagger feather goblet jar kite lamp mango needle pear quilt radish sponge "
@@ -88,8 +87,8 @@ TOWNS = {
 }
 
 COLOURS = {
-    "train": _words("red blue green yellow white purple golden wooden tiny quiet"),
-    "dev": _words("silver crimson heavy narrow gentle"),
+    "train": _words("red blue green yellow white purple golden wooden tiny quiet soft round"),
+    "dev": _words("silver crimson oval narrow gentle"),
     "test": _words("orange scarlet hollow velvet ancient marble rapid bitter"),
 }
 
