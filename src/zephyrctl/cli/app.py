@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ import typer.core
 
 from zephyrctl import __version__, terminal
 from zephyrctl.cli import (
+    chat,
     config,
     data,
     doctor,
@@ -32,27 +33,36 @@ from zephyrctl.cli import (
 from zephyrctl.cli.options import APP
 from zephyrctl.errors import DiskFull, Interrupted, UsageError, ZephyrctlError
 
-_START = "Start"
-_STAGES = "Stages"
-_RESULTS = "Results"
-_MORE = "More"
+# Every command of the tool, in the order of `zephyrctl --help`. One line each.
+COMMANDS: tuple[tuple[str, str, typer.Typer | Callable[..., None]], ...] = (
+    ("Start", "init", init.init),
+    ("Start", "recipes", recipes.app),
+    ("Start", "config", config.app),
+    ("Start", "doctor", doctor.doctor),
+    ("Start", "plan", plan.plan),
+    ("Start", "models", models.app),
+    ("Stages", "run", run.run),
+    ("Stages", "data", data.app),
+    ("Stages", "sft", train.sft),
+    ("Stages", "dpo", train.dpo),
+    ("Stages", "eval", evaluate.app),
+    ("Stages", "chat", chat.chat),
+    ("Results", "runs", runs.app),
+    ("Results", "report", report.report),
+    ("More", "help", topics.show),
+)
 
 
 class GroupedHelp(typer.core.TyperGroup):
     """Lists commands by their panel; without Rich markup Typer itself shows one long list."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        panels: dict[str, list[tuple[str, str]]] = {
-            panel: [] for panel in (_START, _STAGES, _RESULTS, _MORE)
-        }
         widest = max(len(name) for name in self.commands)
-        for name, command in self.commands.items():
-            summary = command.get_short_help_str(formatter.width - widest - 6)
-            panels[getattr(command, "rich_help_panel", None) or _MORE].append((name, summary))
-        for panel, rows in panels.items():
-            if rows:
-                with formatter.section(panel):
-                    formatter.write_dl([(f"{name:<{widest}}", text) for name, text in rows])
+        for panel in dict.fromkeys(panel for panel, _, _ in COMMANDS):
+            names = [name for home, name, _ in COMMANDS if home == panel]
+            with formatter.section(panel):
+                rows = [(name, self.commands[name].get_short_help_str(200)) for name in names]
+                formatter.write_dl([(f"{name:<{widest}}", text) for name, text in rows])
 
 
 app = typer.Typer(cls=GroupedHelp, **{**APP, "add_completion": True})
@@ -81,21 +91,11 @@ def root(
     terminal.set_color(color)
 
 
-# Every command of the tool, in the order of its panel. One line each.
-app.command("init", rich_help_panel=_START)(init.init)
-app.add_typer(recipes.app, name="recipes", rich_help_panel=_START)
-app.add_typer(config.app, name="config", rich_help_panel=_START)
-app.command("doctor", rich_help_panel=_START)(doctor.doctor)
-app.command("plan", rich_help_panel=_START)(plan.plan)
-app.add_typer(models.app, name="models", rich_help_panel=_START)
-app.command("run", rich_help_panel=_STAGES)(run.run)
-app.add_typer(data.app, name="data", rich_help_panel=_STAGES)
-app.command("sft", rich_help_panel=_STAGES)(train.sft)
-app.command("dpo", rich_help_panel=_STAGES)(train.dpo)
-app.add_typer(evaluate.app, name="eval", rich_help_panel=_STAGES)
-app.add_typer(runs.app, name="runs", rich_help_panel=_RESULTS)
-app.command("report", rich_help_panel=_RESULTS)(report.report)
-app.command("help", rich_help_panel=_MORE)(topics.show)
+for _, _name, _target in COMMANDS:
+    if isinstance(_target, typer.Typer):
+        app.add_typer(_target, name=_name)
+    else:
+        app.command(_name)(_target)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
