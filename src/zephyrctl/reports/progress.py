@@ -33,6 +33,8 @@ Asked = Literal["auto", "live", "plain", "json", "none"]
 PLAIN_INTERVAL_S = 30.0
 """The plain log has at most one line of training metrics, and one per task, in this time."""
 _REDRAW_S = 0.2
+_REDRAW_SHARE = 0.05
+"""Drawing takes at most this share of a core: the cores belong to the training."""
 
 # What a plain line carries: short key by metric.
 _PLAIN_KEYS = {
@@ -298,7 +300,7 @@ class _LiveView(_Silent):
         from rich.live import Live
 
         self._console = terminal.stderr_console()
-        self._drawn_at = 0.0
+        self._due_at = 0.0
         self._title: str | None = None
         self._live: Live = Live(
             console=self._console,
@@ -315,10 +317,12 @@ class _LiveView(_Silent):
         self._title = None
 
     def tick(self) -> None:
-        now = time.monotonic()
-        if now - self._drawn_at >= _REDRAW_S:
-            self._drawn_at = now
-            self._live.refresh()
+        began = time.monotonic()
+        if began < self._due_at:
+            return
+        self._live.refresh()
+        ended = time.monotonic()
+        self._due_at = ended + max(_REDRAW_S, (ended - began) / _REDRAW_SHARE)
 
     def close(self, *, failed: bool) -> None:
         # After a failure the last curve stays on the screen: it often shows why.
