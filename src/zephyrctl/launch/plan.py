@@ -98,7 +98,14 @@ def plan_launch(
         run=root,
         stage=stage,
         argv=_argv(work, stage=stage, processes=processes, logs=logs),
-        env=_environment(chosen, processes=processes, cores=cores, grace_s=settings.grace_s),
+        env={
+            name: value
+            for name, value in _environment(
+                chosen, processes=processes, cores=cores, grace_s=settings.grace_s
+            ).items()
+            # A number of threads that the user chose is kept.
+            if not (name == "OMP_NUM_THREADS" and name in env_names)
+        },
         secrets=tuple(name for name in SECRETS if name in env_names),
         processes=processes,
         devices=f"cuda:{','.join(str(gpu.index) for gpu in chosen)}" if chosen else "cpu",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import JobFailed, ZephyrctlError
+from zephyrctl.errors import JobFailed, UsageError, ZephyrctlError
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.manifest import Manifest
 from zephyrctl.runs.references import ModelRef, resolve_model
@@ -149,6 +149,10 @@ def window(
     """The stages from `first` to `last`, both included."""
     begin = stages.index(first) if first else 0
     end = stages.index(last) if last else len(stages) - 1
+    if begin > end:
+        raise UsageError(
+            f"--from {first} comes after --until {last}", hint=f"the order is {', '.join(stages)}"
+        )
     return list(stages[begin : end + 1])
 
 
