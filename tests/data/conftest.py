@@ -39,8 +39,3 @@ def recipe_of(tmp_path: Path) -> Callable[..., Recipe]:
         )
 
     return make
-
-
-def dialogue(question: str, answer: str) -> dict[str, Any]:
-    """A row in UltraChat's schema."""
-    return {"data": [question, answer]}

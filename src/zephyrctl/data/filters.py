@@ -168,7 +168,8 @@ _SENTENCE_START = re.compile(
 )
 # The pronoun, not an index: "i = 0", "each i in the list" stay.
 _LONE_I = re.compile(
-    r"(?<![\w.'\-/(])i(?='(?:m|ve|ll|d)\b|[,;!?]| (?!(?:in|is|of|for|to|from|equals|denotes)\b)[a-z])"
+    r"(?<![\w.'\-/(])i(?='(?:m|ve|ll|d)\b|[,;!?]|"
+    r" (?!(?:in|is|of|for|to|from|equals|denotes)\b)[a-z])"
 )
 _PROTECTED = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+)", re.DOTALL)
 

@@ -35,7 +35,8 @@ _MIND = (
 DISCLAIMERS = (
     r"(?:as|being) an? (?:large |helpful |virtual )?(?:ai(?: (?:language )?model| assistant)?|"
     r"artificial intelligence|language model|llm|chatbot|digital assistant)\b"
-    r"(?! (?:engineer|researcher|company|expert|developer|scientist|student|startup|consultant|architect|lab|ethicist|team))",
+    r"(?! (?:engineer|researcher|company|expert|developer|scientist|student|startup|"
+    r"consultant|architect|lab|ethicist|team))",
     r"i(?: am|'m) (?:just |only |merely |simply )?(?:an? )(?:large |text-based )?"
     r"(?:ai|artificial intelligence|language model|llm|chatbot|computer program|machine learning "
     r"model)\b(?! (?:engineer|researcher|company|expert|developer|scientist|student))",
