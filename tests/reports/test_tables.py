@@ -14,6 +14,7 @@ from zephyrctl.reports.tables import (
     side_words,
     value_words,
 )
+from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run
 from zephyrctl.runs.summary import summarize
 
@@ -139,3 +140,13 @@ def test_every_stage_names_the_command_that_comes_next(full_run: Run) -> None:
     assert next_command(full_run, "sft") == f"zephyrctl dpo -c {root}/config.yaml"
     assert next_command(full_run, "dpo").startswith(f"zephyrctl chat {root}/dpo")
     assert next_command(full_run, "eval").endswith(f"zephyrctl report {root}")
+
+
+def test_notices_carry_their_level(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "demo")
+    write_training(run, "sft", steps=10)
+    reporter = Reporter(run.stage("sft").path, rank=0)
+    reporter.notice("read as messages")
+    reporter.notice("answers repeat", level="warning")
+    finish_stage(run, "sft", notices=["read as messages", "answers repeat"])
+    assert closing_lines(run, "sft")[-3:-1] == ["note: read as messages", "! answers repeat"]

@@ -52,7 +52,11 @@ def closing_lines(
     elif hint_next:
         lines += _indent(results_lines(summarize(run)))
     if with_notices:
-        lines += [f"! {safe(text)}" for text in manifest.notices]
+        levels = {text: level for level, text in course(folder).notices}
+        lines += [
+            f"{'note:' if levels.get(text) == 'info' else '!'} {safe(text)}"
+            for text in manifest.notices
+        ]
     if hint_next:
         lines.append(f"Next: {next_command(run, stage)}")
     return lines

@@ -87,7 +87,10 @@ def frame(
     lines += _task_lines(stream, width=inner, screen=screen, most=1 if stream.series else 9)
     notice = stream.notices[-1] if stream.notices else None
     if notice is not None:
-        lines.append(_line(f"! {safe(notice[1])}", style="yellow" if notice[0] != "info" else ""))
+        is_warning = notice[0] != "info"
+        lines.append(
+            _line(f"{'!' if is_warning else '·'} {notice[1]}", style="yellow" if is_warning else "")
+        )
     return Panel(
         Group(*lines[: MAX_LINES - 2]),
         title=_line(title),
