@@ -74,9 +74,9 @@ def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
     """
     if ref.kind == "endpoint":
         return _remote(ref, at_once=at_once)
-    located, digest = _locate(ref)
-    template, notices = _template(located, model.chat_template)
-    tokenizer = load_tokenizer(_tokenizer_folder(located), chat_template=template)
+    located, digest = folder_of(ref), _digest_of(ref)
+    template, notices = template_of(located, fallback=model.chat_template)
+    tokenizer = load_tokenizer(tokenizer_folder(located), chat_template=template)
     template_lock.check(Path(located), tokenizer)
     identity = {
         "format": FORMAT,
@@ -185,34 +185,43 @@ def _remote(ref: ModelRef, *, at_once: int) -> Subject:
     return Subject(ref.name, ref.target, None, identity, lambda: _Remote(endpoint, at_once))
 
 
-def _locate(ref: ModelRef) -> tuple[str, str]:
-    """The folder of the weights and a digest of all that they stand on."""
-    if ref.kind in ("base", "hub"):
-        from zephyrctl.models.resolve import locate
+def folder_of(ref: ModelRef) -> str:
+    """The folder of a model's weights on this disk; a base model is fetched where it has to be."""
+    if ref.kind not in ("base", "hub"):
+        return str(Path(ref.target).expanduser())
+    from zephyrctl.models.resolve import locate
 
-        found = locate(ref.target, revision=ref.revision)
-        return str(found.path), found.digest
-    folder = str(Path(ref.target).expanduser())
-    chain = chain_of(folder)
-    parts = [*map(str, chain.adapters), chain.base]
-    digests = [
-        digest_tree(Path(part), ignore=_NOT_WEIGHTS) if Path(part).is_dir() else part
-        for part in parts
-    ]
-    return folder, digest_json(digests)
+    return str(locate(ref.target, revision=ref.revision).path)
 
 
-def _tokenizer_folder(located: str) -> str:
+def tokenizer_folder(located: str) -> str:
+    """Where a model's tokenizer is: its own folder, or its base's where it is a bare adapter."""
     has_own = (Path(located) / "tokenizer_config.json").is_file()
     return located if has_own else chain_of(located).base
 
 
-def _template(located: str, fallback: str) -> tuple[str, tuple[str, ...]]:
-    """The model's own template; `fallback` for a bare base model, which is said."""
+def template_of(located: str, *, fallback: str) -> tuple[str, tuple[str, ...]]:
+    """The model's own template; `fallback` for a base model without one, which is said."""
     try:
-        load_tokenizer(_tokenizer_folder(located), chat_template=OWN_TEMPLATE)
+        load_tokenizer(tokenizer_folder(located), chat_template=OWN_TEMPLATE)
     except DataError:
         if fallback == OWN_TEMPLATE:
             raise
         return fallback, (f"the model has no chat template of its own; '{fallback}' is used",)
     return OWN_TEMPLATE, ()
+
+
+def _digest_of(ref: ModelRef) -> str:
+    """A digest of all weights that the model stands on."""
+    if ref.kind in ("base", "hub"):
+        from zephyrctl.models.resolve import locate
+
+        return locate(ref.target, revision=ref.revision, say=lambda text: None).digest
+    chain = chain_of(ref.target)
+    parts = [*map(str, chain.adapters), chain.base]
+    return digest_json(
+        [
+            digest_tree(Path(part), ignore=_NOT_WEIGHTS) if Path(part).is_dir() else part
+            for part in parts
+        ]
+    )

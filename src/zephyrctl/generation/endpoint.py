@@ -254,6 +254,23 @@ class Endpoint:
         return False
 
 
+def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
+    """The names that a service lists under `/models`; empty where it lists none."""
+    url = base_url.rstrip("/")
+    key = _api_key(url, None, os.environ)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    _refuse_offline(url, os.environ)
+    try:
+        with httpx.Client(
+            headers=headers, timeout=timeout_s, trust_env=not _LOOPBACK.match(url)
+        ) as client:
+            return [str(row["id"]) for row in client.get(f"{url}/models").json()["data"]]
+    except httpx.TransportError as error:
+        raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
 def _reply(response: httpx.Response) -> Reply:
     """Parse a 200; a broken body counts as a failure that may pass."""
     try:

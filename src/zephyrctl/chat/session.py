@@ -1,0 +1,129 @@
+"""What has been said in a chat, and what of it does the model read next? (no I/O but save, load)
+
+When the conversation grows longer than the model's context, the oldest exchanges are left out of
+what the model reads; the system prompt and the newest question always stay. Nothing is forgotten
+in the session itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from zephyrctl.data.messages import Message, check_order, to_json
+from zephyrctl.errors import DataError, UsageError
+from zephyrctl.runs.atomic import dumps, write_text
+
+Count = Callable[[list[Message]], int]
+
+
+@dataclass(frozen=True)
+class Readable:
+    """What the model is given: `messages` without the `left_out` oldest ones."""
+
+    messages: list[Message]
+    left_out: int
+    tokens: int | None
+    """Length of the prompt, None where it cannot be counted (an endpoint)."""
+
+
+@dataclass
+class Session:
+    """A conversation; `turns` are user and assistant messages in turn."""
+
+    system: str | None = None
+    turns: list[Message] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[Message]:
+        """Everything, the system prompt first."""
+        head = [] if self.system is None else [Message("system", self.system)]
+        return [*head, *self.turns]
+
+    def ask(self, text: str) -> None:
+        """Add the user's turn. One that was never answered is joined with it."""
+        if self.turns and self.turns[-1].role == "user":
+            last = self.turns.pop()
+            text = f"{last.content}\n\n{text}"
+        self.turns.append(Message("user", text))
+
+    def reply(self, text: str) -> None:
+        """Add the model's turn; an empty one (broken off at once) is not kept."""
+        if text:
+            self.turns.append(Message("assistant", text))
+
+    def take_back_reply(self) -> bool:
+        """Remove the last reply, so that its question can be answered anew; false without one."""
+        if self.turns and self.turns[-1].role == "assistant":
+            self.turns.pop()
+        return bool(self.turns)
+
+    def undo(self) -> str | None:
+        """Remove the last question with its reply; returns the question, None where none is."""
+        self.take_back_reply()
+        return self.turns.pop().content if self.turns else None
+
+    def clear(self) -> None:
+        """Begin anew; the system prompt stays."""
+        self.turns.clear()
+
+    def readable(self, count: Count | None, *, context: int | None, reply_tokens: int) -> Readable:
+        """What fits the model together with a reply of `reply_tokens`; see the module's text.
+
+        `count` is the length in tokens of a prompt. DataError where the newest question alone
+        leaves no room for a reply.
+        """
+        if count is None or context is None:
+            return Readable(self.messages, 0, None)
+        start = 0
+        while True:
+            messages = replace(self, turns=self.turns[start:]).messages
+            tokens = count(messages)
+            is_last = start >= len(self.turns) - 1
+            room = min(reply_tokens, context // 2)
+            if tokens + room <= context or (is_last and tokens < context):
+                return Readable(messages, start, tokens)
+            if is_last:
+                raise DataError(
+                    f"the question has {tokens} tokens with its template, and the model reads "
+                    f"{context}",
+                    hint="/undo, then ask a shorter one",
+                )
+            start += 2
+
+    def to_json(self) -> dict[str, list[dict[str, str]]]:
+        """One row in the form of SFT data."""
+        return {"messages": to_json(self.messages)}
+
+
+def save(session: Session, path: Path) -> None:
+    """Write the conversation as one JSONL row, ready as a source of SFT data; never over a file."""
+    if not session.turns:
+        raise UsageError("there is nothing to save yet")
+    if path.exists():
+        raise UsageError(f"{path} exists", hint="name another file")
+    try:
+        write_text(path, dumps(session.to_json()) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def load(path: Path) -> Session:
+    """The conversation of a file that `save` wrote, or of any row with `messages`: the last row."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    try:
+        rows = json.loads(lines[-1])["messages"]
+        messages = [Message(str(row["role"]), str(row["content"])) for row in rows]
+        check_order(messages)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError("no conversation in the file", where=str(path)) from error
+    except DataError as error:
+        raise DataError(error.message, where=str(path)) from None
+    if messages[0].role == "system":
+        return Session(messages[0].content, messages[1:])
+    return Session(None, messages)

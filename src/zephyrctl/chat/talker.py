@@ -1,0 +1,219 @@
+"""Who answers in a chat: weights on this machine, or an endpoint?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.data.messages import Message
+from zephyrctl.errors import DataError
+from zephyrctl.generation.sampling import Completion, Sampling
+
+if TYPE_CHECKING:
+    from zephyrctl.generation.endpoint import Endpoint
+    from zephyrctl.generation.engine import Engine
+    from zephyrctl.runs.references import ModelRef
+
+
+class Reply(Protocol):
+    """Pieces of a reply; `completion` is what came so far."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    @property
+    def completion(self) -> Completion: ...
+
+
+class Talker(Protocol):
+    """A model to talk with."""
+
+    name: str
+    context: int | None
+    """Tokens the model reads, None where unknown."""
+    facts: list[tuple[str, str]]
+    """Label and value of what /status shows."""
+    notices: list[str]
+    """What the user should know before the first word."""
+
+    def count(self, messages: list[Message]) -> int | None:
+        """Tokens of a prompt, None where they cannot be counted here."""
+        ...
+
+    def reply(
+        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
+    ) -> Reply:
+        """Start a reply; `stop()` is asked after each piece."""
+        ...
+
+    def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
+        """A whole reply at once."""
+        ...
+
+    def rendered(self, messages: list[Message]) -> str:
+        """The prompt exactly as the model reads it."""
+        ...
+
+
+class LocalTalker:
+    """Weights on this machine."""
+
+    def __init__(self, engine: Engine, *, name: str, template: str, notices: list[str]) -> None:
+        self.engine = engine
+        self.name = name
+        self.context = engine.context
+        self.facts = [
+            ("folder", engine.path),
+            ("device", f"{engine.device}, {engine.dtype}"),
+            ("template", f"{template} {engine.template_sha256[:12]}"),
+            ("context", f"{engine.context or 'unknown'} tokens"),
+        ]
+        self.notices = [*notices, *engine.notices]
+
+    def count(self, messages: list[Message]) -> int:
+        """See `Talker`."""
+        return len(self.engine.encode(messages))
+
+    def reply(
+        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
+    ) -> Reply:
+        """See `Talker`."""
+        return self.engine.stream(messages, sampling=sampling, stop=stop)
+
+    def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
+        """See `Talker`."""
+        return self.engine.answer([messages], sampling=sampling, batch_size=1)[0]
+
+    def rendered(self, messages: list[Message]) -> str:
+        """See `Talker`."""
+        return self.engine.tokenizer.decode(self.engine.encode(messages))
+
+
+class EndpointTalker:
+    """A model at an OpenAI-compatible service."""
+
+    context: int | None = None
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.name = endpoint.model
+        self.facts = [
+            ("endpoint", endpoint.base_url),
+            ("key", "sent" if endpoint.api_key else "none"),
+            ("template", "the service's own"),
+        ]
+        self.notices: list[str] = []
+
+    def count(self, messages: list[Message]) -> None:
+        """See `Talker`."""
+        del messages
+
+    def reply(
+        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
+    ) -> Reply:
+        """See `Talker`."""
+        pieces = self.endpoint.stream(
+            messages,
+            max_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            seed=sampling.seed,
+            extra=None if sampling.is_greedy else {"top_p": sampling.top_p},
+        )
+        return _EndpointReply(pieces, stop)
+
+    def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
+        """See `Talker`."""
+        began = time.perf_counter()
+
+        async def once() -> Any:
+            try:
+                return await self.endpoint.chat(
+                    messages,
+                    max_tokens=sampling.max_new_tokens,
+                    temperature=sampling.temperature,
+                    seed=sampling.seed,
+                    extra=None if sampling.is_greedy else {"top_p": sampling.top_p},
+                )
+            finally:
+                await self.endpoint.aclose()
+
+        reply = asyncio.run(once())
+        return Completion(
+            reply.text.strip(),
+            reply.completion_tokens,
+            reply.prompt_tokens,
+            reply.finish_reason == "stop",
+            time.perf_counter() - began,
+        )
+
+    def rendered(self, messages: list[Message]) -> str:
+        """See `Talker`."""
+        raise DataError("the endpoint applies its own template and does not show it")
+
+
+@dataclass
+class _EndpointReply:
+    """`tokens` counts pieces, which most services send one token at a time."""
+
+    pieces: Iterator[str]
+    stop: Callable[[], bool]
+    text: str = ""
+    tokens: int = 0
+    ended: bool = False
+    began: float = 0.0
+    seconds: float = 0.0
+
+    def __iter__(self) -> Iterator[str]:
+        self.began = time.perf_counter()
+        for piece in self.pieces:
+            self.text += piece
+            self.tokens += 1
+            self.seconds = time.perf_counter() - self.began
+            yield piece
+            if self.stop():
+                return
+        self.ended = True
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(self.text.strip(), self.tokens, 0, self.ended, self.seconds)
+
+
+def open_local(ref: ModelRef, *, recipe: Recipe, device: str) -> LocalTalker:
+    """Load the model that `ref` names, in the template it was trained with.
+
+    A template that is not the one of its training is used all the same, and said.
+    """
+    from zephyrctl.data import template_lock
+    from zephyrctl.generation.answerer import folder_of, template_of
+    from zephyrctl.generation.engine import load_engine
+
+    folder = folder_of(ref)
+    template, said = template_of(folder, fallback=recipe.model.chat_template)
+    engine = load_engine(
+        folder,
+        dtype=recipe.model.dtype,
+        device=device,
+        attention=recipe.model.attention,
+        chat_template=template,
+    )
+    notices = list(said)
+    try:
+        lock = template_lock.check(Path(folder), engine.tokenizer)
+    except DataError as error:
+        notices.append(f"{error.message}; its answers may be much worse for it")
+        lock = None
+    name = f"{ref.run.name}/{ref.stage}" if ref.run and ref.stage else ref.name
+    label = lock.template if lock else "the model's own" if not said else template
+    return LocalTalker(engine, name=name, template=label, notices=notices)
+
+
+def open_endpoint(spec: str) -> EndpointTalker:
+    """A talker at `openai:MODEL` or `openai+http://host/v1:MODEL`."""
+    from zephyrctl.generation.endpoint import Endpoint
+
+    return EndpointTalker(Endpoint.parse(spec))
