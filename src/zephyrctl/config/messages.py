@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from zephyrctl.config.checks import check
 from zephyrctl.config.fields import (
     SchemaField,
+    accepts_text,
     all_fields,
     choices,
     field_at,
@@ -152,7 +153,7 @@ def _mismatch(found: SchemaField, value: Any, path: KeyPath) -> tuple[str, str |
             return message, "write it without quotes and underscores"
         if found.accepts.startswith("a list"):
             return message, f"write [{value}]" if value.isprintable() else None
-    if isinstance(value, int | float) and found.accepts.startswith("text"):
+    if isinstance(value, int | float) and accepts_text(found.annotation):
         return message, "put quotes around it"
     return message, None
 
