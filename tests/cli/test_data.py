@@ -65,10 +65,11 @@ def test_inspect_shows_the_trained_text_and_passes_its_checks(prepared: Path) ->
     assert ", of course.</s>⟧" in done.stdout
     assert "FAIL" not in done.stdout
     assert done.stdout.count("pass  ") == 5
-    tokens = call(prepared, "inspect", "--tokens", "--split", "test", "--index", "1")
-    assert '"</s>"' in tokens.stdout
-    assert "\x1b" not in tokens.stdout
-    seen = shown(prepared, "inspect")
+
+
+@pytest.mark.e2e
+def test_inspect_as_json_holds_tokens_and_checks(prepared: Path) -> None:
+    seen = shown(prepared, "inspect", "--split", "test", "--index", "1")
     assert seen["passed"]
     assert "".join(seen["parts"][0]["pieces"]).startswith("<s><|system|>")
 

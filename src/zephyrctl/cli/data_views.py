@@ -9,7 +9,7 @@ from typing import Any
 
 from zephyrctl import terminal
 from zephyrctl.config.schema import Recipe
-from zephyrctl.data.inspection import Inspection, Part, inspect
+from zephyrctl.data.inspection import Inspection, Part, inspect, read_row
 from zephyrctl.data.load import Split, Stage
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import DataError
@@ -23,9 +23,10 @@ _BAR = 30
 def look(recipe: Recipe, *, stage: Stage, split: Split, index: int) -> Inspection:
     """One prepared row of this recipe's run, with the tokenizer it was prepared with."""
     read_account(recipe)
+    row = read_row(run_of(recipe), stage=stage, split=split, index=index)
     base = locate(recipe.model.base, revision=recipe.model.revision)
     tokenizer = load_tokenizer(str(base.path), chat_template=recipe.model.chat_template)
-    return inspect(run_of(recipe), tokenizer, stage=stage, split=split, index=index)
+    return inspect(row, tokenizer)
 
 
 def read_account(recipe: Recipe) -> dict[str, Any]:

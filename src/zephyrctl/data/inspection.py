@@ -62,10 +62,18 @@ class Inspection:
         }
 
 
-def inspect(run: Run, tokenizer: Any, *, stage: Stage, split: Split, index: int) -> Inspection:
-    """Row `index` (from 0) of a prepared split, tokenized as stored; UsageError past the end."""
-    text, tokens = _read_row(run, stage, split, index)
-    if stage == "sft":
+@dataclass(frozen=True)
+class PreparedRow:
+    """One row as it lies in the two files of its split."""
+
+    text: dict[str, Any]
+    tokens: dict[str, Any]
+
+
+def inspect(row: PreparedRow, tokenizer: Any) -> Inspection:
+    """What the model sees of a row, checked against the template as it renders today."""
+    text, tokens = row.text, row.tokens
+    if "messages" in text:
         parts = [_part(tokenizer, "conversation", tokens["input_ids"], tokens["assistant_mask"])]
         checks = _check_dialogue(tokenizer, _messages(text["messages"]), parts[0])
     else:
@@ -78,9 +86,8 @@ def inspect(run: Run, tokenizer: Any, *, stage: Stage, split: Split, index: int)
     return Inspection(tokens["id"], text, parts, checks)
 
 
-def _read_row(
-    run: Run, stage: Stage, split: Split, index: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_row(run: Run, *, stage: Stage, split: Split, index: int) -> PreparedRow:
+    """Row `index` (from 0) of a prepared split; UsageError past the end."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(split_file(run, stage, split)) as file:
@@ -99,7 +106,7 @@ def _read_row(
         tokens = file.read_row_group(group).slice(index - first, 1).to_pylist()[0]
     with split_file(run, stage, split, "jsonl").open(encoding="utf-8") as lines:
         text = json.loads(next(islice(lines, index, None)))
-    return text, tokens
+    return PreparedRow(text, tokens)
 
 
 def _messages(items: Sequence[dict[str, str]]) -> list[Message]:
