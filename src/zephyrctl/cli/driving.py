@@ -192,8 +192,7 @@ def _write_report(run: Run) -> Path:
 
 def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: bool) -> None:
     """The results, the report and the next command; then the gate, where one was missed."""
-    last = account.steps[-1].stage if account.steps else "eval"
-    following = next_command(run, last)
+    following = _next(run, account)
     summary = summarize(run)
     if as_json and account.missed is None:
         report = str(account.report) if account.report else None
@@ -214,6 +213,14 @@ def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: boo
         terminal.say(f"Next: {following}")
     if account.missed is not None:
         raise account.missed
+
+
+def _next(run: Run, account: Account) -> str:
+    """The command that comes next: a chat where everything is done."""
+    trained = [name for name in ("dpo", "sft") if run.stage(name).is_finished()]
+    if account.report and trained:
+        return f"zephyrctl chat {shlex.quote(str(run.root / trained[0]))}"
+    return next_command(run, account.steps[-1].stage if account.steps else "eval")
 
 
 def _as_rows(steps: Sequence[Step]) -> list[dict[str, str]]:
