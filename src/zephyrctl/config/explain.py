@@ -172,14 +172,14 @@ def _setting_text(field: SchemaField) -> str:
     lines = [field.path, "", f"  {' '.join(field.description.split())}", ""]
     lines.append(f"  accepts   {field.accepts}")
     if not field.required:
-        lines.append(f"  default   {inline(_plain(field.default))}")
+        lines.append(f"  default   {inline(plain(field.default))}")
     if "[" not in field.path:
         name = field.path.replace(".", "__").upper()
         lines.append(f"  set by    --set {field.path}=…, or ZEPHYRCTL_{name}=…")
     registry = registry_of(field.annotation)
     if registry is not None:
         lines += ["", *_entries(registry)]
-    for model in _item_models(field.annotation):
+    for model in item_models(field.annotation):
         lines += ["", "  each item:", *_rows(fields_of(model))]
     if field.path.endswith(".trainer_args"):
         stage = "sft" if field.path.startswith("sft") else "dpo"
@@ -200,7 +200,7 @@ def _rows(fields: list[SchemaField]) -> list[str]:
     rows = []
     for name, field in zip(names, fields, strict=True):
         summary = " ".join(field.description.split()).split(". ")[0].rstrip(".")
-        default = "" if field.section or field.required else f" [{inline(_plain(field.default))}]"
+        default = "" if field.section or field.required else f" [{inline(plain(field.default))}]"
         rows.append(f"  {name:<{width}}  {summary}{default}")
     return rows
 
@@ -212,12 +212,13 @@ def _entries(registry: Registry) -> Iterator[str]:
         for field in fields_of(model):
             if field.path != "name":
                 meaning = " ".join(field.description.split())
-                default = "" if field.required else f" [{inline(_plain(field.default))}]"
+                default = "" if field.required else f" [{inline(plain(field.default))}]"
                 yield f"      {field.path}: {describe(field.annotation, field.metadata)}{default}"
                 yield f"          {meaning}"
 
 
-def _item_models(annotation: Any) -> list[type[BaseModel]]:
+def item_models(annotation: Any) -> list[type[BaseModel]]:
+    """The models of the items of a list or mapping."""
     arguments = getattr(annotation, "__args__", ())
     return [
         item
@@ -236,11 +237,12 @@ def _wrapped(words: list[str], width: int = 92) -> list[str]:
     return [*lines, f"    {line}"] if line else lines
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A default as plain data."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -16,8 +16,9 @@ class Model(Section):
     revision: str | None = None
     """Commit, tag or branch of a Hub base model; null takes the Hub's default branch."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the weights while they are trained and run. `auto` is bfloat16 where the
-    accelerator computes in it, float32 otherwise."""
+    """Number format of weights that are only run (chat, evaluation, the base under an adapter).
+    `auto` is bfloat16 where the accelerator computes in it, float32 otherwise. Weights that are
+    trained are always float32; bfloat16 and float16 are refused where there is no adapter."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "auto"
     """Attention kernel. `auto` is PyTorch's own scaled dot product attention."""
     chat_template: str = "zephyr"
