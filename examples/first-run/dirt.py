@@ -33,8 +33,10 @@ def _refuse(kind: str, row: Row, rng: random.Random) -> Row:
     if kind == "dialogues":
         spoilt["data"][1] = rng.choice(REFUSALS)
         return spoilt
-    for item in spoilt["completions"]:
-        item["response"] = rng.choice(REFUSALS)
+    for item, refusal in zip(
+        spoilt["completions"], rng.sample(REFUSALS, len(REFUSALS)), strict=True
+    ):
+        item["response"] = refusal
     return spoilt
 
 
@@ -63,7 +65,7 @@ def _break(kind: str, row: Row, rng: random.Random) -> Row:
             spoilt["instruction"] = ""
         case _:
             for item in spoilt["completions"]:
-                item["response"] = ""
+                item["overall_score"] = None
     return spoilt
 
 
@@ -108,7 +110,7 @@ def plant(
     """The rows with dirt among them, and the line numbers (from 1) of each kind of dirt."""
     order = list(range(len(rows)))
     rng.shuffle(order)
-    wordy = [index for index in order if len(_best(kind, rows[index]).split()) >= 5]
+    wordy = [index for index in order if sum(map(str.isalpha, _best(kind, rows[index]))) >= 24]
     marked: dict[int, str] = dict.fromkeys(wordy[: COUNTS["lower_case"]], "lower_case")
     free = iter([index for index in order if index not in marked])
     spoilers: dict[str, Callable[[str, Row, random.Random], Row]] = {
