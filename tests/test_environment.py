@@ -1,0 +1,108 @@
+"""environment: GPUs as CUDA counts them, network switches, folders."""
+
+from pathlib import Path
+
+import pytest
+
+from zephyrctl import environment
+
+SMI = """\
+0, GPU-aaaa-1, NVIDIA H100 80GB HBM3, 81559, 81000, 9.0
+1, GPU-bbbb-2, NVIDIA H100 80GB HBM3, 81559, 40000, 9.0
+2, GPU-cccc-3, Tesla T4, 15360, [N/A], 7.5
+No devices were found
+"""
+
+
+@pytest.fixture
+def gpus() -> list[environment.Gpu]:
+    return environment.parse_nvidia_smi(SMI)
+
+
+def test_nvidia_smi_lines_become_gpus_and_other_lines_are_left_out(gpus):
+    assert [gpu.index for gpu in gpus] == [0, 1, 2]
+    assert gpus[0].memory_mib == 81559
+    assert gpus[2].free_mib == 0  # "[N/A]"
+    assert [gpu.bf16 for gpu in gpus] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [
+        (None, [0, 1, 2]),
+        ("1", [1]),
+        ("2,0", [2, 0]),
+        ("GPU-bbbb", [1]),
+        ("GPU-bbbb-2, 0", [1, 0]),
+        ("-1", []),
+        ("", []),
+        ("0,-1,1", [0]),  # CUDA stops at the first entry that names nothing
+        ("0,7,1", [0]),
+        ("0,0", [0]),
+        ("nonsense", []),
+    ],
+)
+def test_cuda_visible_devices_selects_and_orders(gpus, visible, indices):
+    assert [gpu.index for gpu in environment.select_gpus(gpus, visible)] == indices
+
+
+def test_a_cpu_build_of_torch_sees_no_gpu(monkeypatch, gpus):
+    monkeypatch.setattr(environment, "installed_gpus", lambda: gpus)
+    monkeypatch.setattr(environment, "torch_cuda", lambda: None)
+    assert environment.visible_gpus({}) == []
+    monkeypatch.setattr(environment, "torch_cuda", lambda: "12.8")
+    assert len(environment.visible_gpus({})) == 3
+    assert environment.visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == []
+
+
+def test_nvidia_smi_is_asked_as_a_command(tmp_path: Path, monkeypatch):
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text(f"#!/bin/sh\ncat <<'END'\n{SMI}END\n", encoding="utf-8")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert len(environment.installed_gpus()) == 3
+    fake.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
+    assert environment.installed_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("env", "network", "hub"),
+    [
+        ({}, True, True),
+        ({"HF_HUB_OFFLINE": "1"}, True, False),
+        ({"TRANSFORMERS_OFFLINE": "true"}, True, False),
+        ({"ZEPHYRCTL_OFFLINE": "1"}, False, False),
+        ({"ZEPHYRCTL_OFFLINE": "0", "HF_HUB_OFFLINE": "no"}, True, True),
+    ],
+)
+def test_offline_switches(env, network, hub):
+    assert environment.network_allowed(env) is network
+    assert environment.hub_allowed(env) is hub
+
+
+def test_folders_follow_their_variables():
+    assert environment.cache_root({"ZEPHYRCTL_CACHE": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a")
+    assert environment.cache_root({"XDG_CACHE_HOME": "/b"}) == Path("/b/zephyrctl")
+    assert environment.cache_root({}) == Path.home() / ".cache/zephyrctl"
+    assert environment.hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
+    assert environment.hub_cache({"HF_HOME": "/h", "HF_HUB_CACHE": "/c"}) == Path("/c")
+
+
+def test_free_disk_of_a_folder_that_does_not_exist_yet(tmp_path: Path):
+    assert environment.free_disk(tmp_path / "a" / "b") > 0
+
+
+def test_our_own_ranges_are_known_and_hold_for_what_is_installed():
+    from packaging.specifiers import SpecifierSet
+
+    ranges = environment.requirements()
+    for name in ("torch", "transformers", "trl", "gguf"):
+        version = environment.package_version(name)
+        if version is not None:
+            assert SpecifierSet(ranges[name]).contains(version, prereleases=True), name
+
+
+def test_hardware_names_no_host_and_no_user(monkeypatch):
+    monkeypatch.setenv("USER", "somebody-secret")
+    assert "somebody-secret" not in str(environment.hardware())
+    assert environment.hardware()["cpu_cores"] >= 1
