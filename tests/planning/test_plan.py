@@ -1,0 +1,190 @@
+"""The plan of a recipe: batches, steps, hours, what fits, what would."""
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.environment import Gpu, Memory
+from zephyrctl.errors import UsageError
+from zephyrctl.planning import drift, hardware, plan, remedies, report, workload
+from zephyrctl.planning.architecture import KNOWN
+from zephyrctl.planning.workload import Workload
+
+MISTRAL = KNOWN["mistralai/mistral-7b-v0.1"]
+TINY = KNOWN["tiny"]
+CHAT = {"path": "HuggingFaceH4/ultrachat_200k", "split": "train_sft"}
+FEEDBACK = {"path": "HuggingFaceH4/ultrafeedback_binarized", "split": "train_prefs"}
+
+
+def zephyr(**changes) -> Recipe:
+    values = {
+        "data": {
+            "sft": {"train": [CHAT], "test": [CHAT]},
+            "dpo": {"train": [FEEDBACK], "test": [FEEDBACK]},
+        },
+        "sft": {"packing": "wrapped"},
+        "dpo": {"global_batch_size": 128},
+    }
+    for path, value in changes.items():
+        section, _, key = path.partition("__")
+        values.setdefault(section, {})[key] = value
+    return Recipe.model_validate(values)
+
+
+def make(recipe: Recipe, device: hardware.Device, model=MISTRAL, **options) -> plan.Plan:
+    loads = {
+        "sft": workload.of_stage(recipe.data.sft, max_length=recipe.sft.max_length),
+        "dpo": workload.of_stage(recipe.data.dpo, max_length=recipe.dpo.max_length),
+    }
+    options = {"on_disk": False, "mfu": 0.4, **options}
+    return plan.make(recipe, model, device, workloads=loads, **options)
+
+
+def test_the_steps_of_the_2024_recipe():
+    sft, dpo = make(zephyr(), hardware.stated("h100-80g", count=8)).stages
+    assert sft.steps == pytest.approx(1090, abs=1)
+    assert dpo.steps == 478
+    assert (sft.micro_batch_size, sft.accumulation_steps) == (8, 2)
+
+
+def test_hours_are_flops_over_the_rate_that_is_reached():
+    recipe = zephyr(sft__gradient_checkpointing=False)
+    one = make(recipe, hardware.stated("h100-80g", count=1), mfu=0.8).stages[0]
+    assert one.hours == pytest.approx(4.42, rel=0.03)  # the floor at 790 TFLOP/s
+    eight = make(recipe, hardware.stated("h100-80g", count=8), mfu=0.8).stages[0]
+    assert one.hours == pytest.approx(8 * eight.hours)
+
+
+def test_full_training_of_7b_does_not_fit_on_80_gb_and_a_way_out_is_named():
+    device = hardware.stated("h100-80g", count=8)
+    made = make(zephyr(), device)
+    assert not made.fits
+    ways = remedies.ways_out(zephyr(), MISTRAL, device)
+    assert "adapter" in ways[0]
+
+
+def test_qlora_of_7b_fits_on_24_gb():
+    adapter = {"type": "lora", "r": 16}
+    recipe = zephyr(model__load_in_4bit=True, sft__adapter=adapter, dpo__adapter=adapter)
+    made = make(recipe, hardware.stated("rtx4090-24g", count=1), price=0.5)
+    assert made.fits
+    assert made.cost == pytest.approx(0.5 * made.hours)
+
+
+def test_a_cpu_without_a_measured_rate_has_no_hours():
+    made = make(zephyr(), hardware.cpu(Memory(2**34, 2**33), processes=2, flops=None), TINY)
+    assert made.hours is None
+    assert made.device.memory == 2**32
+    measured = hardware.cpu(Memory(2**34, 2**33), processes=1, flops=2e11)
+    assert make(zephyr(), measured, TINY).hours > 0
+
+
+@pytest.mark.parametrize(
+    ("size", "micro", "processes", "expected"),
+    [
+        (128, "auto", 8, (8, 2)),
+        (128, "auto", 1, (8, 16)),
+        (12, "auto", 1, (6, 2)),
+        (7, "auto", 1, (7, 1)),
+        (4, "auto", 8, (1, 1)),
+        (128, 4, 8, (4, 4)),
+    ],
+)
+def test_batches_are_split_as_training_splits_them(size, micro, processes, expected):
+    recipe = zephyr(sft__global_batch_size=size, sft__micro_batch_size=micro)
+    assert plan.split_batch(recipe.sft, processes) == expected
+    if size % processes == 0:
+        trl = pytest.importorskip("zephyrctl.training.trl_arguments")
+        batches = trl.resolve(recipe.sft, world_size=processes, where="sft")
+        assert (batches.micro_batch_size, batches.accumulation_steps) == expected
+
+
+def test_an_unknown_gpu_has_its_nearest_name():
+    with pytest.raises(UsageError, match="did you mean 'h100-80g'"):
+        hardware.stated("h100-80", count=1)
+
+
+def test_detected_gpus_count_by_the_smallest():
+    cards = [
+        Gpu(0, "GPU-a", "NVIDIA A100-SXM4-80GB", 81920, 81000, "8.0"),
+        Gpu(1, "GPU-b", "NVIDIA A100-PCIE-40GB", 40960, 40000, "8.0"),
+    ]
+    device = hardware.detected(cards)
+    assert device.memory == 40960 * 2**20
+    assert device.peak == 312e12
+    assert hardware.detected([Gpu(0, "GPU-c", "Mystery 9", 1024, 1000, "9.9")]).peak is None
+
+
+# ---------------------------------------------------------------------------------- workload
+
+
+def source_of(recipe: Recipe) -> Workload | None:
+    return workload.of_stage(recipe.data.sft, max_length=100)
+
+
+def test_local_rows_are_counted_also_when_packed(tmp_path: Path):
+    line = json.dumps({"messages": [{"role": "user", "content": "x" * 40}] * 2}) + "\n"
+    text = (line * 10 + "\n").encode()
+    for name, content in {
+        "a.jsonl": text,
+        "b.jsonl.gz": gzip.compress(text),
+        "c.jsonl.bz2": bz2.compress(text),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    recipe = zephyr(data__sft={"train": [{"path": str(tmp_path)}], "test_size": 0.1})
+    found = source_of(recipe)
+    assert found is not None
+    assert found.rows == 27
+    assert found.tokens_per_row == 80 / 4 + 14
+
+
+def test_limit_and_weight_change_the_rows():
+    recipe = zephyr(data__sft={"train": [{**CHAT, "limit": 1000, "weight": 0.5}], "test_size": 0})
+    assert source_of(recipe).rows == 500
+
+
+def test_an_unknown_data_set_is_unknown_and_not_guessed():
+    recipe = zephyr(data__sft={"train": [CHAT, {"path": "owner/unknown"}]})
+    assert source_of(recipe) is None
+    sft = make(recipe, hardware.stated("h100-80g", count=1)).stages[0]
+    assert (sft.steps, sft.hours) == (None, None)
+
+
+def test_prepared_data_are_counted_from_the_account(tmp_path: Path):
+    account = tmp_path / "account.json"
+    split = {"splits": {"train": {"rows": 10, "tokens": 500}}}
+    account.write_text(json.dumps({"sft": split, "dpo": split}), encoding="utf-8")
+    assert workload.of_account(account, stage="sft").tokens_per_row == 50
+    assert workload.of_account(account, stage="dpo").tokens_per_row == 100  # two answers
+    assert workload.of_account(tmp_path / "absent.json", stage="sft") is None
+
+
+# ------------------------------------------------------------------------------ drift, report
+
+
+def test_drift_names_what_was_changed_and_what_was_forgotten():
+    changed = zephyr(sft__global_batch_size=8)
+    lines = drift.warnings(changed, zephyr(), name="zephyr-7b")
+    assert lines[0] == "sft.global_batch_size is 8, recipe zephyr-7b says 128"
+    assert "learning_rate was chosen for batches of 128" in lines[1]
+    both = zephyr(sft__global_batch_size=8, sft__learning_rate=1e-6)
+    assert not any("was chosen" in line for line in drift.warnings(both, zephyr(), name="x"))
+    assert drift.warnings(zephyr(), zephyr(), name="zephyr-7b") == []
+
+
+def test_the_report_says_what_does_not_fit_and_where_numbers_come_from():
+    text = "\n".join(report.lines(make(zephyr(), hardware.stated("h100-80g", count=8))))
+    assert "7.24 B parameters" in text
+    assert "does not fit" in text
+    assert "published: 207,865 rows" in text
+
+
+def test_the_plan_as_json_is_plain_data():
+    made = make(zephyr(), hardware.stated("h100-80g", count=8))
+    again = json.loads(json.dumps(made.to_json(), allow_nan=False))
+    assert again["fits"] is False
+    assert again["stages"][0]["stage"] == "sft"
