@@ -112,7 +112,7 @@ ACCOUNT = {
     ],
     "notices": [],
     "sft": {
-        "sources": [{"path": "./d.jsonl", "split": "train", "format": "messages", "digest": "ab",
+        "sources": [{"path": "/home/someone/d.jsonl", "split": "train", "format": "messages", "digest": "ab",
                      "rows": 512, "repeated": 0}],
         "rows_in": 512, "rows_out": {"train": 420, "test": 28},
         "removed": {"refusal": 40, "duplicate": 24},

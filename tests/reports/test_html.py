@@ -130,6 +130,11 @@ def test_everything_of_the_run_is_there(page: Page) -> None:
         assert words in text, words
 
 
+def test_the_page_does_not_tell_where_the_data_lie(page: Page) -> None:
+    assert "Source d.jsonl: 512 rows" in page.joined()
+    assert "/home/someone" not in page.joined()
+
+
 def test_every_curve_and_interval_is_drawn(page: Page) -> None:
     classes = [attributes.get("class") for tag, attributes in page.tags if tag == "svg"]
     # SFT: loss, token accuracy, rate, gradient. DPO: loss, accuracy, margin, logps, rate, gradient.
@@ -142,7 +147,8 @@ def test_questions_on_which_models_differ_come_first(page: Page) -> None:
     text = page.joined()
     # Question 0 is right for all three models, question 3 is the first that training changed.
     assert text.index("Question 3?") < text.index("Question 0?")
-    assert "base fail: 9 words base says 3" in text
+    assert "base fail base says 3" in text
+    assert "9 words" in text
     assert "sft pass sft says 3" in text
 
 

@@ -113,6 +113,23 @@ def test_the_plain_log_says_every_notice_and_checkpoint(
     assert said.count("tokenize: 16/16 rows in ") == 1
 
 
+def test_a_long_task_is_told_every_half_minute(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    reporter = Reporter(run.stage("data").path, rank=0, clock=clock)
+    with Viewer(run, "data", "plain", clock=clock) as viewer:
+        for done in range(0, 101, 10):
+            reporter.progress("tokenize", done=done, total=100)
+            viewer.poll()
+            clock.now += 8
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "data tokenize: 40/100 rows rate=1.25/s eta=0:48",
+        "data tokenize: 80/100 rows rate=1.25/s eta=0:16",
+        "data tokenize: 100/100 rows in 1:20",
+    ]
+
+
 def test_json_lines_are_the_stream_and_nothing_else_on_stdout(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,8 @@ def test_a_stream_cut_back_to_a_checkpoint_is_read_anew(tmp_path: Path) -> None:
 def test_tasks_have_a_rate_and_an_end(tmp_path: Path) -> None:
     clock = Clock()
     reporter = Reporter(tmp_path, rank=0, clock=clock)
+    reporter.event("started", attempt=1)
+    clock.now += 50  # loading is no part of the rate
     reporter.progress("tokenize sft", done=0, total=100)
     clock.now += 4
     reporter.progress("tokenize sft", done=40, total=100)
@@ -117,6 +119,8 @@ def test_tasks_have_a_rate_and_an_end(tmp_path: Path) -> None:
     reporter.progress("tokenize sft", done=100, total=100)
     stream.poll()
     assert stream.active_task() is None
+    finished = stream.tasks["tokenize sft"]
+    assert finished.updated - finished.began == pytest.approx(60.0)
 
 
 def test_the_moving_average_of_a_constant_is_the_constant() -> None:

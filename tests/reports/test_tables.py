@@ -10,6 +10,7 @@ from zephyrctl.reports.closing import closing_lines, next_command
 from zephyrctl.reports.tables import (
     aligned,
     difference_words,
+    interval_words,
     results_lines,
     side_words,
     value_words,
@@ -61,6 +62,11 @@ def test_values_have_the_unit_of_their_metric(
     value: float | None, metric: str, benchmark: str, words: str
 ) -> None:
     assert value_words(value, metric=metric, benchmark=benchmark) == words
+
+
+def test_an_interval_is_written_in_the_places_of_its_value() -> None:
+    entry = {"low": 1.4e-17, "high": 0.138}
+    assert interval_words(entry, benchmark="rules", metric="pass_rate") == "[0.0, 13.8]"
 
 
 def test_rates_differ_in_points_and_ratings_in_ratings() -> None:

@@ -21,12 +21,12 @@ Place = tuple[str, int]
 @dataclass(frozen=True)
 class _Judged:
     text: str
-    verdict: str
-    css: str
+    verdict: str = ""
+    reason: str = ""
 
     @property
-    def outcome(self) -> str:
-        return self.css or self.verdict
+    def css(self) -> str:
+        return self.verdict if self.verdict in ("pass", "fail") else ""
 
 
 def side_by_side(run: Run, *, models: Iterable[str]) -> tuple[tuple[str, ...], tuple[Talk, ...]]:
@@ -74,7 +74,7 @@ def _talks(
                 prompt=prompt,
                 asked=f"turn {turn}" if turn > 1 else "",
                 answers=tuple(
-                    LabelledText(model, entry.text, entry.verdict, entry.css)
+                    LabelledText(model, entry.text, entry.verdict, entry.css, entry.reason)
                     for model, answers in found.items()
                     if (entry := answers.get((question, turn))) is not None
                 ),
@@ -84,7 +84,7 @@ def _talks(
 
 
 def _differs(found: Mapping[str, Mapping[Place, _Judged]], place: Place) -> bool:
-    return len({answers[place].outcome for answers in found.values() if place in answers}) > 1
+    return len({answers[place].verdict for answers in found.values() if place in answers}) > 1
 
 
 def _spread(places: list[Place], most: int) -> list[Place]:
@@ -99,14 +99,14 @@ def _answers(folder: Path, *, prompts: dict[Place, str]) -> dict[Place, _Judged]
 
     Prompts that the judgments hold are added to `prompts`.
     """
-    verdicts: dict[Place, tuple[str, str]] = {}
+    verdicts: dict[Place, tuple[str, ...]] = {}
     for path in sorted(folder.glob("*/judgments.jsonl"))[:1]:
         for record in read_jsonl(path):
             verdicts[_place(record)] = _verdict(record)
             if isinstance(record.get("prompt"), str):
                 prompts.setdefault(_place(record), record["prompt"])
     return {
-        _place(record): _Judged(record["answer"], *verdicts.get(_place(record), ("", "")))
+        _place(record): _Judged(record["answer"], *verdicts.get(_place(record), ()))
         for record in read_jsonl(folder / "answers.jsonl")
         if isinstance(record.get("answer"), str)
     }
@@ -116,15 +116,15 @@ def _place(record: Mapping[str, Any]) -> Place:
     return str(record.get("question_id")), int(record.get("turn") or 1)
 
 
-def _verdict(record: Mapping[str, Any]) -> tuple[str, str]:
-    """The verdict in a few words, and its colour."""
+def _verdict(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The verdict in a word or two, and why an answer failed."""
     passed, score = record.get("passed"), record.get("score")
     if isinstance(passed, bool):
-        failed = [str(check.get("found")) for check in record.get("checks") or () if check["found"]]
-        return ("pass", "pass") if passed else (": ".join(["fail", *failed[:1]]), "fail")
+        found = [str(c["found"]) for c in record.get("checks") or () if c.get("found")]
+        return ("pass",) if passed else ("fail", "; ".join(found))
     if isinstance(score, int | float):
-        return (f"{score:g} of 10", "") if score >= 0 else ("no verdict", "")
-    return "", ""
+        return (f"{score:g} of 10" if score >= 0 else "no verdict",)
+    return ()
 
 
 def _prompts(run: Run, benchmark: str) -> dict[Place, str]:

@@ -246,8 +246,11 @@ def _data_part(part: StagePart) -> DataPart:
             f" {part.length_bias.get('mean_difference', 0.0):+.1f} tokens on average."
         )
     for source in part.sources:
+        # A page that is sent to others does not tell where files lie on this machine.
+        path = str(source.get("path"))
+        name = Path(path).name if path.startswith(("/", "~")) else path
         remarks.append(
-            f"Source {source.get('path')}: {source.get('rows')} rows read as"
+            f"Source {name}: {source.get('rows')} rows read as"
             f" {source.get('format')}, digest {str(source.get('digest', ''))[:12]}."
         )
     return DataPart(

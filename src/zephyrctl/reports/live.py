@@ -235,7 +235,7 @@ def _task_line(task: Task, *, name_width: int, width: int, unicode: bool) -> Tex
     done_sign, bar, rest = ("✓", "━", "╌") if unicode else ("+", "#", "-")
     name = f"{safe(task.name)[:name_width]:<{name_width}}"
     if task.finished:
-        spent = duration(task.updated - task.started)
+        spent = duration(task.updated - task.began)
         return _line(f"{done_sign} {name}  {task.done} {safe(task.unit)}  {spent}", style="dim")
     text = _line(f"  {name}  ")
     words = _progress_words(task)

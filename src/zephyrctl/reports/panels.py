@@ -41,6 +41,7 @@ class LabelledText:
     text: str
     verdict: str = ""
     css: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ def _remarks(stream: StageStream, stage: str) -> tuple[str, ...]:
     remarks = []
     if any(len(series.values) >= 40 for series in stream.series.values()):
         remarks.append("Faint lines are the recorded values, strong ones their moving average.")
+    accuracy = stream.get("rewards/accuracies", split="eval")
+    if accuracy is not None and accuracy.steps[0] == 0:
+        remarks.append(
+            "At step 0 policy and reference are the same model: every margin is 0, and none counts"
+            " as right in the reward accuracy."
+        )
     moved = drift(stream) if stage == "dpo" else None
     if moved is not None:
         remarks.append(

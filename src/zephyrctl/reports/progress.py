@@ -263,9 +263,12 @@ class _PlainLog(_Silent):
             if task.name in self._finished:  # a task may report its end twice
                 return
             self._finished.add(task.name)
-            words.append(f"in {duration(task.updated - task.started)}")
-        elif record["done"] == 0 or not self._is_due(f"task {task.name}", now):
+            words.append(f"in {duration(task.updated - task.began)}")
+        elif task.updated == task.started:
             self._finished.discard(task.name)
+            self._last_said[f"task {task.name}"] = now  # a short task is told at its end only
+            return
+        elif not self._is_due(f"task {task.name}", now):
             return
         elif task.rate is not None:
             words.append(f"rate={number(task.rate, digits=3)}/s")

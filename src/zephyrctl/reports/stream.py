@@ -30,10 +30,14 @@ class Task:
 
     name: str
     unit: str
+    began: float
+    """When the work before it ended: the first record may already carry work, or loading."""
     started: float
+    """Time of the first record, from which the rate is measured."""
     updated: float
     done: int = 0
     total: int | None = None
+    done_at_start: int = 0
 
     @property
     def finished(self) -> bool:
@@ -42,8 +46,8 @@ class Task:
     @property
     def rate(self) -> float | None:
         """Units per second, once there is something to measure."""
-        spent = self.updated - self.started
-        return self.done / spent if spent > 0 and self.done > 0 else None
+        spent, done = self.updated - self.started, self.done - self.done_at_start
+        return done / spent if spent > 0 and done > 0 else None
 
     @property
     def remaining_s(self) -> float | None:
@@ -165,9 +169,14 @@ class StageStream:
         name, now = record["task"], record["t"]
         task = self.tasks.get(name)
         if task is None or record["done"] < task.done:
-            task = Task(name=name, unit=record["unit"], started=now, updated=now)
-            # The first record may already carry work whose beginning nobody noted.
-            task.started = min(now, max(self._last_other(name), self.started or now))
+            task = Task(
+                name=name,
+                unit=record["unit"],
+                began=min(now, max(self._last_other(name), self.started or now)),
+                started=now,
+                updated=now,
+                done_at_start=record["done"],
+            )
         self.tasks.pop(name, None)
         task.done, task.total, task.updated = record["done"], record["total"], now
         self.tasks[name] = task

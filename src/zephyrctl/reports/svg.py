@@ -152,7 +152,7 @@ def _step_ticks(left: float, right: float) -> list[float]:
     if right <= left:
         return [left]
     inside = [t for t in nice_ticks(left, right) if left < t < right and t == round(t)]
-    room = 0.09 * (right - left)
+    room = 0.12 * (right - left)
     return [left, *(t for t in inside if t - left > room and right - t > room), right]
 
 
@@ -172,7 +172,9 @@ def _curve(curve: Curve, points: list[tuple[float, float]], axis: _Axes) -> list
         parts.append(_path(thin(points), axis, css=f"line raw {tone}"))
         points = [(x, y) for (x, _), y in zip(points, smooth, strict=True)]
     if len(points) > 1:
-        parts.append(_path(thin(points), axis, css=f"line {tone}"))
+        # Between two evaluations nothing was measured: their line is only a guide for the eye.
+        css = f"line between {tone}" if curve.dots else f"line {tone}"
+        parts.append(_path(thin(points), axis, css=css))
     if curve.dots or len(points) == 1:
         parts += [
             f'<circle class="dot {tone}" cx="{axis.x(x):.1f}" cy="{axis.y(y):.1f}" r="3">'

@@ -86,7 +86,7 @@ def value_words(value: Any, *, metric: str, benchmark: str) -> str:
         return NOTHING if value is None else safe(str(value))
     if is_rate(metric):
         scale = 1 if benchmark in IN_PERCENT_ALREADY else 100
-        return f"{fixed(scale * value, 1)} %"
+        return f"{scale * value:.1f} %"
     return str(value) if isinstance(value, int) else fixed(value, 2)
 
 
@@ -107,7 +107,7 @@ def interval_words(
         return f"[{scale * low:+.{_places(scale)}f}, {scale * high:+.{_places(scale)}f}]"
     scale = 100 if is_rate(metric) and benchmark not in IN_PERCENT_ALREADY else 1
     places = 1 if is_rate(metric) else 2
-    return f"[{fixed(scale * low, places)}, {fixed(scale * high, places)}]"
+    return f"[{scale * low:.{places}f}, {scale * high:.{places}f}]"
 
 
 def difference_words(entry: Mapping[str, Any]) -> str:
