@@ -112,8 +112,8 @@ ACCOUNT = {
     ],
     "notices": [],
     "sft": {
-        "sources": [{"path": "/home/someone/d.jsonl", "split": "train", "format": "messages", "digest": "ab",
-                     "rows": 512, "repeated": 0}],
+        "sources": [{"path": "/home/someone/d.jsonl", "split": "train", "format": "messages",
+                     "digest": "ab", "rows": 512, "repeated": 0}],
         "rows_in": 512, "rows_out": {"train": 420, "test": 28},
         "removed": {"refusal": 40, "duplicate": 24},
         "repaired": {"case restored": 12}, "flagged": {},
