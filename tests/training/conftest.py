@@ -1,12 +1,15 @@
 """Small runs on the tiny base model, with data written as data preparation writes it."""
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
@@ -20,11 +23,15 @@ NAMES = ["Amir", "Bela", "Cora", "Dino", "Edda", "Finn", "Gesa", "Hana"]
 
 MakeRun = Callable[..., tuple[Recipe, Run]]
 Train = Callable[..., Result]
+Drill = Callable[..., list[int]]
 
 
-@pytest.fixture(autouse=True)
-def _no_cache_of_mine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
-    monkeypatch.setenv("ZEPHYRCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="module", autouse=True)
+def _no_cache_of_mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    disable_progress_bars()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZEPHYRCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture
@@ -32,43 +39,76 @@ def make_run(tiny_base: Path, tmp_path: Path) -> MakeRun:
     """A run with 8 dialogues and 8 pairs; keyword arguments are sections of the recipe."""
 
     def make(name: str = "t", **sections: Any) -> tuple[Recipe, Run]:
-        sft: dict[str, Any] = {
-            "global_batch_size": 4, "max_length": 64, "learning_rate": 3e-3, "log_every": 1,
-            "sample_prompts": 1, "epochs": 2, "save_every": 2,
-        }  # fmt: skip
-        dpo: dict[str, Any] = {**sft, "max_prompt_length": 32, "learning_rate": 1e-3, "beta": 0.1}
-        given: dict[str, Any] = {
-            "name": name,
-            "output_root": str(tmp_path / "runs"),
-            "model": {"base": str(tiny_base)} | sections.pop("model", {}),
-            "sft": sft | sections.pop("sft", {}),
-            "dpo": dpo | sections.pop("dpo", {}),
-            "launch": {"gpus": "none"},
-        }
-        flip = sections.pop("flip", False)
-        recipe = Recipe.model_validate(given | sections)
-        run = Run(tmp_path / "runs" / name)
-        run.root.mkdir(parents=True, exist_ok=True)
-        (run.root / "config.json").write_text(recipe.model_dump_json(), encoding="utf-8")
-        (run.root / "manifest.json").write_text("{}", encoding="utf-8")
-        write_data(run, tiny_base, flip=flip)
-        return recipe, run
+        return build_run(tmp_path / "runs" / name, tiny_base, **sections)
 
     return make
 
 
+def build_run(root: Path, base: Path, **sections: Any) -> tuple[Recipe, Run]:
+    """A run directory with its configuration and prepared data."""
+    sft: dict[str, Any] = {
+        "global_batch_size": 4, "max_length": 64, "learning_rate": 3e-3, "log_every": 1,
+        "sample_prompts": 0, "epochs": 2, "save_every": 100,
+    }  # fmt: skip
+    dpo: dict[str, Any] = {**sft, "max_prompt_length": 32, "learning_rate": 1e-3, "beta": 0.1}
+    flip = sections.pop("flip", False)
+    given: dict[str, Any] = {
+        "name": root.name,
+        "output_root": str(root.parent),
+        "model": {"base": str(base)} | sections.pop("model", {}),
+        "sft": sft | sections.pop("sft", {}),
+        "dpo": dpo | sections.pop("dpo", {}),
+        "launch": {"gpus": "none"},
+    }
+    recipe = Recipe.model_validate(given | sections)
+    run = Run(root)
+    root.mkdir(parents=True)
+    run.config_path.write_text(recipe.model_dump_json(), encoding="utf-8")
+    (root / "manifest.json").write_text("{}", encoding="utf-8")
+    write_data(run, base, flip=flip)
+    return recipe, run
+
+
 @pytest.fixture
 def train_sft() -> Train:
-    """Run the stage with its manifest, as the worker does, in this process."""
-    return lambda recipe, run: _run_stage("sft", recipe, run)
+    """Run the sft stage in this process."""
+    return lambda recipe, run: run_stage("sft", recipe, run)
 
 
 @pytest.fixture
 def train_dpo() -> Train:
-    return lambda recipe, run: _run_stage("dpo", recipe, run)
+    """Run the dpo stage in this process."""
+    return lambda recipe, run: run_stage("dpo", recipe, run)
 
 
-def _run_stage(name: Any, recipe: Recipe, run: Run) -> Result:
+@pytest.fixture(scope="session")
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    """Start a stage's worker in one or more processes of its own; returns their exit codes."""
+    cache = str(tmp_path_factory.getbasetemp() / "cache")
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("drill.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ZEPHYRCTL_CACHE": cache},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def start(run: Run, stage: str, *, fault: str | None = None, ranks: int = 1) -> list[int]:
+        env = {"ZEPHYRCTL_FAULT": fault} if fault else {}
+        order = {"run": str(run.root), "stage": stage, "env": env, "ranks": ranks}
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())["codes"]
+
+    yield start
+    process.stdin.close()
+    process.wait(timeout=30)
+
+
+def run_stage(name: Any, recipe: Recipe, run: Run) -> Result:
+    """Run a stage with its manifest, as the worker does, in this process."""
     from zephyrctl import catalogue
 
     stage = run.stage(name)

@@ -37,10 +37,15 @@ def load_split(run: Run, stage: Stage, split: Split) -> Dataset:
     (dpo), and `id`.
     """
     from datasets import Dataset
+    from datasets.table import InMemoryTable
     from datasets.utils.logging import disable_progress_bar
+    from pyarrow.parquet import ParquetFile
 
     disable_progress_bar()
     path = split_file(run, stage, split)
+    table = ParquetFile(path)
+    if not table.metadata.num_rows:  # `from_parquet` has no word for an empty file
+        return Dataset(InMemoryTable(table.read()))
     # A cache inside the run: ranks share it, and it goes when the data is prepared anew.
     data = Dataset.from_parquet(str(path), cache_dir=str(path.parent.parent / "cache"))
     assert isinstance(data, Dataset)

@@ -18,7 +18,9 @@ from zephyrctl.runs.digests import digest_file, digest_json
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
 from zephyrctl.training import reference, session
-from zephyrctl.training.scoring import IGNORED, Documents, token_losses
+from zephyrctl.training.reference import pair_lengths
+from zephyrctl.training.rows import IGNORED, longest_first
+from zephyrctl.training.scoring import Documents, token_losses
 from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trainer import HouseTrainer, Recorder
 from zephyrctl.training.trl_arguments import dpo_arguments
@@ -125,7 +127,7 @@ class Method:
         names = ["prompt_ids", "chosen_ids", "rejected_ids"]
         train = load_split(run, "dpo", "train").select_columns(names)
         test = load_split(run, "dpo", "test").select_columns(names)
-        return Splits(train, *session.longest_first(test, pair_lengths(test)), pair_lengths(train))
+        return Splits(train, *longest_first(test, pair_lengths(test)), pair_lengths(train))
 
     def trainer(self, plan: Plan) -> DpoTrainer:
         """The trainer over the prepared splits, with its reference."""
@@ -274,16 +276,6 @@ def check_start(loss_type: Any, *, loss: float, margin: float, tolerance: float)
             where="dpo.init_from",
             hint="remove the stage's folder 'reference' and run it again",
         )
-
-
-def pair_lengths(rows: Dataset) -> list[int]:
-    """Tokens of each pair's longer sequence, which decides the padding."""
-    return [
-        len(prompt) + max(len(chosen), len(rejected))
-        for prompt, chosen, rejected in zip(
-            rows["prompt_ids"], rows["chosen_ids"], rows["rejected_ids"], strict=True
-        )
-    ]
 
 
 def _sequences(pairs: Dataset, completion: str) -> Documents:

@@ -11,7 +11,8 @@ Values = Mapping[str, float]
 TOO_GOOD_ACCURACY = 0.97
 DISPLACEMENT = 1.75
 """Chosen log-probs this many times as low as at the start count as drift (C6: −285 → −500)."""
-STUCK = 0.999
+STUCK = 0.995
+"""A loss that kept more than this share of itself, first quarter of the records to last."""
 
 
 def loss_is_zero(values: Values) -> str | None:
@@ -25,12 +26,12 @@ def loss_is_stuck(losses: Sequence[float], *, share_done: float) -> str | None:
     """`losses` are means of the windows so far, in order."""
     if share_done < 0.5 or len(losses) < 4:
         return None
-    half = len(losses) // 2
-    first, second = sum(losses[:half]) / half, sum(losses[half:]) / (len(losses) - half)
-    if second >= STUCK * first:
+    quarter = len(losses) // 4
+    first, last = sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter
+    if last >= STUCK * first:
         return (
-            f"the training loss does not fall ({first:.3f} in the first half of the records, "
-            f"{second:.3f} since): is the learning rate too low?"
+            f"the training loss does not fall ({first:.3f} at first, {last:.3f} lately): is the "
+            "learning rate too low?"
         )
     return None
 
@@ -78,7 +79,7 @@ def samples(
         said.append(f"all {len(texts)} sample answers are the same text")
     looping = sum(_repeats(text) for text in texts)
     looping_before = sum(_repeats(str(row["completion"])) for row in before)
-    if looping > len(texts) / 2 and looping > looping_before:
+    if before and looping > len(texts) / 2 and looping > looping_before:
         said.append(f"{looping} of {len(texts)} sample answers repeat themselves")
     stopped = sum(bool(row["stopped"]) for row in rows)
     stopped_before = sum(bool(row["stopped"]) for row in before)

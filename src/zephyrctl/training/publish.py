@@ -133,8 +133,8 @@ def _load_again(
     """
     if not recipe.model.load_in_4bit:
         policy.model.to("cpu")
-    gc.collect()
     if world.device == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
     if (folder / _ADAPTER_FILES[0]).is_file():
         below = load_weights(recipe, policy.start, dtype=policy.model.dtype, world=world)

@@ -18,6 +18,7 @@ from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.signals import raise_if_stopping
 from zephyrctl.training.loading import Policy
 from zephyrctl.training.processes import World, from_first, gather
+from zephyrctl.training.rows import lengths_of
 
 Columns = dict[str, list[float]]
 Split = Literal["train", "test"]
@@ -50,7 +51,8 @@ class Source:
         known = from_first(_read(path, key=self.keys[split], rows=len(rows)))
         if known is not None:
             return known
-        order = sorted(range(len(rows)), key=lambda i: (-_length(rows[i]), i))
+        lengths = pair_lengths(rows)
+        order = sorted(range(len(rows)), key=lambda i: (-lengths[i], i))
         mine = order[self.world.rank :: self.world.size]
         task = f"reference log-probs, {split}"
         found: dict[int, tuple[float, float]] = {}
@@ -86,5 +88,9 @@ def _read(path: Path, *, key: str, rows: int) -> Columns | None:
     return {CHOSEN: record[CHOSEN], REJECTED: record[REJECTED]}
 
 
-def _length(row: dict[str, Any]) -> int:
-    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+def pair_lengths(rows: Dataset) -> list[int]:
+    """Tokens of each pair's longer sequence, which decides its padding, `(N,)`."""
+    columns = [lengths_of(rows, name) for name in ("prompt_ids", "chosen_ids", "rejected_ids")]
+    return [
+        prompt + max(chosen, rejected) for prompt, chosen, rejected in zip(*columns, strict=True)
+    ]

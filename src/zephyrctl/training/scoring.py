@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-IGNORED = -100
+from zephyrctl.training.rows import IGNORED
+
 _BATCH = 4
 
 Documents = list[tuple[list[int], list[int]]]

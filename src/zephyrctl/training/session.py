@@ -333,12 +333,6 @@ def _publish(recipe: Recipe, method: Method, plan: Plan, held_out: Any) -> Any:
     )
 
 
-def longest_first(rows: Dataset, lengths: list[int]) -> tuple[Dataset, list[int]]:
-    """Rows and lengths sorted for evaluation: like lengths share a batch and need no padding."""
-    by_length = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    return rows.select(by_length), [lengths[i] for i in by_length]
-
-
 def rescored_rows(lengths: list[int], *, on_cpu: bool) -> list[int]:
     """Held-out rows to score again, evenly spread over the split; on a CPU within a few seconds."""
     count = min(RESCORED_ROWS, len(lengths))

@@ -19,12 +19,11 @@ from zephyrctl.data.load import load_split
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
 from zephyrctl.training import session
+from zephyrctl.training.rows import lengths_of, longest_first, with_labels
 from zephyrctl.training.scoring import Documents, token_losses
 from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trainer import HouseTrainer, Recorder
 from zephyrctl.training.trl_arguments import sft_arguments
-
-IGNORED = -100
 
 
 def train(recipe: Recipe, run: Run) -> Result:
@@ -73,9 +72,8 @@ class Method:
             as_rows(load_split(run, "sft", split), self.training, seed=self.recipe.seed)
             for split in ("train", "test")
         )
-        lengths = [len(ids) for ids in train["input_ids"]]
-        test_lengths = [len(ids) for ids in test["input_ids"]]
-        return Splits(train, *session.longest_first(test, test_lengths), lengths)
+        held_out = longest_first(test, lengths_of(test, "input_ids"))
+        return Splits(train, *held_out, lengths_of(train, "input_ids"))
 
     def trainer(self, plan: Plan) -> SftTrainer:
         """The trainer over the prepared splits."""
@@ -122,13 +120,7 @@ def as_rows(data: Dataset, sft: Sft, *, seed: int) -> Dataset:
     Packed documents are shuffled first, so that neighbours in a row are no neighbours in a file.
     """
 
-    def label(row: dict[str, Any]) -> dict[str, Any]:
-        ids, mask = row["input_ids"], row["assistant_mask"]
-        if sft.loss_on == "all":
-            return {"labels": list(ids)}
-        return {"labels": [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]}
-
-    rows = data.map(label, keep_in_memory=True).select_columns(["input_ids", "labels"])
+    rows = with_labels(data, mask="assistant_mask" if sft.loss_on == "assistant" else None)
     if sft.packing == "none":
         return rows
     shuffled = rows.shuffle(seed=seed, keep_in_memory=True)

@@ -1,0 +1,55 @@
+"""Lengths and labels of token rows, computed on whole columns.
+
+A training split may hold hundreds of millions of tokens; as Python lists they would take minutes
+and tens of gigabytes.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+# pyarrow makes its compute functions at run time, where no type checker sees them.
+pc: Any = pyarrow.compute
+
+IGNORED = -100
+"""Label of a token that is not trained."""
+
+
+def lengths_of(rows: Dataset, column: str) -> list[int]:
+    """Tokens per row, `(N,)`."""
+    return pc.list_value_length(_column(rows, column)).to_pylist()
+
+
+def with_labels(rows: Dataset, *, mask: str | None) -> Dataset:
+    """Rows of `input_ids` and `labels`: the id where `mask` is 1 or no mask is given, else −100."""
+    ids = _column(rows, "input_ids")
+    labels = ids
+    if mask is not None:
+        chosen = pc.equal(_column(rows, mask).flatten(), 1)
+        values = pc.if_else(chosen, ids.flatten(), pa.scalar(IGNORED, ids.type.value_type))
+        labels = pa.ListArray.from_arrays(_offsets(ids), values)
+    return Dataset(InMemoryTable(pa.table({"input_ids": ids, "labels": labels})))
+
+
+def longest_first(rows: Dataset, lengths: list[int]) -> tuple[Dataset, list[int]]:
+    """Rows and lengths sorted for evaluation: like lengths share a batch and need no padding."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return rows.select(order), [lengths[i] for i in order]
+
+
+def _column(rows: Dataset, name: str) -> pa.ListArray:
+    """One column as a single array that begins at its own first row."""
+    column = rows.with_format("arrow")[:][name].combine_chunks()
+    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_large_list(array.type):
+        array = array.cast(pa.list_(array.type.value_type))
+    return array
+
+
+def _offsets(array: pa.ListArray) -> pa.Array:
+    """Row boundaries within `array.flatten()`."""
+    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+    return pa.array([0, *lengths.cumsum().tolist()], pa.int32())

@@ -1,0 +1,63 @@
+"""A process that has imported torch and TRL once and forks a child for each drill.
+
+It reads one JSON object a line, {"run", "stage", "env", "ranks"}, starts the worker's own `main` in
+that many forked processes, and answers {"codes": [...]}. It never trains itself: autograd does not
+survive a fork.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+import trl.trainer.dpo_trainer
+
+import zephyrctl.training.dpo
+import zephyrctl.training.sft
+from zephyrctl import worker
+
+PRELOADED = (trl.trainer.dpo_trainer, zephyrctl.training.dpo, zephyrctl.training.sft)
+
+
+def main() -> None:
+    """Serve drills until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    for line in sys.stdin:
+        order = json.loads(line)
+        port = free_port()
+        children = [start(order, rank, port=port) for rank in range(order["ranks"])]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+        answers.write(json.dumps({"codes": codes}) + "\n")
+
+
+def start(order: dict, rank: int, *, port: int) -> int:
+    """Fork one rank; returns its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.environ |= order["env"]
+        if order["ranks"] > 1:
+            os.environ |= {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["ranks"]),
+                "LOCAL_WORLD_SIZE": str(order["ranks"]), "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }  # fmt: skip
+        code = worker.main(["--run", order["run"], "--stage", order["stage"]])
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""DPO of the tiny model."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM
+
+from zephyrctl.errors import JobFailed
+from zephyrctl.runs.atomic import read_jsonl
+from zephyrctl.training.dpo import Method, check_start, pair_metrics
+from zephyrctl.training.scoring import token_losses
+
+pytestmark = pytest.mark.train
+
+FROM_BASE = {"init_from": "base", "epochs": 3}
+
+
+def course(run: Any, split: str, name: str) -> list[float]:
+    return [
+        r["values"][name]
+        for r in read_jsonl(run.stage("dpo").metrics_path)
+        if r["kind"] == "metrics" and r["split"] == split
+    ]
+
+
+def test_the_margin_rises_from_exactly_nothing(make_run: Any, train_dpo: Any) -> None:
+    recipe, run = make_run(dpo=FROM_BASE)
+    metrics = train_dpo(recipe, run).metrics
+    assert course(run, "train", "loss")[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert course(run, "train", "rewards/margins")[0] == pytest.approx(0.0, abs=1e-4)
+    assert course(run, "eval", "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert metrics["reward_accuracy"] == 1.0
+    assert metrics["reward_margin"] > 1.0
+    assert metrics["eval_loss"] < 0.3
+    assert metrics["chosen_logps"] > metrics["rejected_logps"]
+
+
+def test_swapped_labels_teach_the_opposite(make_run: Any, train_dpo: Any) -> None:
+    recipe, right = make_run("right")
+    swapped, run = make_run("swapped", dpo=FROM_BASE, flip=True)
+    train_dpo(swapped, run)
+    pairs = Method(recipe).load(right).test.to_list()
+    model = AutoModelForCausalLM.from_pretrained(run.stage("dpo").model)
+    base = AutoModelForCausalLM.from_pretrained(recipe.model.base)
+    moved = {}
+    for answer in ("chosen_ids", "rejected_ids"):
+        documents = [
+            (row["prompt_ids"] + row[answer], [-100] * len(row["prompt_ids"]) + row[answer])
+            for row in pairs
+        ]
+        after, before = token_losses(model, documents)[0], token_losses(base, documents)[0]
+        moved[answer] = sum(before) - sum(after)
+    assert moved["rejected_ids"] - moved["chosen_ids"] > len(pairs)
+
+
+def test_metrics_of_pairs_are_exact() -> None:
+    log_probs = np.array([[-1.0, -5.0, -2.0, -4.0], [-3.0, -3.0, -3.0, -3.0]])
+    found = pair_metrics(log_probs, beta=0.5)
+    assert found["rewards/chosen"] == pytest.approx(0.25)
+    assert found["rewards/rejected"] == pytest.approx(-0.25)
+    assert found["rewards/margins"] == pytest.approx(0.5)
+    assert found["rewards/accuracies"] == 0.5  # equal rewards are not right
+    assert found["logps/chosen"] == -2.0
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "loss", "margin", "is_right"),
+    [
+        ("sigmoid", math.log(2), 0.0, True),
+        ("sigmoid", math.log(2) + 5e-5, 0.0, True),
+        ("sigmoid", 0.70, 0.0, False),
+        ("sigmoid", math.log(2), 0.01, False),
+        ("hinge", 1.0, 0.0, True),
+        ("hinge", math.log(2), 0.0, False),
+        (["sigmoid", "sft"], 3.0, 0.0, True),
+        (["sigmoid", "sft"], 3.0, 0.5, False),
+    ],
+)
+def test_the_first_loss_shows_that_policy_and_reference_agree(
+    loss_type: Any, loss: float, margin: float, is_right: bool
+) -> None:
+    if is_right:
+        check_start(loss_type, loss=loss, margin=margin, tolerance=1e-4)
+    else:
+        with pytest.raises(JobFailed, match="not the same model"):
+            check_start(loss_type, loss=loss, margin=margin, tolerance=1e-4)
+
+
+def test_a_wrong_reference_is_found_before_the_first_step(
+    make_run: Any, train_dpo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zephyrctl.training import reference
+
+    honest = reference.Source.log_probs
+
+    def shifted(self: Any, rows: Any, **options: Any) -> Any:
+        found = honest(self, rows, **options)
+        return {name: [v - 3.0 * (name == reference.CHOSEN) for v in found[name]] for name in found}
+
+    monkeypatch.setattr(reference.Source, "log_probs", shifted)
+    recipe, run = make_run(dpo=FROM_BASE)
+    with pytest.raises(JobFailed, match="policy and reference are not the same model"):
+        train_dpo(recipe, run)
+
+
+def test_a_copied_reference_gives_the_same_training(make_run: Any, train_dpo: Any) -> None:
+    courses = []
+    for name in ("precompute", "copy"):
+        recipe, run = make_run(name, dpo=FROM_BASE | {"reference": name})
+        train_dpo(recipe, run)
+        courses.append((course(run, "train", "loss"), course(run, "eval", "loss")))
+    for precomputed, live in zip(*courses, strict=True):
+        assert precomputed == pytest.approx(live, abs=1e-5)
+
+
+def test_reference_log_probs_are_computed_once(make_run: Any, train_dpo: Any) -> None:
+    recipe, run = make_run(dpo=FROM_BASE | {"max_steps": 1})
+    train_dpo(recipe, run)
+    path = run.stage("dpo").path / "reference" / "train.json"
+    first = path.stat().st_mtime_ns
+    train_dpo(recipe, run)
+    assert path.stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("loss", ["ipo", ["sigmoid", "sft"]])
+def test_other_losses_train(make_run: Any, train_dpo: Any, loss: Any) -> None:
+    recipe, run = make_run(dpo=FROM_BASE | {"loss": loss, "epochs": 2})
+    metrics = train_dpo(recipe, run).metrics
+    assert metrics["reward_margin"] > 0
+    assert metrics["eval_loss"] < metrics["eval_loss_start"]

@@ -1,0 +1,153 @@
+"""A recipe's settings as TRL's."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.sft_config import SFTConfig
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.training import Sft
+from zephyrctl.config.trainer_args import OWNED, REFUSED
+from zephyrctl.errors import ConfigError
+from zephyrctl.training.processes import World
+from zephyrctl.training.trl_arguments import (
+    OVERRIDABLE,
+    Batches,
+    Job,
+    dpo_arguments,
+    resolve,
+    sft_arguments,
+)
+
+CPU = World(0, 1, "cpu", bf16=False)
+GPU = World(0, 8, "cuda", bf16=True)
+
+
+def job(tmp_path: Path, *, world: World = CPU, resumes: bool = False) -> Job:
+    return Job(Batches(4, 2, world.size), 100, world, tmp_path, has_test=True, resumes=resumes)
+
+
+def sft(**settings: Any) -> Recipe:
+    return Recipe.model_validate({"sft": settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "expected"),
+    [
+        ({"global_batch_size": 128}, 1, Batches(8, 16, 1)),
+        ({"global_batch_size": 128}, 8, Batches(8, 2, 8)),
+        ({"global_batch_size": 12}, 1, Batches(6, 2, 1)),
+        ({"global_batch_size": 7}, 1, Batches(7, 1, 1)),
+        ({"global_batch_size": 22}, 2, Batches(1, 11, 2)),
+        ({"global_batch_size": 32, "micro_batch_size": 16}, 2, Batches(16, 1, 2)),
+    ],
+)
+def test_accumulation_follows_from_the_global_batch(
+    settings: dict[str, Any], processes: int, expected: Batches
+) -> None:
+    found = resolve(Sft.model_validate(settings), world_size=processes, where="sft")
+    assert found == expected
+    total = found.micro_batch_size * found.accumulation_steps * found.world_size
+    assert total == settings["global_batch_size"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "message"),
+    [
+        ({"global_batch_size": 10}, 4, "cannot be shared by 4 processes"),
+        ({"global_batch_size": 1}, 2, "cannot be shared by 2 processes"),
+        ({"global_batch_size": 8, "micro_batch_size": 3}, 1, "micro_batch_size 3 does not divide"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused(
+    settings: dict[str, Any], processes: int, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve(Sft.model_validate(settings), world_size=processes, where="sft")
+    assert "--set sft." in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("world", [CPU, GPU])
+def test_every_emitted_key_is_a_field_and_belongs_to_somebody(tmp_path: Path, world: World) -> None:
+    recipe = Recipe.model_validate({"sft": {"lr_scheduler": "cosine_with_min_lr"}})
+    emitted = {
+        "sft": sft_arguments(recipe, job(tmp_path, world=world)),
+        "dpo": dpo_arguments(recipe, job(tmp_path, world=world), precompute=True),
+    }
+    for stage, config in (("sft", SFTConfig), ("dpo", DPOConfig)):
+        known = {field.name for field in fields(config)}
+        owned = OWNED[stage].keys() | REFUSED.keys() | OVERRIDABLE
+        assert set(emitted[stage]) <= known
+        assert set(emitted[stage]) <= owned
+
+
+def test_the_emitted_arguments_build_the_installed_classes(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({"sft": {"warmup_ratio": 0.1}, "dpo": {"loss": ["ipo", "sft"]}})
+    first = SFTConfig(**sft_arguments(recipe, job(tmp_path)))
+    assert first.get_warmup_steps(100) == 10
+    assert (first.bf16, first.use_cpu, first.gradient_checkpointing) == (False, True, False)
+    assert first.logging_nan_inf_filter is False
+    assert first.report_to == []
+    second = DPOConfig(**dpo_arguments(recipe, job(tmp_path), precompute=True))
+    assert second.loss_type == ["ipo", "sft"]
+    assert second.precompute_ref_log_probs
+
+
+def test_a_gpu_computes_in_bfloat16_and_recomputes_activations(tmp_path: Path) -> None:
+    found = sft_arguments(sft(), job(tmp_path, world=GPU))
+    assert (found["bf16"], found["use_cpu"], found["gradient_checkpointing"]) == (True, False, True)
+
+
+def test_warm_up_over_all_steps_is_a_count(tmp_path: Path) -> None:
+    # transformers reads 1.0 as one step, not as the whole training
+    assert sft_arguments(sft(warmup_ratio=1.0), job(tmp_path))["warmup_steps"] == 100
+
+
+def test_a_resumed_stage_does_not_evaluate_its_start_again(tmp_path: Path) -> None:
+    assert sft_arguments(sft(), job(tmp_path))["eval_on_start"]
+    assert not sft_arguments(sft(), job(tmp_path, resumes=True))["eval_on_start"]
+
+
+@pytest.mark.parametrize(
+    ("packing", "emitted", "strategy", "evaluated_at_once"),
+    [("none", False, "bfd", 4), ("bfd", True, "bfd", 1), ("wrapped", True, "wrapped", 4)],
+)
+def test_packing(
+    tmp_path: Path, packing: str, emitted: bool, strategy: str, evaluated_at_once: int
+) -> None:
+    found = sft_arguments(sft(packing=packing), job(tmp_path))
+    assert (found["packing"], found["packing_strategy"]) == (emitted, strategy)
+    assert found["per_device_eval_batch_size"] == evaluated_at_once
+
+
+def test_trainer_args_reach_the_trainer(tmp_path: Path) -> None:
+    recipe = sft(trainer_args={"adam_beta2": 0.95})
+    assert SFTConfig(**sft_arguments(recipe, job(tmp_path))).adam_beta2 == 0.95
+
+
+def test_trainer_args_that_cannot_be_passed_are_all_named(tmp_path: Path) -> None:
+    recipe = sft(trainer_args={"adam_beta": 0.9, "learning_rate": 1.0, "logging_steps": 5})
+    with pytest.raises(ConfigError) as caught:
+        sft_arguments(recipe, job(tmp_path))
+    messages = [problem.message for problem in caught.value.problems]
+    assert len(messages) == 3
+    assert "did you mean 'adam_beta" in messages[0]
+    assert "'learning_rate' is decided by the program" in messages[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": ["ipo", "sft"], "loss_weights": [1.0]}, "1 loss_weights for 2 losses"),
+        ({"loss": "exo_pair"}, "label_smoothing above 0"),
+    ],
+)
+def test_losses_that_trl_would_refuse_late(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    recipe = Recipe.model_validate({"dpo": settings})
+    with pytest.raises(ConfigError, match=message):
+        dpo_arguments(recipe, job(tmp_path), precompute=True)
