@@ -186,7 +186,7 @@ def changed(sampling: Sampling, name: str, value: str) -> Sampling:
             raise UsageError(f"seed takes a whole number, not '{value}'")
         return replace(sampling, seed=int(value))
     try:
-        parsed = Chat.model_validate({name: value})
+        parsed = Chat.model_validate({name: value}, strict=False)
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         raise UsageError(f"{name}: {reason[:1].lower()}{reason[1:]}") from None
@@ -254,7 +254,7 @@ def _stats(repl: Repl, rest: str) -> None:
     totals = repl.totals
     rate = f", {totals.tokens / totals.seconds:.1f} tokens/s" if totals.seconds else ""
     terminal.say(f"last: {totals.last}")
-    terminal.say(f"all:  {totals.replies} replies, {totals.tokens} tokens{rate}")
+    terminal.say(f"all:  {totals.tokens} tokens in {totals.replies} replies{rate}")
 
 
 def _template(repl: Repl, rest: str) -> None:
