@@ -223,7 +223,7 @@ class Worker:
             place=place,
             key=split_key(record),
             whole=digest(*(normalized(text) for text in compared)),
-            signature=signature(words("\n".join(compared))) if near else None,
+            signature=signature([w for text in compared for w in words(text)]) if near else None,
             remarks=remarks,
             match=match,
         )

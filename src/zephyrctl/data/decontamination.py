@@ -9,7 +9,7 @@ Words are compared without case and punctuation, so re-cased and re-punctuated c
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +133,7 @@ class Index:
         return len(self._prompts)
 
     def _add(self, name: str, text: str) -> None:
-        tokens = tuple(words(text))
+        tokens = words(text)
         if not tokens:
             return
         number = len(self._prompts)
@@ -157,7 +157,7 @@ class Index:
                 return found
         return None
 
-    def _in_turn(self, tokens: list[str], *, is_user: bool) -> Match | None:
+    def _in_turn(self, tokens: Sequence[str], *, is_user: bool) -> Match | None:
         if is_user and (number := self._whole.get(tuple(tokens))) is not None:
             return self._match(number, "same words")
         for length, runs in self._runs.items():
@@ -168,7 +168,7 @@ class Index:
                     return self._match(number, f"{length} words in a row")
         return self._similar(tokens) if is_user else None
 
-    def _similar(self, tokens: list[str]) -> Match | None:
+    def _similar(self, tokens: Sequence[str]) -> Match | None:
         grams = set(ngrams(tokens, 3))
         shared = Counter(number for gram in grams for number in self._by_gram.get(gram, ()))
         for number, count in shared.most_common():

@@ -159,13 +159,13 @@ def _is_lowercase(text: str, *, min_letters: int) -> bool:
     return letters >= (min_letters if _SENTENCE_END.search(prose) else _LONG_WITHOUT_SENTENCES)
 
 
-# A sentence end that is neither an abbreviation (e.g., Mr., U.S.), a number, nor an ellipsis.
-_SENTENCE_START = re.compile(
-    r"(?P<before>(?:^|(?<![.\d])(?<!\b[A-Za-z])(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)(?<!\bMr)"
-    r"(?<!\bMrs)(?<!\bDr)(?<!\bcf)(?<!\bapprox)(?<!\bNo)(?<!\bSt)"
-    r"(?<!\b[cmk]m)(?<!\bkg)(?<!\bft)(?<!\bmin)(?<!\bmax)[.!?][ \n]+))"
-    r"(?P<word>[a-z][a-z']*)(?=[ ,;:!?\n]|\.(?:\s|$)|$)"
-)
+_PLAIN_WORD_END = r"(?=[ ,;:!?\n]|\.(?:\s|$)|$)"
+_FIRST_WORD = re.compile(rf"[a-z][a-z']*{_PLAIN_WORD_END}")
+_NEXT_SENTENCE = re.compile(rf"[.!?][ \n]+(?P<word>[a-z][a-z']*){_PLAIN_WORD_END}")
+_ABBREVIATIONS = frozenset(
+    ["e.g", "i.e", "etc", "vs", "Mr", "Mrs", "Ms", "Dr", "cf", "approx", "St", "Fig", "cm",
+     "km", "mm", "kg", "ft", "min", "max"]
+)  # fmt: skip
 # The pronoun, not an index: "i = 0", "each i in the list" stay.
 _LONE_I = re.compile(
     r"(?<![\w.'\-/(])i(?='(?:m|ve|ll|d)\b|[,;!?]|"
@@ -188,12 +188,26 @@ def truecase(text: str) -> str:
 
 
 def _truecase_prose(text: str, *, starts: bool) -> str:
-    def capital(match: re.Match[str]) -> str:
-        if match.start() == 0 and not match["before"] and not starts:
-            return match.group(0)
-        return match["before"] + match["word"][0].upper() + match["word"][1:]
+    if starts and _FIRST_WORD.match(text):
+        text = text[0].upper() + text[1:]
 
-    return _LONE_I.sub("I", _SENTENCE_START.sub(capital, text))
+    def capital(match: re.Match[str]) -> str:
+        if _is_abbreviation(text, match.start()):
+            return match.group(0)
+        start = match.start("word") - match.start()
+        return match.group(0)[:start] + match["word"][0].upper() + match["word"][1:]
+
+    return _LONE_I.sub("I", _NEXT_SENTENCE.sub(capital, text))
+
+
+def _is_abbreviation(text: str, stop: int) -> bool:
+    """Whether the full stop at `stop` ends no sentence: after a number, an initial, `etc`, `..`."""
+    if text[stop] != ".":
+        return False
+    word = text[max(0, stop - 12) : stop].rpartition(" ")[2].lstrip("(\"'\n")
+    if not word or word[-1] == "." or word[-1].isdigit():
+        return True
+    return (len(word) == 1 and word.isalpha()) or word in _ABBREVIATIONS
 
 
 def fix_truecase(variant: Variant, special_tokens: SpecialTokens) -> Filter:

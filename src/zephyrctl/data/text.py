@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 _WORD = re.compile(r"\w+")
@@ -14,9 +15,11 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=256)  # filters, duplicates and decontamination ask for the same few texts
+def words(text: str) -> tuple[str, ...]:
     """The words of a text in compatibility form and folded case, punctuation left out."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold())
+    plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).casefold()
+    return tuple(_WORD.findall(plain))
 
 
 def normalized(text: str) -> str:
