@@ -21,7 +21,7 @@ import typer
 from pydantic import BaseModel
 
 from zephyrctl import catalogue
-from zephyrctl.cli.app import app
+from zephyrctl.cli.commands import app
 from zephyrctl.config.explain import inline, item_models, plain
 from zephyrctl.config.fields import SchemaField, describe, fields_of
 from zephyrctl.config.schema import Recipe

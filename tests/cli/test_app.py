@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from zephyrctl import __version__, errors
-from zephyrctl.cli import app as root
+from zephyrctl.cli import commands
 from zephyrctl.cli.topics import TOPICS
 
 
@@ -22,7 +22,7 @@ def failing(cli, monkeypatch):
         def stub(*_args, **_kwargs):
             raise exception
 
-        monkeypatch.setattr(root, "app", stub)
+        monkeypatch.setattr(commands, "app", stub)
         return cli(*args)
 
     return run
@@ -40,7 +40,7 @@ def test_help_lists_every_command_once_under_its_panel(cli):
     assert outcome.code == 0
     for panel in ("Start:", "Stages:", "Results:", "More:"):
         assert f"\n{panel}\n" in outcome.out
-    for _, name, _ in root.COMMANDS:
+    for _, name, _ in commands.COMMANDS:
         assert outcome.out.count(f"\n  {name} ") == 1
 
 

@@ -20,7 +20,8 @@ HEAVY = [
 
 _SCRIPT = """
 import contextlib, io, json, sys
-from zephyrctl.cli.app import app, main
+from zephyrctl.cli.app import main
+from zephyrctl.cli.commands import app
 import typer
 
 def run(*args):

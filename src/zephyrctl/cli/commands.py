@@ -1,0 +1,92 @@
+"""Which commands are there? One table, and the root app made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import typer
+import typer.core
+
+from zephyrctl import __version__, terminal
+from zephyrctl.cli import (
+    chat,
+    config,
+    data,
+    doctor,
+    evaluate,
+    init,
+    models,
+    plan,
+    recipes,
+    report,
+    run,
+    runs,
+    topics,
+    train,
+)
+from zephyrctl.cli.options import APP
+
+# Every command of the tool, in the order of `zephyrctl --help`. One line each.
+COMMANDS: tuple[tuple[str, str, typer.Typer | Callable[..., None]], ...] = (
+    ("Start", "init", init.init),
+    ("Start", "recipes", recipes.app),
+    ("Start", "config", config.app),
+    ("Start", "doctor", doctor.doctor),
+    ("Start", "plan", plan.plan),
+    ("Start", "models", models.app),
+    ("Stages", "run", run.run),
+    ("Stages", "data", data.app),
+    ("Stages", "sft", train.sft),
+    ("Stages", "dpo", train.dpo),
+    ("Stages", "eval", evaluate.app),
+    ("Stages", "chat", chat.chat),
+    ("Results", "runs", runs.app),
+    ("Results", "report", report.report),
+    ("More", "help", topics.show),
+)
+
+
+class GroupedHelp(typer.core.TyperGroup):
+    """Lists commands by their panel; without Rich markup Typer itself shows one long list."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        widest = max(len(name) for name in self.commands)
+        for panel in dict.fromkeys(panel for panel, _, _ in COMMANDS):
+            names = [name for home, name, _ in COMMANDS if home == panel]
+            with formatter.section(panel):
+                rows = [(name, self.commands[name].get_short_help_str(200)) for name in names]
+                formatter.write_dl([(f"{name:<{widest}}", text) for name, text in rows])
+
+
+app = typer.Typer(cls=GroupedHelp, **{**APP, "add_completion": True})
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        terminal.out(f"zephyrctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Print it."),
+    ] = False,
+    color: Annotated[
+        Literal["auto", "always", "never"], typer.Option(help="When to use colour.")
+    ] = "auto",
+) -> None:
+    """From a base language model to an aligned, measured chat model, by the Zephyr recipe.
+
+    The first run: zephyrctl run --recipe first-run, then zephyrctl chat @dpo
+    """
+    terminal.set_color(color)
+
+
+for _, _name, _target in COMMANDS:
+    if isinstance(_target, typer.Typer):
+        app.add_typer(_target, name=_name)
+    else:
+        app.command(_name)(_target)
