@@ -27,7 +27,7 @@ test: $(STAMP)   ## Run the whole test suite (no network, no GPU).
 check: $(STAMP)  ## Run the style, type, layering, size and documentation gates.
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/ruff" check .
-	"$(BIN)/basedpyright" --level error
+	"$(BIN)/basedpyright" --pythonpath "$(BIN)/python" --level error
 	"$(BIN)/lint-imports"
 	"$(BIN)/python" scripts/check_sizes.py
 	"$(BIN)/python" scripts/generate_docs.py --check
