@@ -38,6 +38,7 @@ def _affected(recipe: Recipe, other: Recipe, run: Run) -> list[str]:
         ("model.chat_template", "tokenizer", ["data", "sft", "dpo", "eval"]),
         ("eval.rules.max_new_tokens", 7, ["eval"]),
         ("eval.models", ["base", "dpo"], ["eval"]),
+        ("eval.fail_under", 0.5, ["eval"]),
         ("seed", 43, ["data", "sft", "dpo", "eval"]),
     ],
 )
@@ -60,7 +61,6 @@ def test_a_setting_concerns_the_stages_it_decides(
         ("data.processes", 4),
         ("eval.batch_size", 2),
         ("eval.judge.concurrency", 1),
-        ("eval.fail_under", 0.5),
         ("chat.temperature", 0.1),
         ("track.to", ["wandb"]),
     ],

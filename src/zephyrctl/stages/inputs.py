@@ -117,7 +117,7 @@ def _dpo(recipe: Recipe, run: Run) -> dict[str, Value]:
 
 def _eval(recipe: Recipe, run: Run) -> dict[str, Value]:
     settings = recipe.eval.model_dump(
-        mode="json", exclude={"batch_size", "fail_under", "models", "data_dir", "rules", "mt_bench"}
+        mode="json", exclude={"batch_size", "models", "data_dir", "rules", "mt_bench"}
     )
     settings["judge"] = {
         key: value for key, value in settings["judge"].items() if key not in _HOW_TO_JUDGE
