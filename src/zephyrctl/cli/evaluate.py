@@ -21,7 +21,7 @@ app = typer.Typer(help="Score models on benchmarks, and look at single answers."
 ModelsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODEL]...",
+        metavar="MODEL",
         help="base, sft, dpo, @dpo, RUN/dpo, a folder, a Hub id or an endpoint [eval.models].",
         show_default=False,
     ),
@@ -75,6 +75,55 @@ def rules(
     given = scoring.Given(tuple(models or ()), config, recipe, tuple(sets or ()), flags)
     wishes = driving.Wishes(frozenset({"eval"} if force else ()), progress, json, yes=True)
     scoring.score("rules", given, wishes, dry_run=dry_run, print_launch=print_launch)
+
+
+@app.command("mt-bench")
+def mt_bench(
+    models: ModelsArgument = None,
+    config: ConfigOption = None,
+    recipe: RecipeOption = None,
+    sets: SetOption = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or replay:FILE.",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder with its files.")
+    ] = None,
+    references: Annotated[
+        str | None, typer.Option(metavar="SET", help="corrected or original references.")
+    ] = None,
+    baseline: BaselineOption = None,
+    fail_under: FailUnderOption = None,
+    limit: LimitOption = None,
+    batch_size: BatchOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    print_launch: PrintLaunchOption = False,
+    progress: ProgressOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Grade 80 two-turn questions from 1 to 10 by a judge, with FastChat's prompts and files.
+
+    zephyrctl eval mt-bench @sft @dpo --judge openai:gpt-4o --data-dir ./mt_bench
+    """
+    from zephyrctl.cli import driving, scoring
+
+    flags = {
+        "eval.judge.spec": judge,
+        "eval.data_dir": str(data_dir) if data_dir else None,
+        "eval.mt_bench.references": references,
+        "eval.mt_bench.limit": limit,
+        "eval.batch_size": batch_size,
+        "eval.baseline": baseline,
+        "eval.fail_under": fail_under,
+    }
+    given = scoring.Given(tuple(models or ()), config, recipe, tuple(sets or ()), flags)
+    wishes = driving.Wishes(frozenset({"eval"} if force else ()), progress, json, yes=True)
+    scoring.score("mt-bench", given, wishes, dry_run=dry_run, print_launch=print_launch)
 
 
 @app.command()
