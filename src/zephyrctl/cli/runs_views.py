@@ -152,11 +152,16 @@ def comparison(a: Run, b: Run) -> dict[str, Any]:
 
 
 def comparison_lines(compared: dict[str, Any]) -> list[str]:
-    """The comparison as a table: settings, metrics, scores."""
+    """What differs, as a table: settings, metrics, scores; then how much is equal."""
     rows = [("", compared["a"], compared["b"])]
+    equal = 0
     for part in ("settings", "metrics", "scores"):
-        rows += [(row["key"], _shown(row["a"]), _shown(row["b"])) for row in compared[part]]
-    return aligned(rows, left=(0,))
+        for row in compared[part]:
+            if row["a"] == row["b"]:
+                equal += 1
+            else:
+                rows.append((row["key"], _shown(row["a"]), _shown(row["b"])))
+    return [*aligned(rows, left=(0,)), f"{equal} metrics and scores are equal"]
 
 
 def watch(run: Run, *, stage: StageName | None, progress: str | None) -> None:
