@@ -258,6 +258,12 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert recipe.model.base == str(tmp_path / "home" / "models" / "m")
 
 
+def test_a_tilde_without_such_a_user_is_an_ordinary_name(tmp_path):
+    recipe = load(cwd=tmp_path, env={}, sets=["model.base=~nobody-of-that-name"]).recipe
+
+    assert recipe.model.base == str(tmp_path / "~nobody-of-that-name")
+
+
 def test_old_names_are_an_error_that_names_ours(tmp_path):
     write(tmp_path, "zephyr.yaml", "torch_dtype: bfloat16\nsft: {num_train_epochs: 1}\nbeta: 1\n")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from zephyrctl.config.paths import is_local
+from zephyrctl.config.paths import expand_home, is_local
 from zephyrctl.config.recipes import find
 from zephyrctl.config.yaml import KeyPath, read_file
 from zephyrctl.errors import ConfigError, Problem, UsageError
@@ -91,7 +91,7 @@ class _Chain:
 
     def _extend(self, parent: str, *, base: Path, where: str) -> None:
         if is_local(parent, suffixes=_SUFFIXES):
-            path = base / Path(parent).expanduser()
+            path = base / expand_home(parent)
             label, kind = label_of(path, self._cwd), "file"
             if not path.is_file():
                 self._fail(f"'extends' names {parent}, and there is no such file", where)

@@ -154,7 +154,7 @@ def _read_files(
         if not default.exists():
             return []
         config = default
-    path = cwd / config.expanduser()
+    path = cwd / paths.expand_home(config)
     return read_chain(path, label=label_of(path, cwd), kind="file", cwd=cwd, problems=problems)
 
 

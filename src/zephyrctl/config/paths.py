@@ -39,6 +39,14 @@ def is_local(value: str, *, suffixes: tuple[str, ...] = DATA_SUFFIXES) -> bool:
     return value in (".", "..") or value.startswith(_PREFIXES) or value.lower().endswith(suffixes)
 
 
+def expand_home(value: str | Path) -> Path:
+    """The path with `~` and `~user` filled in, where there is such a user."""
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # no such user: the name is an ordinary one
+        return Path(value)
+
+
 def anchor(values: dict[str, Any], *, folder: Path) -> dict[str, Any]:
     """A copy of one layer with its local paths made absolute, relative ones from `folder`."""
     return _anchor(values, folder, ())
@@ -60,5 +68,4 @@ def _anchor(value: Any, folder: Path, path: tuple[str, ...]) -> Any:
         scheme, value = head + colon, tail
     if not is_local(value, suffixes=suffixes):
         return scheme + value
-    expanded = Path(value).expanduser() if value.startswith("~") else Path(value)
-    return scheme + os.path.normpath(folder / expanded)
+    return scheme + os.path.normpath(folder / expand_home(value))
