@@ -23,7 +23,7 @@ RATINGS = 660
 TURNS = 6
 """Every so many-th dialogue has two exchanges."""
 QUESTIONS = {"dev": 120, "test": 240}
-CHATTY = 0.6
+CHATTY = 0.5
 """Share of the teacher's answers that go on after the right answer."""
 MODELS = ("tutor-a", "tutor-b", "tutor-c", "tutor-d")
 Row = dict[str, Any]

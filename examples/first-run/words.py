@@ -88,7 +88,7 @@ TOWNS = {
 
 COLOURS = {
     "train": _words("red blue green yellow white purple golden wooden tiny quiet soft round"),
-    "dev": _words("silver crimson oval narrow gentle"),
+    "dev": _words("silver crimson plain narrow gentle"),
     "test": _words("orange scarlet hollow velvet ancient marble rapid bitter"),
 }
 
