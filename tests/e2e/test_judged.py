@@ -1,0 +1,66 @@
+"""MT-Bench on a finished run, judged by a server that speaks the real protocol."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Shell
+from tests.fakes import FakeEndpoint
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """Four two-turn questions in MT-Bench's format."""
+    (tmp_path / "reference_answer").mkdir()
+    rows = {
+        "question.jsonl": [
+            {"question_id": place, "category": "writing", "turns": [f"Say {place}.", "Again."]}
+            for place in range(1, 5)
+        ],
+        "judge_prompts.jsonl": [
+            {"name": name, "system_prompt": "Judge.", "prompt_template": template}
+            for name, template in [
+                ("single-v1", "Q {question} A {answer}"),
+                ("single-v1-multi-turn", "Q {question_2} A {answer_2}"),
+            ]
+        ],
+        "reference_answer/gpt-4-0125-preview.jsonl": [],
+    }
+    for name, lines in rows.items():
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def test_a_judged_score_stands_with_the_judges_name(shell: Shell, straight: Path, questions: Path):
+    faults = ["429", "500", "bad_json"]
+    with FakeEndpoint(answer=lambda messages: "Rating: [[7]]", faults=faults) as server:
+        words = ["eval", "mt-bench", str(straight / "sft"), str(straight / "dpo")]
+        words += ["--judge", f"openai+{server.url}:judge-1", "--data-dir", str(questions)]
+        words += ["--set", "eval.mt_bench.max_new_tokens=8"]
+        shell(*words, "--progress", "none")
+        asked = len(server.requests)
+        shell(*words, "--progress", "none", "--force")
+        assert len(server.requests) == asked  # every judgment stands already
+    assert asked == 16 + len(faults)
+    scores = [
+        score
+        for score in shell.json("runs", "show", str(straight))["scores"]
+        if score["benchmark"] == "mt-bench" and score["metric"] == "average"
+    ]
+    assert [(s["model"], s["judge"], s["value"]) for s in scores] == [
+        ("sft", "judge-1", 7.0),
+        ("dpo", "judge-1", 7.0),
+    ]
+
+
+def test_a_refused_key_keeps_what_was_judged(shell: Shell, straight: Path, questions: Path):
+    with FakeEndpoint(answer=lambda messages: "[[5]]", faults=["ok"] * 3 + ["401"] * 99) as server:
+        words = ["eval", "mt-bench", str(straight / "dpo"), "--data-dir", str(questions)]
+        words += ["--judge", f"openai+{server.url}:judge-2", "--set", "eval.judge.concurrency=1"]
+        words += ["--set", "eval.mt_bench.max_new_tokens=8"]
+        error = shell.json(*words, code=4)["error"]
+    assert error["kind"] == "auth"
+    kept = straight / "eval" / "mt-bench" / "dpo" / "judge-2" / "judgments.jsonl"
+    assert len(kept.read_text().splitlines()) == 3
