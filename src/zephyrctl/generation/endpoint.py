@@ -349,7 +349,7 @@ def _refuse_offline(url: str, env: Mapping[str, str]) -> None:
 
 def _api_key(url: str, api_key_file: str | None, env: Mapping[str, str]) -> str | None:
     if api_key_file is not None:
-        return _key_of_file(Path(api_key_file).expanduser())
+        return key_of_file(Path(api_key_file).expanduser())
     key = env.get("OPENAI_API_KEY") or _key_of_dotenv(Path(".env"))
     local = _LOOPBACK.match(url) is not None
     if url.startswith("http://") and not local:
@@ -363,7 +363,8 @@ def _api_key(url: str, api_key_file: str | None, env: Mapping[str, str]) -> str 
     return key
 
 
-def _key_of_file(path: Path) -> str:
+def key_of_file(path: Path) -> str:
+    """The key that a file holds on its only line; CredentialsError where it holds none."""
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -11,14 +11,12 @@ import inspect
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
-from transformers.utils import logging as transformers_logging
+from transformers import DynamicCache
 
 from zephyrctl.data.messages import Message, check_prompt
 from zephyrctl.data.tokenizers import load_tokenizer, template_hash
@@ -27,6 +25,7 @@ from zephyrctl.errors import DataError, EnvironmentProblem, TrainingDiverged, Us
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.detokenize import Detokenizer, decode
 from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.generation.weights import cast, load_base, merged, quiet
 from zephyrctl.runs.signals import raise_if_stopping
 
 _COMPACT_AT = 0.75
@@ -310,20 +309,17 @@ def load_engine(
     chain = chain_of(path)
     where = _device(device)
     number_format = _dtype(dtype, where)
-    with _quiet():
+    with quiet():
         tokenizer = _tokenizer(path, chain.base, revision=revision, chat_template=chat_template)
-        model = _load_model(
+        model = load_base(
             chain.base,
             dtype=torch.float32 if chain.adapters else number_format,
             attention=attention,
             revision=revision,
         )
         for adapter in chain.adapters:
-            model = _merged(model, adapter)
-    # Parameters only: rotary frequencies are buffers, and wrong at long range in 16 bits.
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(number_format)
-    model.config.dtype = number_format
+            model = merged(model, adapter)
+    cast(model, number_format)
     return Engine(model.to(where).eval(), tokenizer, path=path)
 
 
@@ -386,35 +382,6 @@ def _tokenizer(path: str, base: str, *, revision: str | None, chat_template: str
     return load_tokenizer(source, revision=revision, chat_template=chat_template or "tokenizer")
 
 
-def _load_model(base: str, *, dtype: torch.dtype, attention: str, revision: str | None) -> Any:
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=dtype,
-            attn_implementation="sdpa" if attention == "auto" else attention,
-            revision=revision if not Path(base).is_dir() else None,
-        )
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise EnvironmentProblem(
-            f"the model cannot be loaded: {reason}",
-            where=base,
-            hint="zephyrctl models list shows the bases that need no Hub",
-        ) from error
-
-
-def _merged(model: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise EnvironmentProblem(
-            f"the adapter cannot be loaded: {str(error).strip().splitlines()[0]}",
-            where=str(adapter),
-        ) from error
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         mps = torch.backends.mps.is_available()
@@ -451,18 +418,3 @@ def _can_crop(cache: Any) -> bool:
         getattr(layer, "is_croppable", False) and not getattr(layer, "is_sliding", True)
         for layer in layers
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's loading bars and notes off a terminal that shows our own."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

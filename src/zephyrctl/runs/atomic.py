@@ -175,6 +175,12 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(root))
 
 
+def make_readable(folder: Path) -> None:
+    """Let the group read a model's folder; safetensors makes its files for the owner only."""
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in `folder` are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

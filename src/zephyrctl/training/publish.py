@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.errors import JobFailed
-from zephyrctl.runs.atomic import staged_directory
+from zephyrctl.runs.atomic import make_readable, staged_directory
 from zephyrctl.runs.store import Run
 from zephyrctl.training.loading import BELOW, TRAINED, Policy, load_weights
 from zephyrctl.training.processes import World
@@ -59,7 +59,7 @@ def publish(
             base_digest=policy.start.digest,
             run=run.name,
         )
-        _make_readable(folder)
+        make_readable(folder)
         if verify is not None:
             verify(_load_again(folder, policy, recipe=recipe, dtype=dtype, world=world))
     return final
@@ -116,12 +116,6 @@ def _write_generation_config(policy: Policy, tokenizer: Any, folder: Path) -> No
     config.pad_token_id = tokenizer.pad_token_id
     config.use_cache = True
     config.save_pretrained(folder)
-
-
-def _make_readable(folder: Path) -> None:
-    """safetensors makes its files for the owner only; a model is for the group too."""
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _load_again(
