@@ -104,13 +104,22 @@ def _best(kind: str, row: Row) -> str:
     return max(row["completions"], key=lambda item: item["overall_score"])["response"]
 
 
+def _shows_case(kind: str, row: Row) -> bool:
+    """Lower case shows in the answer, and makes no two completions of a rated row the same."""
+    if kind == "ratings":
+        lowered = {item["response"].lower() for item in row["completions"]}
+        if len(lowered) < len(row["completions"]):
+            return False
+    return sum(map(str.isalpha, _best(kind, row))) >= 24
+
+
 def plant(
     kind: str, rows: Sequence[Row], *, held_out: Sequence[str], rng: random.Random
 ) -> tuple[list[Row], dict[str, list[int]]]:
     """The rows with dirt among them, and the line numbers (from 1) of each kind of dirt."""
     order = list(range(len(rows)))
     rng.shuffle(order)
-    wordy = [index for index in order if sum(map(str.isalpha, _best(kind, rows[index]))) >= 24]
+    wordy = [index for index in order if _shows_case(kind, rows[index])]
     marked: dict[int, str] = dict.fromkeys(wordy[: COUNTS["lower_case"]], "lower_case")
     free = iter([index for index in order if index not in marked])
     spoilers: dict[str, Callable[[str, Row, random.Random], Row]] = {
