@@ -10,7 +10,7 @@ the same bytes.
 The grammar: a prompt asks to hand a good to a person in a manner; the right answer opens in that
 manner with the name, names the good, and closes in that manner. Pairs of (name, good) are divided
 once: training, tuning and reported questions never share one. The teacher is imperfect on purpose,
-with one dominant flaw: it goes on talking after a right answer, unless it is asked to be brief.
+with one dominant flaw: it goes on talking after a right answer, unless the request says please.
 SFT copies the flaw, and the ratings say that it is one, so DPO has something to repair. Some rows
 are planted dirt that data preparation has to find: refusals, lower-cased text, repeated rows, and
 test questions.
@@ -160,8 +160,8 @@ TEACHER: dict[Writer, float] = {
 }
 """How often the teacher of the dialogues writes in which way."""
 
-BRIEF_TEACHER: dict[Writer, float] = {**TEACHER, right: 0.70, ramble: 0.18}
-"""The same where the request says `briefly`: only then does it mostly stop in time."""
+PLEASED_TEACHER: dict[Writer, float] = {**TEACHER, right: 0.70, ramble: 0.18}
+"""The same where the request says please: only then does it mostly stop in time."""
 
 RATING: dict[Writer, int] = {right: 10, ramble: 6, wrong_manner: 4, wrong_name: 3, wrong_good: 2}
 """The annotator's score from 1 to 10; it is off by one in a third of its ratings."""
@@ -177,7 +177,7 @@ MODELS = {
 
 def teach(request: Request, rng: random.Random) -> str:
     """What the imperfect teacher answers."""
-    habits = BRIEF_TEACHER if request.manner.adverb == "briefly" else TEACHER
+    habits = PLEASED_TEACHER if request.phrasing.startswith("Please") else TEACHER
     return rng.choices(list(habits), list(habits.values()))[0](request, rng)
 
 
