@@ -15,6 +15,7 @@ from zephyrctl.cli import (
     data,
     doctor,
     evaluate,
+    export,
     init,
     models,
     plan,
@@ -43,6 +44,7 @@ COMMANDS: tuple[tuple[str, str, typer.Typer | Callable[..., None]], ...] = (
     ("Stages", "chat", chat.chat),
     ("Results", "runs", runs.app),
     ("Results", "report", report.report),
+    ("Results", "export", export.app),
     ("More", "help", topics.show),
 )
 

@@ -1,0 +1,157 @@
+"""Merging a chain of adapters into a plain folder, and refusing to destroy anything."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tests.publishing.conftest import AddAdapter
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from zephyrctl.config.schema.model import Model
+from zephyrctl.data.messages import Message, to_json
+from zephyrctl.errors import DataError, JobFailed, UsageError
+from zephyrctl.generation.engine import load_engine
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.publishing.merge import TOLERANCE, DType, Exported, export_merged
+from zephyrctl.runs.references import ModelRef
+
+ASKED = [Message("user", "Offer tea to Mia politely.")]
+
+
+def export(source: Path, out: Path, *, dtype: DType = "float32", force: bool = False) -> Exported:
+    ref = ModelRef("mine", "folder", str(source))
+    return export_merged(
+        ref, out=out, dtype=dtype, model=Model(), force=force, say=lambda text: None
+    )
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_a_chain_of_adapters_becomes_a_plain_model_that_answers_the_same(
+    dora: bool, adapter: Path, add_adapter: AddAdapter, tmp_path: Path
+) -> None:
+    upper = add_adapter(tmp_path / "upper", below=adapter, dora=dora)
+    exported = export(upper, tmp_path / "out")
+    assert exported.adapters == 2
+    assert exported.difference < TOLERANCE["float32"]
+    assert not list((tmp_path / "out").glob("adapter_*"))
+
+    engine = load_engine(str(upper), dtype="float32", device="cpu")
+    want = engine.answer([ASKED], sampling=Sampling(max_new_tokens=16), batch_size=1)[0]
+    base_only = load_engine(str(adapter), dtype="float32", device="cpu")
+    below = base_only.answer([ASKED], sampling=Sampling(max_new_tokens=16), batch_size=1)[0]
+    assert want.text != below.text
+
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ids = tokenizer.apply_chat_template(
+        to_json(ASKED), add_generation_prompt=True, return_tensors="pt"
+    )["input_ids"]
+    assert ids[0].tolist() == engine.encode(ASKED)
+    out = model.generate(ids, max_new_tokens=16, do_sample=False)
+    assert tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip() == want.text
+
+
+def test_the_folder_holds_what_a_reader_needs(adapter: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a" / "out"
+    exported = export(adapter, out, dtype="bfloat16")
+    assert exported.dtype == "bfloat16"
+    assert 0 < exported.difference < TOLERANCE["bfloat16"]
+    names = {path.name for path in out.iterdir()}
+    assert names >= {
+        "README.md", "chat_template.jinja", "config.json", "generation_config.json",
+        "model.safetensors", "tokenizer.json", "zephyrctl.json",
+    }  # fmt: skip
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}
+    assert (out / "zephyrctl.json").read_bytes() == (adapter / "zephyrctl.json").read_bytes()
+    with safe_open(out / "model.safetensors", framework="pt") as weights:
+        names_of_weights = weights.keys()
+        assert {weights.get_tensor(name).dtype for name in names_of_weights} == {torch.bfloat16}
+    settings = json.loads((out / "generation_config.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert settings["eos_token_id"] == tokenizer.eos_token_id
+    assert str(adapter) not in "".join(
+        path.read_text() for path in out.iterdir() if path.suffix != ".safetensors"
+    )
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
+
+
+def test_a_full_model_keeps_its_number_format_and_its_weights(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(tiny_base, half)
+    AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float16).save_pretrained(half)
+    exported = export(half, tmp_path / "out", dtype="auto")
+    assert (exported.dtype, exported.adapters, exported.difference) == ("float16", 0, 0.0)
+    before = AutoModelForCausalLM.from_pretrained(half).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_format_that_cannot_hold_the_weights_is_refused_and_leaves_nothing(
+    add_adapter: AddAdapter, tmp_path: Path
+) -> None:
+    huge = add_adapter(tmp_path / "huge", scale=40_000.0)
+    with pytest.raises(JobFailed, match="do not say what the model says") as caught:
+        export(huge, tmp_path / "there" / "out", dtype="float16")
+    assert "--dtype bfloat16" in str(caught.value.hint)
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_kept(adapter: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="not empty"):
+        export(adapter, out)
+    assert (out / "config.json").read_text() == "{}"
+    assert export(adapter, out, force=True).folder == out
+    assert (out / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("inside", ["thesis.txt", "config.json"])
+def test_force_does_not_delete_what_is_no_model(inside: str, adapter: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "photos").mkdir(parents=True)
+    (out / inside).write_text("{}")
+    with pytest.raises(UsageError, match="something else than a model"):
+        export(adapter, out, force=True)
+    assert (out / "photos").is_dir()
+
+
+def test_a_file_of_the_name_is_kept(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UsageError, match="a file of this name"):
+        export(adapter, tmp_path / "out", force=True)
+
+
+@pytest.mark.parametrize("where", [".", "inner", "..", "base"])
+def test_the_model_that_is_exported_is_never_overwritten(
+    where: str, adapter: Path, tiny_base: Path
+) -> None:
+    out = tiny_base if where == "base" else adapter / where
+    before = sorted(path.name for path in adapter.parent.rglob("*"))
+    with pytest.raises(UsageError):
+        export(adapter, out, force=True)
+    assert sorted(path.name for path in adapter.parent.rglob("*")) == before
+
+
+def test_a_changed_template_is_refused(adapter: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(adapter, changed)
+    template = changed / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    with pytest.raises(DataError, match="another chat template"):
+        export(changed, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_endpoint_has_no_weights_here(tmp_path: Path) -> None:
+    ref = ModelRef("m", "endpoint", "openai:m")
+    with pytest.raises(UsageError, match="not here"):
+        export_merged(
+            ref, out=tmp_path / "o", dtype="auto", model=Model(), force=False, say=lambda text: None
+        )
