@@ -96,6 +96,23 @@ def test_an_endpoint_is_scored_alone_shown_and_gated(
     assert json.loads(out)["rows"][0]["question_id"] == 3
 
 
+def test_a_baseline_is_scored_too_and_compared_with(
+    capsys: pytest.CaptureFixture[str], questions: Path
+) -> None:
+    with (
+        FakeEndpoint(model="echo") as echo,
+        FakeEndpoint(model="three", answer=lambda messages: "3") as three,
+    ):
+        code, out, err = zephyrctl(
+            capsys, "eval", "rules", three.spec, "--baseline", echo.spec, "--questions",
+            questions.name, "--json", "--progress", "none",
+        )  # fmt: skip
+    assert code == 0, err
+    (comparison,) = json.loads(out)["comparisons"]
+    assert (comparison["a"], comparison["b"]) == ("echo", "three")
+    assert comparison["difference"] == pytest.approx(5 / 6)
+
+
 def test_a_question_more_leaves_the_runs_configuration_as_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], questions: Path
 ) -> None:

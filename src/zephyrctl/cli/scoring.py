@@ -66,10 +66,13 @@ def configure(benchmark: str, given: Given) -> tuple[Loaded, bool]:
                     hint=f"zephyrctl eval {benchmark} @last, or -c FILE, or --recipe NAME",
                 )
             flags["name"] = safe_name(f"eval-{given.models[0]}")[:64]
-    flags["eval.models"] = [_short(model, run, root) for model in given.models] or None
+    models = [_short(model, run, root) for model in given.models]
     baseline = flags.get("eval.baseline")
     if isinstance(baseline, str):
-        flags["eval.baseline"] = _short(baseline, run, root)
+        flags["eval.baseline"] = baseline = _short(baseline, run, root)
+        if models and baseline not in models:
+            models.insert(0, baseline)
+    flags["eval.models"] = models or None
     loaded = load_from(config, given.recipe, given.sets, flags)
     return loaded, run is not None
 

@@ -71,7 +71,7 @@ def _subjects(job: _Job) -> dict[str, Subject]:
     """The models to be scored by their names, in the order of the recipe."""
     root = Path(job.recipe.output_root).expanduser()
     found: dict[str, Subject] = {}
-    for name in _with_baseline(job.recipe):
+    for name in job.recipe.eval.models:
         ref = resolve_model(name, output_root=root, run=job.run, recipe=job.recipe)
         if ref.name in found:
             raise UsageError(f"two models have the name '{ref.name}'", where=f"eval.models: {name}")
@@ -82,12 +82,6 @@ def _subjects(job: _Job) -> dict[str, Subject]:
     if not found:
         raise UsageError("no model to score", where="eval.models", hint="zephyrctl eval rules @dpo")
     return found
-
-
-def _with_baseline(recipe: Recipe) -> list[str]:
-    models = recipe.eval.models
-    baseline = recipe.eval.baseline
-    return models if baseline is None or baseline in models else [baseline, *models]
 
 
 def _benchmarks(job: _Job) -> list[Benchmark]:
