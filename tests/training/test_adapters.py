@@ -122,7 +122,7 @@ def test_dora_over_weights(make_run: Any, train_dpo: Any, tiny_base: Path) -> No
     recipe, run = make_run(dpo=DORA | {"init_from": "base"})
     metrics = train_dpo(recipe, run).metrics
     assert metrics["eval_loss_start"] == pytest.approx(math.log(2), abs=1e-4)
-    assert metrics["chosen_logps_start"] == pytest.approx(UNTRAINED, abs=1)
+    assert metrics["chosen_logps_start"] == pytest.approx(UNTRAINED, abs=10)
     settings = json.loads((run.stage("dpo").model / "adapter_config.json").read_text())
     assert settings["use_dora"]
     assert Path(settings["base_model_name_or_path"]) == tiny_base

@@ -1,5 +1,6 @@
 """DPO of the tiny model."""
 
+import json
 import math
 from typing import Any
 
@@ -119,6 +120,8 @@ def test_reference_log_probs_are_computed_once(make_run: Any, train_dpo: Any) ->
     recipe, run = make_run(dpo=FROM_BASE | {"max_steps": 1})
     train_dpo(recipe, run)
     path = run.stage("dpo").path / "reference" / "train.json"
+    # One step of four sees four of the eight pairs, and no other needs a reference.
+    assert len(json.loads(path.read_text())["ref_chosen_logps"]) == 4
     first = path.stat().st_mtime_ns
     train_dpo(recipe, run)
     assert path.stat().st_mtime_ns == first

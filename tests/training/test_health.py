@@ -12,10 +12,14 @@ def row(text: str, *, stopped: bool = True) -> dict[str, object]:
 
 
 def test_a_loss_that_does_not_fall_is_said_after_half_the_steps() -> None:
-    flat = [2.0, 2.01, 1.99, 2.0]
+    flat = [2.0, 2.01, 1.99, 2.0] * 2
     assert health.loss_is_stuck(flat, share_done=0.4) is None
     assert "does not fall" in (health.loss_is_stuck(flat, share_done=0.6) or "")
-    assert health.loss_is_stuck([2.0, 1.5, 1.2, 1.0], share_done=1.0) is None
+    assert health.loss_is_stuck([2.0, 1.9, 1.5, 1.4, 1.2, 1.1, 1.0, 1.0], share_done=1.0) is None
+
+
+def test_a_few_steps_are_no_ground_for_an_alarm() -> None:
+    assert health.loss_is_stuck([2.0, 2.1, 2.2], share_done=1.0) is None
 
 
 def test_a_loss_of_zero() -> None:

@@ -15,7 +15,7 @@ def plan(n: int, **settings: float) -> order.Order:
 def test_each_epoch_sees_every_example_and_fills_its_last_step() -> None:
     found = plan(10, global_batch_size=4, epochs=2)
     assert found.steps == 6
-    assert found.repeated == 2
+    assert (found.repeated, found.examples) == (2, 10)
     for epoch in (found.indices[:12], found.indices[12:]):
         seen = Counter(epoch)
         assert set(seen) == set(range(10))

@@ -44,6 +44,7 @@ def test_eight_dialogues_are_learned_by_heart_and_published(make_run: Any, train
     assert learned[0]["completion"] == "Dear Amir, here is some fruit."
     assert all(row["stopped"] for row in learned)
     _check_folder(run)
+    assert not stage.checkpoints.exists()
 
 
 def _train(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

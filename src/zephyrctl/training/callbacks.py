@@ -21,6 +21,8 @@ from zephyrctl.training.processes import World, any_rank, barrier
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.samples import Sampler
 
+CHEAP_SECONDS = 300
+"""Training time that may be lost in place of writing a last checkpoint."""
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "epoch")
 """What transformers adds to held-out metrics and is no result."""
 
@@ -50,6 +52,7 @@ class Watch(TrainerCallback):
         self.examples = examples
         self.stopped = False
         self._tokens_seen = 0
+        self._seconds_saved = progress.seconds
         self._step_began = 0.0
         self._step_seconds = 0.0
         self._losses: list[float] = []
@@ -65,6 +68,8 @@ class Watch(TrainerCallback):
         faults.meet("step", step=step, model=kwargs["model"])
         if self._is_sample_due(step, total=state.max_steps) and self.world.is_first:
             self.sampler.take(step=step, reporter=self.reporter)
+        if step == state.max_steps and self._is_end_cheap(step, device=args.device):
+            control.should_save = False
         asked = signals.stop_signal() is not None
         if any_rank(asked, device=args.device) and step < state.max_steps:
             self.stopped = True
@@ -114,6 +119,7 @@ class Watch(TrainerCallback):
         """Seal the checkpoint once every rank has written its part, then delete older ones."""
         step = state.global_step
         folder = checkpoints.folder_of(Path(args.output_dir), step)
+        self._seconds_saved = self.progress.seconds
         self.progress.peak_memory_bytes = max(
             self.progress.peak_memory_bytes, peak_memory(self.world)
         )
@@ -134,6 +140,12 @@ class Watch(TrainerCallback):
             )
             self.reporter.event("checkpoint", step=step, path=folder.name)
         barrier()
+
+    def _is_end_cheap(self, step: int, *, device: torch.device) -> bool:
+        """Whether the checkpoint after the last step is left out: the model follows at once, and
+        the steps since the last checkpoint are quickly done again. All ranks answer alike."""
+        is_dear = self.progress.seconds - self._seconds_saved >= CHEAP_SECONDS
+        return not any_rank(is_dear or step % self.training.save_every == 0, device=device)
 
     def _is_sample_due(self, step: int, *, total: int) -> bool:
         every = self.training.sample_every

@@ -12,19 +12,20 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.data.load import load_split, split_file
+from zephyrctl.data.load import load_split
 from zephyrctl.errors import JobFailed
-from zephyrctl.runs.digests import digest_file, digest_json
+from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
 from zephyrctl.training import reference, session
 from zephyrctl.training.reference import pair_lengths
-from zephyrctl.training.rows import IGNORED, longest_first
+from zephyrctl.training.rows import IGNORED, digest_of, longest_first
 from zephyrctl.training.scoring import Documents, token_losses
 from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trainer import HouseTrainer, Recorder
 from zephyrctl.training.trl_arguments import dpo_arguments
 
+COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 START_TOLERANCE = 1e-4
 START_TOLERANCE_BF16 = 2e-2
 """bfloat16 sums of log-probs depend on how a batch is padded; that of the reference was another."""
@@ -61,7 +62,7 @@ class DpoTrainer(HouseTrainer, DPOTrainer):
 
         def score(rows: Dataset) -> Iterator[tuple[float, float]]:
             loader = DataLoader(
-                rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]),  # type: ignore[arg-type]
+                rows.select_columns(COLUMNS),  # type: ignore[arg-type]
                 batch_size=batch_size,
                 collate_fn=self.data_collator,
             )
@@ -124,9 +125,8 @@ class Method:
 
     def load(self, run: Run) -> Splits:
         """Both splits as rows of `prompt_ids`, `chosen_ids`, `rejected_ids`."""
-        names = ["prompt_ids", "chosen_ids", "rejected_ids"]
-        train = load_split(run, "dpo", "train").select_columns(names)
-        test = load_split(run, "dpo", "test").select_columns(names)
+        train = load_split(run, "dpo", "train").select_columns(COLUMNS)
+        test = load_split(run, "dpo", "test").select_columns(COLUMNS)
         return Splits(train, *longest_first(test, pair_lengths(test)), pair_lengths(train))
 
     def trainer(self, plan: Plan) -> DpoTrainer:
@@ -228,17 +228,21 @@ class Method:
         return reference.Source(
             policy=plan.policy,
             folder=plan.folder.path / "reference",
-            keys={"train": self._key(plan, "train"), "test": self._key(plan, "test")},
+            keys={
+                "train": self._key(plan, plan.splits.train),
+                "test": self._key(plan, plan.splits.test),
+            },
             world=plan.job.world,
             reporter=plan.reporter,
         )
 
-    def _key(self, plan: Plan, split: Any) -> str:
+    def _key(self, plan: Plan, rows: Dataset) -> str:
+        """What the reference's log-probs follow from."""
         return digest_json(
             {
                 "weights": plan.policy.start.digest,
                 "adapter": self.training.adapter.type if plan.policy.form == "merged" else "",
-                "data": digest_file(split_file(plan.run, "dpo", split)),
+                "rows": digest_of(rows, COLUMNS),
                 "dtype": str(plan.policy.model.dtype),
                 "bf16": plan.job.world.bf16,
             }

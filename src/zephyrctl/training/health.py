@@ -11,6 +11,7 @@ Values = Mapping[str, float]
 TOO_GOOD_ACCURACY = 0.97
 DISPLACEMENT = 1.75
 """Chosen log-probs this many times as low as at the start count as drift (C6: −285 → −500)."""
+MIN_RECORDS = 8
 STUCK = 0.995
 """A loss that kept more than this share of itself, first quarter of the records to last."""
 
@@ -24,7 +25,7 @@ def loss_is_zero(values: Values) -> str | None:
 
 def loss_is_stuck(losses: Sequence[float], *, share_done: float) -> str | None:
     """`losses` are means of the windows so far, in order."""
-    if share_done < 0.5 or len(losses) < 4:
+    if share_done < 0.5 or len(losses) < MIN_RECORDS:
         return None
     quarter = len(losses) // 4
     first, last = sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter

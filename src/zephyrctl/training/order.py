@@ -23,6 +23,8 @@ class Order:
     steps: int
     repeated: int
     """Examples of an epoch that are seen twice in it, to fill its last step."""
+    examples: int
+    """Examples in the training split, seen or not."""
 
 
 def total_steps(training: Training, *, examples: int) -> int:
@@ -52,7 +54,7 @@ def plan(training: Training, *, lengths: Sequence[int], seed: int) -> Order:
     for start in range(0, len(indices), size):
         step = indices[start : start + size]
         indices[start : start + size] = sorted(step, key=lambda i: (-lengths[i], i))
-    return Order(indices, steps, per_epoch * size - len(lengths))
+    return Order(indices, steps, per_epoch * size - len(lengths), len(lengths))
 
 
 class FixedOrder(Sampler[int]):

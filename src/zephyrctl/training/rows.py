@@ -4,6 +4,8 @@ A training split may hold hundreds of millions of tokens; as Python lists they w
 and tens of gigabytes.
 """
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +34,16 @@ def with_labels(rows: Dataset, *, mask: str | None) -> Dataset:
         values = pc.if_else(chosen, ids.flatten(), pa.scalar(IGNORED, ids.type.value_type))
         labels = pa.ListArray.from_arrays(_offsets(ids), values)
     return Dataset(InMemoryTable(pa.table({"input_ids": ids, "labels": labels})))
+
+
+def digest_of(rows: Dataset, columns: Sequence[str]) -> str:
+    """SHA-256 of the tokens of these columns, in the order of the rows."""
+    total = hashlib.sha256()
+    for name in columns:
+        array = _column(rows, name)
+        for numbers in (pc.list_value_length(array), array.flatten()):
+            total.update(numbers.to_numpy(zero_copy_only=False).tobytes())
+    return total.hexdigest()
 
 
 def longest_first(rows: Dataset, lengths: list[int]) -> tuple[Dataset, list[int]]:

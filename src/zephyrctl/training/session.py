@@ -4,7 +4,8 @@ The steps are the same for both stages; what is particular to one is its `Method
 """
 
 import shutil
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from datasets import Dataset
@@ -29,6 +30,7 @@ from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.training import checkpoints, order, publish, starting_point
 from zephyrctl.training.callbacks import Watch, peak_memory
+from zephyrctl.training.fused_head import labelled_positions_only
 from zephyrctl.training.loading import Policy, check_vocabulary, load_policy
 from zephyrctl.training.processes import World, barrier, from_first, join
 from zephyrctl.training.progress import Progress
@@ -64,6 +66,7 @@ class Plan:
     policy: Policy
     tokenizer: Any
     splits: Splits
+    order: order.Order
     watch: Watch
 
 
@@ -97,10 +100,17 @@ def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
     """Train one stage, or go on with it; StoppedEarly where a request to stop was answered."""
     transformers_logging.set_verbosity_warning()
     transformers_logging.disable_progress_bar()
+    # Names that TRL itself uses; nothing a user could act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
     check_expected(method)
     world = join(recipe)
-    plan, planned, resume = _prepare(recipe, run, method, world)
-    trainer = _build(method, plan, planned)
+    with labelled_positions_only(world.device):
+        return _train(recipe, run, method, world)
+
+
+def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
+    plan, resume = _prepare(recipe, run, method, world)
+    trainer = _build(method, plan)
     if resume is None:
         method.before(trainer, plan)
         if world.is_first:
@@ -113,13 +123,15 @@ def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
     trainer.optimizer = trainer.lr_scheduler = None
     model = _publish(recipe, method, plan, held_out) if world.is_first else plan.folder.model
     barrier()
+    if world.is_first:
+        shutil.rmtree(plan.folder.checkpoints, ignore_errors=True)  # the model stands for them
     outputs = [model, plan.folder.samples_path] if plan.watch.sampler.prompts else [model]
     return Result(metrics, outputs)
 
 
 def _prepare(
     recipe: Recipe, run: Run, method: Method, world: World
-) -> tuple[Plan, order.Order, checkpoints.Resume | None]:
+) -> tuple[Plan, checkpoints.Resume | None]:
     """Everything up to the trainer, cheap checks first."""
     folder = run.stage(method.stage)
     reporter = folder.reporter()
@@ -133,6 +145,7 @@ def _prepare(
             hint=f"zephyrctl data stats {run.root}",
         )
     planned = order.plan(training, lengths=splits.lengths, seed=recipe.seed)
+    splits, planned = _only_used(splits, planned)
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
     manifest = folder.read_manifest()
     inputs_digest = manifest.digest if manifest is not None else ""
@@ -152,7 +165,7 @@ def _prepare(
         world=world,
         progress=load_progress(resume.path) if resume is not None else Progress(),
         inputs_digest=inputs_digest,
-        examples=len(splits.train),
+        examples=planned.examples,
     )
     job = Job(
         batches=batches,
@@ -162,12 +175,26 @@ def _prepare(
         has_test=len(splits.test) > 0,
         resumes=resume is not None,
     )
-    return Plan(run, folder, reporter, job, policy, tokenizer, splits, watch), planned, resume
+    plan = Plan(run, folder, reporter, job, policy, tokenizer, splits, planned, watch)
+    return plan, resume
 
 
-def _build(method: Method, plan: Plan, planned: order.Order) -> Any:
+def _only_used(splits: Splits, planned: order.Order) -> tuple[Splits, order.Order]:
+    """Leave out training rows that no step will see, so that nothing is computed for them."""
+    used = sorted(set(planned.indices))
+    if len(used) == len(splits.train):
+        return splits, planned
+    place = {index: number for number, index in enumerate(used)}
+    indices = [place[index] for index in planned.indices]
+    kept = replace(
+        splits, train=splits.train.select(used), lengths=[splits.lengths[i] for i in used]
+    )
+    return kept, replace(planned, indices=indices)
+
+
+def _build(method: Method, plan: Plan) -> Any:
     trainer = method.trainer(plan)
-    trainer.order = planned
+    trainer.order = plan.order
     trainer.diverged_folder = plan.folder.path
     trainer.remove_callback(PrinterCallback)
     if trainer.args.gradient_checkpointing and plan.policy.peft is not None:
@@ -209,9 +236,9 @@ def _say_what_is_done(
     reporter.notice(policy.describe())
     reporter.notice(
         f"{planned.steps} steps of {training.global_batch_size} examples, "
-        f"{len(splits.train)} in the training split, {len(splits.test)} held out"
+        f"{planned.examples} in the training split, {len(splits.test)} held out"
     )
-    if planned.repeated and planned.steps * training.global_batch_size > len(splits.train):
+    if planned.repeated and planned.steps * training.global_batch_size > planned.examples:
         reporter.notice(
             f"the last step of an epoch is filled with {planned.repeated} examples from its start"
         )
@@ -257,8 +284,8 @@ def _final_metrics(method: Method, plan: Plan) -> dict[str, Any]:
         "train_loss": progress.mean_loss,
         **method.result(plan),
         "steps": job.steps,
-        "epochs": job.steps * method.training.global_batch_size / len(plan.splits.train),
-        "examples": len(plan.splits.train),
+        "epochs": job.steps * method.training.global_batch_size / plan.order.examples,
+        "examples": plan.order.examples,
         "held_out": len(plan.splits.test),
         "tokens": progress.tokens,
         "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
