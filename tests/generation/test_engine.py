@@ -116,7 +116,8 @@ def test_the_next_turn_reads_only_what_is_new_and_answers_the_same(engine: Engin
     continued = "".join(engine.stream(second, sampling=GREEDY))
     hook.remove()
     assert continued == engine.answer([second], sampling=GREEDY, batch_size=1)[0].text
-    assert read[0] < len(engine.encode(second)) / 2
+    # At least the first prompt is not read again; of the toy's reply what tokenizes as it came.
+    assert read[0] <= len(engine.encode(second)) - len(engine.encode(first))
 
 
 def test_sampling_depends_on_seed_and_prompt_but_not_on_the_batch(engine: Engine) -> None:
