@@ -189,26 +189,17 @@ def open_local(ref: ModelRef, *, recipe: Recipe, device: str) -> LocalTalker:
     A template that is not the one of its training is used all the same, and said.
     """
     from zephyrctl.data import template_lock
-    from zephyrctl.generation.answerer import folder_of, template_of
-    from zephyrctl.generation.engine import load_engine
+    from zephyrctl.generation.answerer import open_engine
 
-    folder = folder_of(ref)
-    template, said = template_of(folder, fallback=recipe.model.chat_template)
-    engine = load_engine(
-        folder,
-        dtype=recipe.model.dtype,
-        device=device,
-        attention=recipe.model.attention,
-        chat_template=template,
-    )
+    engine, said = open_engine(ref, model=recipe.model, device=device)
     notices = list(said)
     try:
-        lock = template_lock.check(Path(folder), engine.tokenizer)
+        lock = template_lock.check(Path(engine.path), engine.tokenizer)
     except DataError as error:
         notices.append(f"{error.message}; its answers may be much worse for it")
         lock = None
     name = f"{ref.run.name}/{ref.stage}" if ref.run and ref.stage else ref.name
-    label = lock.template if lock else "the model's own" if not said else template
+    label = lock.template if lock else recipe.model.chat_template if said else "the model's own"
     return LocalTalker(engine, name=name, template=label, notices=notices)
 
 

@@ -23,6 +23,7 @@ from zephyrctl.cli import (
     report,
     run,
     runs,
+    serve,
     topics,
     train,
 )
@@ -45,6 +46,7 @@ COMMANDS: tuple[tuple[str, str, typer.Typer | Callable[..., None]], ...] = (
     ("Results", "runs", runs.app),
     ("Results", "report", report.report),
     ("Results", "export", export.app),
+    ("Results", "serve", serve.serve),
     ("More", "help", topics.show),
 )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
@@ -23,6 +23,9 @@ from zephyrctl.generation.endpoint import Endpoint
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.digests import digest_json, digest_tree
 from zephyrctl.runs.references import ModelRef
+
+if TYPE_CHECKING:
+    from zephyrctl.generation.engine import Engine
 
 _NOT_WEIGHTS = ("*.md", ".*", "*.log")
 FORMAT = 1
@@ -183,6 +186,27 @@ def _remote(ref: ModelRef, *, at_once: int) -> Subject:
     endpoint = Endpoint.parse(ref.target)
     identity = {"format": FORMAT, "endpoint": ref.target}
     return Subject(ref.name, ref.target, None, identity, lambda: _Remote(endpoint, at_once))
+
+
+def open_engine(
+    ref: ModelRef, *, model: Model, device: str = "auto"
+) -> tuple[Engine, tuple[str, ...]]:
+    """The engine of a model on this machine, and what is to be said of its template.
+
+    `model` is as in `subject_of`. Whether the template is that of training is for the caller.
+    """
+    from zephyrctl.generation.engine import load_engine
+
+    folder = folder_of(ref)
+    template, notices = template_of(folder, fallback=model.chat_template)
+    engine = load_engine(
+        folder,
+        dtype=model.dtype,
+        device=device,
+        attention=model.attention,
+        chat_template=template,
+    )
+    return engine, notices
 
 
 def folder_of(ref: ModelRef) -> str:

@@ -1,0 +1,307 @@
+"""The service over HTTP: a real server, the tiny model, and clients of several kinds."""
+
+import asyncio
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+from tests.serving.conftest import running
+
+from zephyrctl.data.messages import Message
+from zephyrctl.errors import CredentialsError, EnvironmentProblem
+from zephyrctl.generation.endpoint import Endpoint, models_at
+from zephyrctl.generation.engine import Engine
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.serving.app import LARGEST_BODY
+
+CHAT = "/v1/chat/completions"
+SENTENCE = "Offer tea to Mia politely , then tell Ravi about the weather"
+
+
+def ask(text: str, **fields: Any) -> dict[str, Any]:
+    return {"model": "@dpo", "messages": [{"role": "user", "content": text}],
+            "temperature": 0, **fields}  # fmt: skip
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The parsed data lines of a stream, `[DONE]` included."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def text_of(chunks: list[Any], choice: int = 0) -> str:
+    return "".join(
+        one["delta"].get("content", "")
+        for chunk in chunks
+        if chunk != "[DONE]"
+        for one in chunk["choices"]
+        if one["index"] == choice
+    )
+
+
+def answer_of(engine: Engine, text: str, **settings: Any) -> Any:
+    sampling = Sampling(**{"max_new_tokens": 12, **settings})
+    return engine.answer([[Message("user", text)]], sampling=sampling, batch_size=1)[0]
+
+
+def test_an_answer_is_that_of_the_engine(client: httpx.Client, engine: Engine) -> None:
+    read: list[list[int]] = []
+    hook = engine.model.register_forward_pre_hook(
+        lambda _, __, kwargs: read.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    record = client.post(CHAT, json=ask("Something never asked before .")).json()
+    hook.remove()
+    want = answer_of(engine, "Something never asked before .")
+    ids = engine.encode([Message("user", "Something never asked before .")])
+    assert ids[-len(read[0]) :] == read[0]  # what the last request had in common is not read again
+    assert (record["object"], record["model"]) == ("chat.completion", "@dpo")
+    (choice,) = record["choices"]
+    assert choice["message"] == {"role": "assistant", "content": want.text}
+    assert choice["finish_reason"] == ("stop" if want.stopped else "length")
+    assert record["usage"] == {
+        "prompt_tokens": len(ids), "completion_tokens": want.tokens,
+        "total_tokens": len(ids) + want.tokens,
+    }  # fmt: skip
+
+
+def test_a_stream_is_the_same_answer_in_pieces(client: httpx.Client, engine: Engine) -> None:
+    options = {"include_usage": True}
+    response = client.post(CHAT, json=ask("Offer tea", stream=True, stream_options=options))
+    *chunks, usage, done = events(response)
+    want = answer_of(engine, "Offer tea")
+    assert done == "[DONE]"
+    assert text_of(chunks) == want.text
+    assert len(chunks) > 3
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[:-1]] == [None] * (
+        len(chunks) - 1
+    )
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    assert usage["choices"] == []
+    assert usage["usage"]["completion_tokens"] == want.tokens
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+def test_choices_follow_the_seed_and_the_first_is_the_only_one_of_n_1(
+    client: httpx.Client,
+) -> None:
+    hot = {"temperature": 1.0, "seed": 5, "top_p": 0.9}
+    one = client.post(CHAT, json=ask("Offer tea", **hot)).json()["choices"]
+    three = client.post(CHAT, json=ask("Offer tea", n=3, **hot)).json()["choices"]
+    again = events(client.post(CHAT, json=ask("Offer tea", n=3, stream=True, **hot)))
+    texts = [choice["message"]["content"] for choice in three]
+    assert [choice["index"] for choice in three] == [0, 1, 2]
+    assert texts[0] == one[0]["message"]["content"]
+    assert len(set(texts)) == 3
+    assert [text_of(again, choice) for choice in range(3)] == texts
+    other = client.post(CHAT, json=ask("Offer tea", **{**hot, "seed": 6})).json()["choices"]
+    assert other[0]["message"]["content"] != texts[0]
+
+
+def test_without_a_seed_samples_differ(client: httpx.Client) -> None:
+    found = {
+        client.post(CHAT, json=ask("Offer tea", temperature=1.5)).json()["choices"][0]["message"][
+            "content"
+        ]
+        for _ in range(4)
+    }
+    assert len(found) > 1
+
+
+def test_a_stop_text_and_a_token_limit_end_an_answer(client: httpx.Client, engine: Engine) -> None:
+    whole = answer_of(engine, "Offer tea").text
+    stop = whole[len(whole) // 2 : len(whole) // 2 + 2]
+    stopped = client.post(CHAT, json=ask("Offer tea", stop=stop)).json()["choices"][0]
+    assert stopped["message"]["content"] == whole[: whole.index(stop)]
+    assert stopped["finish_reason"] == "stop"
+    record = client.post(CHAT, json=ask("Offer tea", max_tokens=3)).json()
+    assert record["choices"][0]["finish_reason"] == "length"
+    assert record["usage"]["completion_tokens"] == 3
+
+
+def test_many_streams_at_once_are_all_answered_and_never_mixed_up(url: str, engine: Engine) -> None:
+    words = SENTENCE.split()
+    prompts = [" ".join(words[start : start + size]) for start in range(6) for size in (1, 3, 5, 6)]
+    want = [answer_of(engine, prompt).text for prompt in prompts]
+
+    async def all_of_them() -> list[str]:
+        async with httpx.AsyncClient(base_url=url, timeout=60.0, trust_env=False) as client:
+            requests = [client.post(CHAT, json=ask(text, stream=True)) for text in prompts]
+            return [text_of(events(response)) for response in await asyncio.gather(*requests)]
+
+    assert len(set(want)) > 5
+    assert asyncio.run(all_of_them()) == want
+
+
+class Endless:
+    """An engine that goes on until it is told to stop, or for a minute."""
+
+    context = None
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def encode(self, messages: Any) -> list[int]:
+        return [1, 2]
+
+    def stream(self, messages: Any, *, sampling: Sampling, stop: Any) -> Any:
+        for _ in range(6000):
+            yield "word "
+            if stop():
+                self.stopped.set()
+                raise EnvironmentProblem("nobody listens any more")
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_the_model(stream: bool) -> None:
+    engine = Endless()
+    with running(engine) as url:
+        with suppress(httpx.ReadTimeout):
+            begin(url, ask("x", stream=stream))
+        assert engine.stopped.wait(timeout=20)
+
+
+def begin(url: str, sent: dict[str, Any]) -> None:
+    """Read the first bytes of an answer and leave, or leave where none come."""
+    with httpx.stream("POST", url + CHAT, json=sent, timeout=0.3, trust_env=False) as response:
+        next(response.iter_bytes())
+
+
+def test_a_prompt_over_the_context_is_a_400(client: httpx.Client, engine: Engine) -> None:
+    assert engine.context is not None
+    for stream in (False, True):
+        response = client.post(CHAT, json=ask("tea " * engine.context, stream=stream))
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert error["code"] == "context_length_exceeded"
+        assert str(engine.context) in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "kind", "status"),
+    [
+        ("POST", CHAT, b"{", "application/json", 400),
+        ("POST", CHAT, json.dumps(ask("x", logprobs=True)).encode(), "application/json", 400),
+        ("POST", CHAT, json.dumps({**ask("x"), "model": "y"}).encode(), "application/json", 404),
+        ("POST", CHAT, json.dumps(ask("x")).encode(), "text/plain", 415),
+        ("POST", CHAT, b" " * (LARGEST_BODY + 1), "application/json", 413),
+        ("GET", CHAT, b"", "application/json", 405),
+        ("POST", "/v1/models", b"", "application/json", 405),
+        ("GET", "/v1/models/other", b"", "application/json", 404),
+        ("POST", "/v1/completions", b"{}", "application/json", 404),
+        ("GET", "/", b"", "application/json", 404),
+    ],
+)
+def test_what_is_wrong_gets_its_status_and_openais_error_object(
+    method: str, path: str, sent: bytes, kind: str, status: int, client: httpx.Client
+) -> None:
+    response = client.request(method, path, content=sent, headers={"content-type": kind})
+    assert response.status_code == status
+    assert response.json()["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_models_and_health(client: httpx.Client) -> None:
+    assert client.get("/health").json() == {"status": "ok", "model": "@dpo"}
+    listed = client.get("/v1/models").json()["data"]
+    assert [row["id"] for row in listed] == ["@dpo"]
+    assert client.get("/v1/models/@dpo").json() == listed[0]
+
+
+def test_our_own_client_is_answered(url: str, engine: Engine) -> None:
+    (name,) = models_at(f"{url}/v1")
+    endpoint = Endpoint.parse(f"openai+{url}/v1:{name}", env={})
+    messages = [Message("system", "be kind"), Message("user", "Offer tea")]
+
+    async def once() -> Any:
+        try:
+            return await endpoint.chat(messages, max_tokens=9, temperature=0.0)
+        finally:
+            await endpoint.aclose()
+
+    sampling = Sampling(max_new_tokens=9)
+    want = engine.answer([messages], sampling=sampling, batch_size=1)[0]
+    reply = asyncio.run(once())
+    assert (reply.text, reply.prompt_tokens) == (want.text, want.prompt_tokens)
+    assert "".join(endpoint.stream(messages, max_tokens=9, temperature=0.0)) == want.text
+
+
+def test_a_key_is_asked_for_everywhere_but_at_health(engine: Engine, tmp_path: Any) -> None:
+    with running(engine, api_key="s3cret") as url:
+        assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "s3cret"}):
+            for path in ("/v1/models", "/v1/models/@dpo"):
+                found = httpx.get(url + path, headers=headers, trust_env=False)
+                assert found.status_code == 401
+                assert found.json()["error"]["code"] == "invalid_api_key"
+        key = tmp_path / "key"
+        key.write_text("s3cret\n")
+        right = Endpoint.parse(f"openai+{url}/v1:@dpo", api_key_file=str(key), env={})
+        assert "".join(right.stream([Message("user", "hi")], max_tokens=4, temperature=0.0))
+        bare = Endpoint.parse(f"openai+{url}/v1:@dpo", env={})
+        with pytest.raises(CredentialsError):
+            list(bare.stream([Message("user", "hi")], max_tokens=4, temperature=0.0))
+
+
+class Breaking:
+    """An engine whose n-th token fails: out of memory, or a fault of our own."""
+
+    context = 100
+
+    def __init__(self, error: Exception, *, after: int) -> None:
+        self.error = error
+        self.after = after
+
+    def encode(self, messages: Any) -> list[int]:
+        return [1, 2]
+
+    def stream(self, messages: Any, *, sampling: Sampling, stop: Any) -> Any:
+        for _ in range(self.after):
+            yield "word "
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (EnvironmentProblem("the accelerator's memory is too small"), "memory is too small"),
+        (RuntimeError("/home/me/secret.py broke"), "the server failed on this request"),
+    ],
+)
+def test_a_failure_is_said_and_the_next_request_is_served(
+    error: Exception, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(Breaking(error, after=2)) as url:
+        whole = httpx.post(url + CHAT, json=ask("x"), trust_env=False)
+        assert whole.status_code == 500
+        assert shown in whole.json()["error"]["message"]
+        stream = httpx.post(url + CHAT, json=ask("x", stream=True), trust_env=False)
+        *chunks, last = events(stream)
+        assert text_of(chunks) == "word word "
+        assert shown in last["error"]["message"]
+    assert str(error) in capsys.readouterr().err
+
+
+def test_an_open_stream_is_finished_when_the_server_is_told_to_end(engine: Engine) -> None:
+    begun = threading.Event()
+    chunks: list[str] = []
+
+    def read(url: str) -> None:
+        sent = ask("Offer tea", max_tokens=200, stream=True)
+        with httpx.stream("POST", url + CHAT, json=sent, timeout=60, trust_env=False) as response:
+            for chunk in response.iter_text():
+                chunks.append(chunk)
+                begun.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with running(engine) as url:
+            reading = pool.submit(read, url)
+            assert begun.wait(timeout=30)
+        reading.result(timeout=60)
+    assert "".join(chunks).endswith("data: [DONE]\n\n")

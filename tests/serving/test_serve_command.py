@@ -1,0 +1,142 @@
+"""`zephyrctl serve` as a person starts and ends it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.fakes import FakeEndpoint
+
+from zephyrctl.cli.app import main
+
+COMMAND = [sys.executable, "-m", "zephyrctl"]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
+    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+
+
+@contextmanager
+def served(*arguments: str, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A child that serves, and the address it says."""
+    child = subprocess.Popen(
+        [*COMMAND, "serve", *arguments, "--port", "0"], cwd=folder, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stderr is not None
+    try:
+        said = ""
+        while (found := re.search(r"at (http://\S+)", said)) is None:
+            line = child.stderr.readline()
+            assert line, said
+            said += line
+        yield child, found[1]
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_ends_the_service_after_the_open_answer(
+    number: signal.Signals, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with served(str(tiny_base), folder=tmp_path) as (child, url):
+        capsys.readouterr()
+        assert run("chat", "--url", url, "-p", "Offer tea", "--max-new-tokens", "6") == 0
+        assert capsys.readouterr().out.strip()
+        sent = {
+            "model": str(tiny_base), "max_tokens": 300, "temperature": 0, "stream": True,
+            "messages": [{"role": "user", "content": "Offer tea"}],
+        }  # fmt: skip
+        got = ""
+        address = f"{url}/chat/completions"
+        with httpx.stream("POST", address, json=sent, timeout=60, trust_env=False) as response:
+            for place, text in enumerate(response.iter_text()):
+                got += text
+                if place == 0:
+                    os.kill(child.pid, number)
+        out, err = child.communicate(timeout=30)
+    assert got.endswith("data: [DONE]\n\n")
+    assert (child.returncode, out) == (0, "")
+    assert "stopped" in err
+    assert "Traceback" not in err
+
+
+def test_a_busy_port_is_the_environments_fault(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with FakeEndpoint() as server:
+        assert run("serve", str(tiny_base), "--port", str(server.port)) == 3
+        err = capsys.readouterr().err
+        assert f"127.0.0.1:{server.port}" in err
+        assert "already in use" in err
+        assert "loading" not in err
+
+
+def test_the_extra_is_asked_for_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert run("serve", "tiny") == 3
+    err = capsys.readouterr().err
+    assert "serving needs uvicorn" in err
+    assert "pip install 'zephyrctl[serve]'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("./nowhere",), 2),
+        (("@last",), 2),
+        (("openai:gpt-4o",), 2),
+        (("tiny", "--port", "70000"), 2),
+        (("tiny", "--host", "no.such.address.invalid"), 2),
+        (("tiny", "--host", "192.0.2.1"), 3),
+        (("tiny", "--api-key-file", "missing"), 4),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_wishes_end_with_one_message_and_their_code(
+    arguments: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run("serve", *arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("error[") == 1
+
+
+def test_a_port_is_free_again_after_a_failed_start(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert run("serve", str(tiny_base), "--port", str(port), "--device", "nonsense") == 2
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
