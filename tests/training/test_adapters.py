@@ -2,16 +2,18 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from tests.training.conftest import build_run, run_stage
 from transformers import AutoModelForCausalLM
 
-from zephyrctl.errors import ConfigError, EnvironmentProblem
+from zephyrctl.errors import ConfigError, DataError, EnvironmentProblem
 from zephyrctl.generation.engine import load_engine
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.store import Run
@@ -151,3 +153,21 @@ def test_settings_that_cannot_train(
     recipe, run = make_run(**sections)
     with pytest.raises(error, match=message):
         train_sft(recipe, run)
+
+
+def test_an_adapter_on_other_weights_is_refused(
+    adapter_run: Run, make_run: Any, train_dpo: Any, tmp_path: Path, tiny_base: Path
+) -> None:
+    copied = tmp_path / "adapter"
+    shutil.copytree(adapter_run.stage("sft").model, copied)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    weights = load_file(other / "model.safetensors")
+    weights["model.norm.weight"][0] = 2.0
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((copied / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = str(other)
+    (copied / "adapter_config.json").write_text(json.dumps(settings))
+    recipe, run = make_run(dpo=BIGGER | {"init_from": str(copied)})
+    with pytest.raises(DataError, match="trained on other weights"):
+        train_dpo(recipe, run)

@@ -75,7 +75,7 @@ def load_policy(
     follow from the seed."""
     settings = training.adapter
     _check_settings(recipe, training, where=where)
-    config = check_architecture(start, training, where=where)
+    check_architecture(start, training, where=where)
     dtype = weights_dtype(recipe, adapter=settings.type != "none", world=world)
     model = load_weights(recipe, start, dtype=dtype, world=world)
     if start.adapter is None and settings.type == "none":
@@ -88,7 +88,6 @@ def load_policy(
     if recipe.model.load_in_4bit:
         # transformers refuses to train a quantized model unless it knows of its adapter.
         policy.model._hf_peft_config_loaded = True
-    del config
     return policy
 
 
@@ -100,11 +99,6 @@ def weights_dtype(recipe: Recipe, *, adapter: bool, world: World) -> torch.dtype
     if wanted == "auto":
         wanted = "bfloat16" if world.bf16 else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
-
-
-def published_dtype(recipe: Recipe, world: World) -> torch.dtype:
-    """Number format of the published weights."""
-    return torch.bfloat16 if world.bf16 else torch.float32
 
 
 def load_weights(
@@ -119,7 +113,7 @@ def load_weights(
         options["device_map"] = {"": torch.cuda.current_device()}
     try:
         model = AutoModelForCausalLM.from_pretrained(str(start.base), **options)
-    except (OSError, ImportError, RuntimeError) as error:
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise EnvironmentProblem(
             f"the model cannot be loaded: {reason}", where=str(start.base)
@@ -127,8 +121,9 @@ def load_weights(
     return model
 
 
-def check_architecture(start: Start, training: Training, *, where: str) -> Any:
-    """The model's configuration; DataError or ConfigError where this stage cannot train it."""
+def check_architecture(start: Start, training: Training, *, where: str) -> None:
+    """DataError or ConfigError where the model's configuration says that this stage cannot train
+    it."""
     try:
         config = AutoConfig.from_pretrained(str(start.base))
     except (OSError, ValueError, KeyError) as error:
@@ -154,7 +149,6 @@ def check_architecture(start: Start, training: Training, *, where: str) -> Any:
             where=f"{where}.max_length",
             hint=f"--set {where}.max_length={positions}",
         )
-    return config
 
 
 def check_vocabulary(policy: Policy, tokenizer: Any) -> None:

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import torch
 from datasets import Dataset
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
@@ -20,6 +21,7 @@ from zephyrctl.errors import (
     ConfigError,
     DataError,
     DiskFull,
+    EnvironmentProblem,
     Problem,
     StoppedEarly,
     TrainingDiverged,
@@ -28,7 +30,7 @@ from zephyrctl.registry import did_you_mean
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run, StageDir
-from zephyrctl.training import checkpoints, order, publish, starting_point
+from zephyrctl.training import checkpoints, order, publish, starting_point, trackers
 from zephyrctl.training.callbacks import Watch, peak_memory
 from zephyrctl.training.fused_head import labelled_positions_only
 from zephyrctl.training.loading import Policy, check_vocabulary, load_policy
@@ -136,6 +138,7 @@ def _prepare(
     folder = run.stage(method.stage)
     reporter = folder.reporter()
     training = method.training
+    trackers.prepare(recipe.track, folder=folder.path)
     batches = resolve(training, world_size=world.size, where=method.stage)
     splits = method.load(run)
     if not len(splits.train):
@@ -268,6 +271,13 @@ def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
         stands = f"last good checkpoint: {good}" if good else "no checkpoint was saved before"
         raise TrainingDiverged(
             error.message, where=error.where, hint=f"{stands}; {error.hint}"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        name, size = plan.folder.name, plan.job.batches.micro_batch_size
+        raise EnvironmentProblem(
+            f"the accelerator's memory is too small for {size} examples at once",
+            where=f"{name}.micro_batch_size",
+            hint=f"--set {name}.micro_batch_size={max(1, size // 2)}   (the global batch stays)",
         ) from error
     step = trainer.state.global_step
     if plan.watch.stopped or step < plan.job.steps:

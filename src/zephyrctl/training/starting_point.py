@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from zephyrctl.config.schema import Recipe
+from zephyrctl.data import template_lock
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.models.cache import folder_digest
 from zephyrctl.models.resolve import Located, locate
@@ -72,4 +73,12 @@ def _of_adapter(folder: Path, *, say: Callable[[str], None]) -> Start:
             "the adapter does not say which model it belongs to", where=str(path)
         ) from (error)
     below = _of_located(locate(base, revision=revision, say=say))
+    lock = template_lock.read(folder)
+    if lock is not None and not lock.base_digest.startswith(below.digest):
+        raise DataError(
+            f"the adapter was trained on other weights than {base} holds now",
+            where=str(folder),
+            hint=f"train the adapter again, or put the weights of digest {lock.base_digest[:12]} "
+            "back",
+        )
     return Start(below.label, below.base, f"{below.digest}+{folder_digest(folder)}", folder)

@@ -157,6 +157,7 @@ def _common(recipe: Recipe, training: Training, job: Job) -> dict[str, Any]:
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
         "report_to": list(recipe.track.to) or "none",
+        "project": recipe.track.project,
         "eval_strategy": "steps" if job.has_test else "no",
         "eval_steps": training.eval_every or job.steps,
         "eval_on_start": job.has_test and not job.resumes,
