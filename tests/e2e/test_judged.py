@@ -1,6 +1,7 @@
 """MT-Bench on a finished run, judged by a server that speaks the real protocol."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
+def judged(straight: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, for what is asked beyond its recipe."""
+    return shutil.copytree(straight, tmp_path / "runs" / "judged")
+
+
+@pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """Four two-turn questions in MT-Bench's format."""
-    (tmp_path / "reference_answer").mkdir()
+    folder = tmp_path / "mt_bench"
+    (folder / "reference_answer").mkdir(parents=True)
     rows = {
         "question.jsonl": [
             {"question_id": place, "category": "writing", "turns": [f"Say {place}.", "Again."]}
@@ -29,24 +37,24 @@ def questions(tmp_path: Path) -> Path:
         "reference_answer/gpt-4-0125-preview.jsonl": [],
     }
     for name, lines in rows.items():
-        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return tmp_path
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
 
 
-def test_a_judged_score_stands_with_the_judges_name(shell: Shell, straight: Path, questions: Path):
+def test_a_judged_score_stands_with_the_judges_name(shell: Shell, judged: Path, questions: Path):
     faults = ["429", "500", "bad_json"]
     with FakeEndpoint(answer=lambda messages: "Rating: [[7]]", faults=faults) as server:
-        words = ["eval", "mt-bench", str(straight / "sft"), str(straight / "dpo")]
+        words = ["eval", "mt-bench", str(judged / "sft"), str(judged / "dpo")]
         words += ["--judge", f"openai+{server.url}:judge-1", "--data-dir", str(questions)]
         words += ["--set", "eval.mt_bench.max_new_tokens=8"]
         shell(*words, "--progress", "none")
         asked = len(server.requests)
-        shell(*words, "--progress", "none", "--force")
+        shell(*words, "--progress", "none", "--set", "eval.bootstrap=300")
         assert len(server.requests) == asked  # every judgment stands already
     assert asked == 16 + len(faults)
     scores = [
         score
-        for score in shell.json("runs", "show", str(straight))["scores"]
+        for score in shell.json("runs", "show", str(judged))["scores"]
         if score["benchmark"] == "mt-bench" and score["metric"] == "average"
     ]
     assert [(s["model"], s["judge"], s["value"]) for s in scores] == [
@@ -55,12 +63,12 @@ def test_a_judged_score_stands_with_the_judges_name(shell: Shell, straight: Path
     ]
 
 
-def test_a_refused_key_keeps_what_was_judged(shell: Shell, straight: Path, questions: Path):
+def test_a_refused_key_keeps_what_was_judged(shell: Shell, judged: Path, questions: Path):
     with FakeEndpoint(answer=lambda messages: "[[5]]", faults=["ok"] * 3 + ["401"] * 99) as server:
-        words = ["eval", "mt-bench", str(straight / "dpo"), "--data-dir", str(questions)]
+        words = ["eval", "mt-bench", str(judged / "dpo"), "--data-dir", str(questions)]
         words += ["--judge", f"openai+{server.url}:judge-2", "--set", "eval.judge.concurrency=1"]
         words += ["--set", "eval.mt_bench.max_new_tokens=8"]
         error = shell.json(*words, code=4)["error"]
     assert error["kind"] == "auth"
-    kept = straight / "eval" / "mt-bench" / "dpo" / "judge-2" / "judgments.jsonl"
+    kept = judged / "eval" / "mt-bench" / "dpo" / "judge-2" / "judgments.jsonl"
     assert len(kept.read_text().splitlines()) == 3
