@@ -166,7 +166,7 @@ PLEASED_TEACHER: dict[Writer, float] = {**TEACHER, right: 0.70, ramble: 0.18}
 RATING: dict[Writer, int] = {right: 10, ramble: 6, wrong_manner: 4, wrong_name: 3, wrong_good: 2}
 """The annotator's score from 1 to 10; it is off by one in a third of its ratings."""
 
-MODELS = {
+MODELS: dict[Writer, str] = {
     right: "teacher-a",
     ramble: "teacher-b",
     wrong_manner: "teacher-c",
