@@ -30,6 +30,23 @@ from zephyrctl.config.schema import Recipe
         ({"dpo": {"loss": ["sft", "sft"]}}, "dpo.loss", "names a loss twice"),
         ({"dpo": {"loss": []}}, "dpo.loss", "empty list"),
         ({"dpo": {"loss": "exo_pair"}}, "dpo.label_smoothing", "needs a label_smoothing above 0"),
+        ({"dpo": {"loss": ["simpo", "sft"]}}, "dpo.loss", "cannot be summed with others"),
+        (
+            {"dpo": {"loss": "simpo", "label_smoothing": 0.1}},
+            "dpo.label_smoothing",
+            "simpo does not use dpo.label_smoothing",
+        ),
+        (
+            {"dpo": {"loss": "simpo", "loss_weights": [1.0]}},
+            "dpo.loss_weights",
+            "simpo does not use dpo.loss_weights",
+        ),
+        ({"dpo": {"loss": "simpo", "reference": "copy"}}, "dpo.reference", "simpo does not use"),
+        (
+            {"dpo": {"loss": "simpo", "trainer_args": {"use_weighting": True}}},
+            "dpo.trainer_args.use_weighting",
+            "simpo does not use",
+        ),
         (
             {"sft": {"trainer_args": {"learning_rate": 1}}},
             "sft.trainer_args.learning_rate",
@@ -85,6 +102,11 @@ def test_contradictions_are_found_and_placed(values, path, words):
 
     assert words in findings[0].message
     assert findings[0].paths[0] == path
+
+
+@pytest.mark.parametrize("loss", ["simpo", ["simpo"]])
+def test_simpo_alone_contradicts_nothing(loss):
+    assert check(Recipe.model_validate({"dpo": {"loss": loss, "beta": 2.0}})) == []
 
 
 def test_the_defaults_contradict_nothing():

@@ -29,6 +29,7 @@ def test_every_recipe_says_in_a_line_what_it_is(recipe):
         "zephyr-7b-qlora",
         "zephyr-7b-paper",
         "zephyr-7b-clean",
+        "zephyr-7b-simpo",
         "zephyr-llama3-8b",
         "mixtral-8x7b-qlora",
         "smol-360m",
@@ -62,8 +63,18 @@ def test_the_paper_recipe_differs_where_the_paper_does():
     assert dpo.expected["eval_loss"].value == 0.75
 
 
+def test_the_simpo_recipe_holds_the_published_settings():
+    dpo = load(recipe="zephyr-7b-simpo", env={}).recipe.dpo
+
+    assert (dpo.loss, dpo.beta, dpo.simpo_gamma_ratio, dpo.learning_rate) == (
+        "simpo", 2.0, 0.8, 3e-7,
+    )  # fmt: skip
+    assert (dpo.global_batch_size, dpo.max_length, dpo.epochs) == (128, 1024, 1)
+    assert not dpo.has_reference
+
+
 def test_unverified_recipes_expect_nothing():
-    for name in ("zephyr-7b-clean", "zephyr-llama3-8b", "mixtral-8x7b-qlora"):
+    for name in ("zephyr-7b-clean", "zephyr-7b-simpo", "zephyr-llama3-8b", "mixtral-8x7b-qlora"):
         assert load(recipe=name, env={}).recipe.dpo.expected == {}
 
 

@@ -67,6 +67,16 @@ def test_full_training_of_7b_does_not_fit_on_80_gb_and_a_way_out_is_named():
     assert "adapter" in ways[0]
 
 
+def test_simpo_needs_no_reference():
+    device = hardware.stated("h100-80g", count=8)
+    copied = make(zephyr(dpo__reference="copy"), device).stages[1]
+    alone = make(zephyr(dpo__loss="simpo"), device).stages[1]
+    assert copied.memory["reference"] > 0
+    assert alone.memory["reference"] == 0
+    # With recomputation a step is four forward passes, and the reference would be a fifth.
+    assert alone.flops == pytest.approx(0.8 * copied.flops, rel=0.02)
+
+
 def test_qlora_of_7b_fits_on_24_gb():
     adapter = {"type": "lora", "r": 16}
     recipe = zephyr(model__load_in_4bit=True, sft__adapter=adapter, dpo__adapter=adapter)

@@ -115,6 +115,17 @@ def test_a_long_run_with_long_texts_stays_under_300_kilobytes(full_run: Run) -> 
     assert write_report(full_run).stat().st_size < 300_000
 
 
+@pytest.mark.parametrize(("loss", "shown"), [("sigmoid", True), ("simpo", False)])
+def test_a_reference_is_spoken_of_where_there_is_one(
+    tmp_path: Path, loss: str, shown: bool
+) -> None:
+    run = make_run(tmp_path / "demo", dpo={"loss": loss})
+    write_training(run, "dpo")
+    text = Page(write_report(run)).joined()
+    for words in ("ln 2, where policy and reference are equal", "every margin is 0"):
+        assert (words in text) is shown
+
+
 def test_everything_of_the_run_is_there(page: Page) -> None:
     text = page.joined()
     for words in (

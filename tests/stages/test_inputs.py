@@ -71,6 +71,12 @@ def test_how_the_work_is_done_does_not_count(
     assert _affected(recipe, _edited(recipe, path, value), run) == []
 
 
+def test_the_margin_of_simpo_counts_only_for_simpo(recipe: Recipe, run: Run) -> None:
+    assert _affected(recipe, _edited(recipe, "dpo.simpo_gamma_ratio", 0.8), run) == []
+    recipe = _edited(recipe, "dpo.loss", "simpo")
+    assert _affected(recipe, _edited(recipe, "dpo.simpo_gamma_ratio", 0.8), run) == ["dpo"]
+
+
 def test_a_source_counts_by_its_content_and_not_by_its_place(
     recipe: Recipe, run: Run, tmp_path: Path
 ) -> None:

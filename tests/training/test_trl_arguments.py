@@ -96,6 +96,15 @@ def test_the_emitted_arguments_build_the_installed_classes(tmp_path: Path) -> No
     assert second.precompute_ref_log_probs
 
 
+@pytest.mark.parametrize("loss", ["simpo", ["simpo"]])
+def test_simpo_maps_to_a_loss_that_trl_knows_and_to_no_reference(tmp_path: Path, loss: Any) -> None:
+    recipe = Recipe.model_validate({"dpo": {"loss": loss, "beta": 2.0}})
+    found = DPOConfig(**dpo_arguments(recipe, job(tmp_path), precompute=True))
+    assert (found.loss_type, found.loss_weights, found.beta) == (["sigmoid"], None, 2.0)
+    assert found.precompute_ref_log_probs  # or TRL would load a reference model
+    assert found.eval_on_start
+
+
 def test_a_gpu_computes_in_bfloat16_and_recomputes_activations(tmp_path: Path) -> None:
     found = sft_arguments(sft(), job(tmp_path, world=GPU))
     assert (found["bf16"], found["use_cpu"], found["gradient_checkpointing"]) == (True, False, True)
@@ -143,6 +152,7 @@ def test_trainer_args_that_cannot_be_passed_are_all_named(tmp_path: Path) -> Non
     [
         ({"loss": ["ipo", "sft"], "loss_weights": [1.0]}, "1 loss_weights for 2 losses"),
         ({"loss": "exo_pair"}, "label_smoothing above 0"),
+        ({"loss": ["simpo", "sft"]}, "cannot be summed with others"),
     ],
 )
 def test_losses_that_trl_would_refuse_late(

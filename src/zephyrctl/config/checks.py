@@ -22,6 +22,11 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
+_CHANGES_TRLS_LOSS = frozenset(
+    {"discopop_tau", "f_alpha_divergence_coef", "f_divergence_type", "use_weighting"}
+)
+
+
 @dataclass(frozen=True)
 class Finding:
     """A contradiction: the settings it is about, a sentence, a next step."""
@@ -115,6 +120,33 @@ def _losses(recipe: Recipe) -> Iterator[Finding]:
             ("dpo.loss_weights", "dpo.loss"),
             f"dpo.loss_weights has {len(weights)} values for {len(losses)} in dpo.loss",
             f"--set 'dpo.loss_weights=[{', '.join(['1.0'] * max(1, len(losses)))}]'",
+        )
+
+
+def _simpo(recipe: Recipe) -> Iterator[Finding]:
+    dpo = recipe.dpo
+    if "simpo" not in (dpo.loss if isinstance(dpo.loss, list) else [dpo.loss]):
+        return
+    if dpo.has_reference:
+        yield Finding(
+            ("dpo.loss",),
+            "the loss simpo has no reference and cannot be summed with others",
+            "--set dpo.loss=simpo",
+        )
+    for path, is_set, neutral in (
+        ("dpo.label_smoothing", dpo.label_smoothing != 0, "0"),
+        ("dpo.loss_weights", dpo.loss_weights is not None, "null"),
+        ("dpo.reference", dpo.reference != "auto", "auto"),
+    ):
+        if is_set:
+            yield Finding(
+                (path, "dpo.loss"), f"the loss simpo does not use {path}", f"--set {path}={neutral}"
+            )
+    for name in sorted(_CHANGES_TRLS_LOSS & dpo.trainer_args.keys()):
+        yield Finding(
+            (f"dpo.trainer_args.{name}", "dpo.loss"),
+            f"the loss simpo does not use dpo.trainer_args.{name}",
+            f"remove {name}",
         )
 
 
@@ -258,6 +290,7 @@ _CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
     _batches,
     _lengths,
     _losses,
+    _simpo,
     _trainer_args,
     _sources,
     _evaluation,

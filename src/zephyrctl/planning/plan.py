@@ -137,7 +137,7 @@ def load_of(
     narrow = device.bf16 and recipe.model.dtype in ("auto", "bfloat16")
     micro, _ = split_batch(training, device.count)
     rows = 2 * micro if stage == "dpo" else micro  # chosen and rejected in one forward pass
-    copy = stage == "dpo" and recipe.dpo.reference == "copy" and work.trained != "adapter"
+    copy = stage == "dpo" and recipe.dpo.has_reference and recipe.dpo.reference == "copy"
     return memory.Load(
         work=work,
         weight_bytes=2 if work.trained == "adapter" and narrow else 4,
@@ -145,7 +145,7 @@ def load_of(
         four_bit=recipe.model.load_in_4bit,
         optimizer=training.optimizer,
         micro_tokens=rows * training.max_length,
-        reference_copy=copy,
+        reference_copy=copy and work.trained != "adapter",
         distributed=device.count > 1,
         on_gpu=device.on_gpu,
     )
@@ -216,10 +216,10 @@ def count_tokens(
 def _flops_per_token(
     training: Sft | Dpo, model: Architecture, work: flops.Work, workload: Workload
 ) -> float:
-    """FLOPs of one token of a stage; DPO adds the reference's forward pass."""
+    """FLOPs of one token of a stage; a reference adds its forward pass."""
     if isinstance(training, Dpo):
         context = workload.tokens_per_row / 4  # half of one answer with its prompt
-        reference = flops.forward(model, context=context)
+        reference = flops.forward(model, context=context) if training.has_reference else 0
         return flops.training(model, work, context=context) + reference
     row = training.max_length if training.packing == "wrapped" else workload.tokens_per_row
     return flops.training(model, work, context=row / 2)

@@ -158,6 +158,8 @@ def _settings(recipe: Recipe, stage: str) -> dict[str, str]:
         loss = recipe.dpo.loss
         rows["beta"] = f"{recipe.dpo.beta:g}"
         rows["loss"] = loss if isinstance(loss, str) else " + ".join(loss)
+        if not recipe.dpo.has_reference:
+            rows["gamma / beta"] = f"{recipe.dpo.simpo_gamma_ratio:g}"
     return rows
 
 

@@ -130,14 +130,18 @@ def build_panel(run: Run, stage: Literal["sft", "dpo"]) -> Panel | None:
     if not stream.series:
         return None
     split, table = course_rows(stream, rows=SFT_ROWS if stage == "sft" else DPO_ROWS)
-    charts = [chart for plot in _PLOTS[stage] if (chart := _chart(stream, plot)) is not None]
+    plots = _PLOTS[stage]
+    has_reference = stage == "dpo" and run.recipe().dpo.has_reference
+    if stage == "dpo" and not has_reference:
+        plots = (_Plot("loss", _LOSS), *plots[1:])
+    charts = [chart for plot in plots if (chart := _chart(stream, plot)) is not None]
     return Panel(
         stage=stage,
         title=_TITLES[stage],
         charts=tuple(charts),
         split="held out" if split == "eval" else "training",
         rows=tuple(tuple(row) for row in table),
-        remarks=_remarks(stream, stage),
+        remarks=_remarks(stream, stage, has_reference=has_reference),
         samples=_samples(folder),
     )
 
@@ -155,12 +159,12 @@ def _chart(stream: StageStream, plot: _Plot) -> Chart | None:
     return Chart(title=plot.title, svg=svg, keys=tuple(keys))
 
 
-def _remarks(stream: StageStream, stage: str) -> tuple[str, ...]:
+def _remarks(stream: StageStream, stage: str, *, has_reference: bool) -> tuple[str, ...]:
     remarks = []
     if any(len(series.values) >= 40 for series in stream.series.values()):
         remarks.append("Faint lines are the recorded values, strong ones their moving average.")
     accuracy = stream.get("rewards/accuracies", split="eval")
-    if accuracy is not None and accuracy.steps[0] == 0:
+    if has_reference and accuracy is not None and accuracy.steps[0] == 0:
         remarks.append(
             "At step 0 policy and reference are the same model: every margin is 0, and none counts"
             " as right in the reward accuracy."

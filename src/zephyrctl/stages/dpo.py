@@ -9,6 +9,6 @@ from zephyrctl.runs.store import Run
 
 def run(recipe: Recipe, run: Run) -> Result:
     """Train the policy on the run's preference pairs: `RUN/dpo/model`."""
-    from zephyrctl.training.dpo import train
+    from zephyrctl.training import dpo, simpo
 
-    return train(recipe, run)
+    return (dpo if recipe.dpo.has_reference else simpo).train(recipe, run)

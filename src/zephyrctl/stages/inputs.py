@@ -106,10 +106,11 @@ def _sft(recipe: Recipe, run: Run) -> dict[str, Value]:
 
 
 def _dpo(recipe: Recipe, run: Run) -> dict[str, Value]:
+    unused = {"simpo_gamma_ratio"} if recipe.dpo.has_reference else set[str]()
     return {
         **_template(recipe),
         **_loading(recipe),
-        **flatten("dpo", recipe.dpo.model_dump(mode="json", exclude=_HOW_TO_TRAIN)),
+        **flatten("dpo", recipe.dpo.model_dump(mode="json", exclude=_HOW_TO_TRAIN | unused)),
         "init_model": _model(recipe.dpo.init_from, recipe, run),
         "data": prepared_digest(run, "dpo"),
     }

@@ -1,7 +1,7 @@
 """How is a policy trained on preference pairs? (TRL 1.16's DPOTrainer, fed with token ids)"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -42,18 +42,22 @@ def train(recipe: Recipe, run: Run) -> Result:
     return session.train(recipe, run, method=Method(recipe))
 
 
-class DpoTrainer(HouseTrainer, DPOTrainer):
-    """DPOTrainer on token ids, with reference log-probs of our own and exact held-out metrics."""
-
-    def __init__(self, *, source: reference.Source, **kwargs: Any) -> None:
-        self.source = source
-        super().__init__(**kwargs)
+class PairTrainer(HouseTrainer, DPOTrainer):
+    """DPOTrainer on token ids."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """TRL 1.16 tokenizes whatever it is given, also rows that hold `prompt_ids`; it must not:
         the ids of data preparation are the ids that are trained."""
         del args, kwargs
         return dataset
+
+
+class DpoTrainer(PairTrainer):
+    """DPOTrainer with reference log-probs of our own and exact held-out metrics."""
+
+    def __init__(self, *, source: reference.Source, **kwargs: Any) -> None:
+        self.source = source
+        super().__init__(**kwargs)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """TRL 1.16 goes through the rows unsorted, keeps its cache in a folder that other ranks may
@@ -129,20 +133,26 @@ class Method:
         test = load_split(run, "dpo", "test").select_columns(COLUMNS)
         return Splits(train, *longest_first(test, pair_lengths(test)), pair_lengths(train))
 
-    def trainer(self, plan: Plan) -> DpoTrainer:
+    def trainer(self, plan: Plan) -> Any:
         """The trainer over the prepared splits, with its reference."""
         arguments = dpo_arguments(self.recipe, plan.job, precompute=not self._copies(plan))
         if self._start_is_known(plan):
             arguments["eval_on_start"] = False
-        trainer = DpoTrainer(
-            source=self._source(plan),
+        twin = reference.frozen_copy(plan.policy.model) if self._copies(plan) else None
+        source = self._source(plan)
+        return self._build(DpoTrainer, plan, arguments, source=source, ref_model=twin)
+
+    def _build(
+        self, trainer_of: Callable[..., Any], plan: Plan, arguments: dict[str, Any], **own: Any
+    ) -> Any:
+        trainer = trainer_of(
             model=plan.policy.model,
-            ref_model=reference.frozen_copy(plan.policy.model) if self._copies(plan) else None,
             args=DPOConfig(**arguments),
             train_dataset=plan.splits.train,
             eval_dataset=plan.splits.test if plan.job.has_test else None,
             processing_class=plan.tokenizer,
             callbacks=[plan.watch],
+            **own,
         )
         trainer.compute_metrics = trainer.exact_metrics
         return trainer
@@ -253,10 +263,19 @@ def pair_metrics(log_probs: Any, *, beta: float) -> dict[str, float]:
     """Metrics of N pairs from log-probs `(N, 4)`: policy chosen, rejected, reference chosen,
     rejected. A reward is beta times the log-ratio (Rafailov et al. 2023, §5)."""
     chosen, rejected, ref_chosen, ref_rejected = np.asarray(log_probs).T
-    chosen_rewards, rejected_rewards = (
+    return reward_metrics(
         beta * (chosen - ref_chosen),
         beta * (rejected - ref_rejected),
+        log_probs=(chosen, rejected),
     )
+
+
+def reward_metrics(
+    chosen_rewards: Any, rejected_rewards: Any, *, log_probs: tuple[Any, Any]
+) -> dict[str, float]:
+    """Means over N pairs by TRL's names, from the rewards and summed log-probs of chosen and
+    rejected, each `(N,)`."""
+    chosen, rejected = log_probs
     return {
         "rewards/chosen": float(chosen_rewards.mean()),
         "rewards/rejected": float(rejected_rewards.mean()),

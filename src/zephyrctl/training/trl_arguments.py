@@ -97,6 +97,11 @@ def dpo_arguments(recipe: Recipe, job: Job, *, precompute: bool) -> dict[str, An
     """Keyword arguments of DPOConfig; `precompute`: the data carries the reference's log-probs."""
     dpo = recipe.dpo
     losses = [dpo.loss] if isinstance(dpo.loss, str) else list(dpo.loss)
+    if not dpo.has_reference:
+        # TRL 1.16 has no SimPO: `simpo.SimpoTrainer` takes its forward pass and drops this loss.
+        losses = ["sigmoid"]
+    if "simpo" in losses:
+        raise ConfigError("the loss simpo cannot be summed with others", where="dpo.loss")
     arguments = _common(recipe, dpo, job) | {
         "beta": dpo.beta,
         "loss_type": losses,

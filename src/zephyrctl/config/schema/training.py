@@ -9,7 +9,7 @@ from zephyrctl.config.schema.section import Section
 
 DpoLoss = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
-    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
 ]  # fmt: skip
 
 
@@ -100,9 +100,14 @@ class Dpo(Training):
     max_prompt_length: int = Field(default=512, ge=4)
     """Longest prompt in tokens; longer ones are cut from the left and counted."""
     beta: float = Field(default=0.01, gt=0)
-    """Strength of the pull towards the reference model."""
+    """Strength of the pull towards the reference model. For `simpo`, which has none, the scale of
+    the rewards; its paper takes 2.0 to 2.5."""
     loss: DpoLoss | list[DpoLoss] = "sigmoid"
-    """Loss over the pair of log-ratios, or a list of losses that are summed."""
+    """Loss over the pair of log-ratios, or a list of losses that are summed. `simpo` compares mean
+    log-probs per token instead, without a reference model, and stands alone."""
+    simpo_gamma_ratio: float = Field(default=0.5, ge=0)
+    """γ/β of the loss `simpo`: the lead, in log-prob per token, that the chosen answer is to have
+    over the rejected one."""
     loss_weights: list[float] | None = None
     """Weight of each loss in the list; null weighs all by 1."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -113,4 +118,9 @@ class Dpo(Training):
     reference: Literal["auto", "copy", "precompute"] = "auto"
     """How the reference log-probabilities are had: a frozen copy of the starting model, or
     computed once before training. With an adapter the starting weights serve as they are.
-    `auto` precomputes."""
+    `auto` precomputes. The loss `simpo` has no reference."""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the loss compares the policy with the model it starts from."""
+        return self.loss not in ("simpo", ["simpo"])
