@@ -70,6 +70,17 @@ def test_a_rank_that_a_signal_ended_goes_before_its_neighbours_complaint(
     assert found.message.endswith("| last words")
 
 
+def test_a_killed_rank_is_found_also_where_its_neighbour_was_seen_first(stage: StageDir) -> None:
+    (stage.logs / "launcher.log").write_text(
+        "E1123 api.py:1002] failed (exitcode: 1) local_rank: 0 (pid: 10) of binary: python\n"
+        "[1]:\n  rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 11)\n"
+        "Root Cause (first observed failure):\n"
+        "[0]:\n  rank      : 0 (local_rank: 0)\n  exitcode  : 1 (pid: 10)\n"
+    )
+    _leave(stage, 0, t=1.0, error=PEER)
+    assert "rank 1 was killed by SIGKILL" in first_failure(stage, 1, logs={}).message
+
+
 def test_a_rank_with_a_reason_goes_before_one_that_was_killed_with_it(stage: StageDir) -> None:
     (stage.logs / "launcher.log").write_text(REPORT.format(code=-9))
     _leave(stage, 0, t=1.0, error=DataError("row 3"))

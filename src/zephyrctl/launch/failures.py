@@ -18,7 +18,8 @@ from zephyrctl.errors import JobFailed, ZephyrctlError, from_json
 from zephyrctl.runs.store import StageDir
 
 TAIL_LINES = 20
-_REPORTED = re.compile(r"rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
+# Rows of the table only: the line before it speaks of a `local_rank: 0` too.
+_REPORTED = re.compile(r"^\s*rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL | re.MULTILINE)
 # torchrun sends these to the ranks that did not fail.
 _SENT_BY_LAUNCHER = (-signal.SIGTERM,)
 
