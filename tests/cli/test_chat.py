@@ -218,5 +218,6 @@ def test_ctrl_c_stops_a_reply_and_keeps_what_came(tmp_path: Path) -> None:
         assert "w2999" not in kept
         terminal.type("\x03")
         terminal.expect("Ctrl-D or /quit leaves")
+        terminal.expect("› ")  # typed before the prompt stands, Ctrl-D would be lost
         terminal.type("\x04")
         assert terminal.process.wait(timeout=20) == 0
