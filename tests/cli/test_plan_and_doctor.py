@@ -152,3 +152,10 @@ def test_models_list_and_fetch(capsys):
     code, out, err = call(capsys, "models", "fetch", "smollm2-135m-instruct", "--json")
     assert code == 5
     assert json.loads(out)["error"]["kind"] == "network"
+
+
+def test_the_plan_is_compared_with_the_nearest_packaged_recipe(cli):
+    cli("init", "--recipe", "zephyr-7b-qlora")
+    assert "recipe zephyr-7b" not in cli("plan", "--gpu", "h100-80g").out
+    drifted = cli("plan", "--gpu", "h100-80g", "--set", "dpo.global_batch_size=16").out
+    assert "dpo.global_batch_size is 16, recipe zephyr-7b-qlora says 32" in drifted

@@ -155,19 +155,14 @@ def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
 
 
 def packaged_base(loaded: Loaded) -> tuple[str, Recipe] | None:
-    """Name and content of the packaged recipe that the configuration builds on, if any."""
+    """Name and content of the nearest packaged recipe that the configuration builds on, if any."""
     from zephyrctl.config.layers import load
     from zephyrctl.config.recipes import packaged
 
-    names = [item.name for item in packaged()]
-    extends = loaded.recipe.extends
-    wanted = [extends] if isinstance(extends, str) else list(extends or [])
-    wanted += [
-        origin.label.split(":")[0].removeprefix("recipe ")
-        for origin in loaded.origins.values()
-        if origin.kind == "recipe"
-    ]
-    name = next((name for name in wanted if name in names), None)
+    names = {item.name for item in packaged()}
+    # "zephyr.yaml ← recipe zephyr-7b-qlora ← recipe zephyr-7b": the nearest stands first.
+    chain = [part.strip().removeprefix("recipe ") for part in loaded.source.split("←")]
+    name = next((name for name in chain if name in names), None)
     return None if name is None else (name, load(recipe=name, env={}).recipe)
 
 
