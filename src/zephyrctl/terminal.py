@@ -112,7 +112,7 @@ def out(text: str = "", *, end: str = "\n") -> None:
 
 def emit_json(value: object) -> None:
     """Write `value` as one JSON object on one stdout line, in ASCII; NaN and infinity are null."""
-    _write_data(json.dumps(_finite(value), default=str, allow_nan=False) + "\n")
+    _write_data(json.dumps(finite(value), default=str, allow_nan=False) + "\n")
 
 
 def render_error(error: ZephyrctlError) -> str:
@@ -232,13 +232,14 @@ def _write_data(text: str) -> None:
         raise
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """`value` with NaN and infinities as null, because JSON has no word for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

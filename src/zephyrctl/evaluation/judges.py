@@ -6,7 +6,6 @@ A judge is named by a spec: `openai:MODEL`, `openai+https://host/v1:MODEL`, `loc
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,17 +14,16 @@ from typing import Any, Protocol
 from zephyrctl import catalogue
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
-from zephyrctl.errors import DataError, UsageError, ZephyrctlError
+from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.formats import read_judgments
 from zephyrctl.evaluation.mt_bench_protocol import JudgeRequest
+from zephyrctl.generation.answerer import RemoteAnswerer
 from zephyrctl.generation.endpoint import Endpoint
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.models.resolve import locate
 from zephyrctl.runs.references import resolve_model, safe_name
-from zephyrctl.runs.signals import raise_if_stopping
 
 OnJudgment = Callable[[int, str], None]
-_POLL_S = 0.5
 
 
 class Judge(Protocol):
@@ -83,49 +81,15 @@ class RemoteJudge:
     ) -> None:
         """See `Judge`; the first error that no retry mends ends the work."""
         del model
-        asyncio.run(self._decide(requests, on_judgment))
-
-    async def _decide(self, requests: Sequence[JudgeRequest], on_judgment: OnJudgment) -> None:
-        slots = asyncio.Semaphore(self._settings.concurrency)
-
-        async def ask(index: int, request: JudgeRequest) -> None:
-            async with slots:
-                raise_if_stopping()
-                reply = await self._endpoint.chat(
-                    messages_of(request), max_tokens=self._settings.max_tokens, temperature=0.0
-                )
-                on_judgment(index, reply.text)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_watch_for_stop())
-                asked = [group.create_task(ask(*numbered)) for numbered in enumerate(requests)]
-                await asyncio.gather(*asked)
-                watch.cancel()
-        except BaseExceptionGroup as errors:
-            ours, _ = errors.split(ZephyrctlError)
-            if ours is None:
-                raise
-            raise _first(ours) from None
-        finally:
-            await self._endpoint.aclose()
+        answerer = RemoteAnswerer(self._endpoint, self._settings.concurrency)
+        answerer.answer(
+            [messages_of(request) for request in requests],
+            sampling=Sampling(max_new_tokens=self._settings.max_tokens),
+            on_done=lambda index, completion: on_judgment(index, completion.text),
+        )
 
     def close(self) -> None:
         """Nothing is held between two calls."""
-
-
-async def _watch_for_stop() -> None:
-    """End the work soon after a signal, also while every request hangs."""
-    while True:
-        await asyncio.sleep(_POLL_S)
-        raise_if_stopping()
-
-
-def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 class LocalJudge:

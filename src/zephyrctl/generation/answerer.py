@@ -23,11 +23,13 @@ from zephyrctl.generation.endpoint import Endpoint
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.digests import digest_json, digest_tree
 from zephyrctl.runs.references import ModelRef
+from zephyrctl.runs.signals import raise_if_stopping
 
 if TYPE_CHECKING:
     from zephyrctl.generation.engine import Engine
 
 _NOT_WEIGHTS = ("*.md", ".*", "*.log")
+_WATCH_S = 0.5
 FORMAT = 1
 """Raised by one when decoding changes so that the same model answers otherwise."""
 
@@ -122,7 +124,7 @@ class _Local:
         self.engine.close()
 
 
-class _Remote:
+class RemoteAnswerer:
     """A model at an endpoint, asked with several requests at once."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int) -> None:
@@ -153,8 +155,9 @@ class _Remote:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for index in range(len(prompts)):
-                    group.create_task(one(index))
+                watch = group.create_task(_watch_for_stop())
+                await asyncio.gather(*(group.create_task(one(i)) for i in range(len(prompts))))
+                watch.cancel()
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
@@ -182,10 +185,17 @@ class _Remote:
         """Nothing is held between calls."""
 
 
+async def _watch_for_stop() -> None:
+    """End the work soon after a signal, also while every request hangs."""
+    while True:
+        raise_if_stopping()
+        await asyncio.sleep(_WATCH_S)
+
+
 def _remote(ref: ModelRef, *, at_once: int) -> Subject:
     endpoint = Endpoint.parse(ref.target)
     identity = {"format": FORMAT, "endpoint": ref.target}
-    return Subject(ref.name, ref.target, None, identity, lambda: _Remote(endpoint, at_once))
+    return Subject(ref.name, ref.target, None, identity, lambda: RemoteAnswerer(endpoint, at_once))
 
 
 def open_engine(

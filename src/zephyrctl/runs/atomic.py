@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import secrets
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.errors import DataError, DiskFull
+from zephyrctl.terminal import finite
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -38,17 +38,6 @@ def disk_full_is_an_error(path: Path) -> Iterator[None]:
             where=f"{path} ({free:.0f} MiB free)",
             hint=f"df -h {folder}",
         ) from error
-
-
-def finite(value: Any) -> Any:
-    """`value` with NaN and infinities as null, because JSON has no word for them."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:

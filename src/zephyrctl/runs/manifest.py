@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import zephyrctl
 from zephyrctl import environment
 from zephyrctl.errors import DataError, Interrupted, StoppedEarly, Terminated, ZephyrctlError
-from zephyrctl.runs.atomic import finite, write_json
+from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.digests import digest_json, digest_path, digest_tree
 from zephyrctl.runs.metrics import notices, read_stream
+from zephyrctl.terminal import finite
 
 if TYPE_CHECKING:
     from zephyrctl.runs.store import StageDir
