@@ -72,3 +72,17 @@ def test_a_refused_key_keeps_what_was_judged(shell: Shell, judged: Path, questio
     assert error["kind"] == "auth"
     kept = judged / "eval" / "mt-bench" / "dpo" / "judge-2" / "judgments.jsonl"
     assert len(kept.read_text().splitlines()) == 3
+
+
+def test_a_local_judge_that_gives_no_rating_gives_no_score(
+    shell: Shell, judged: Path, questions: Path
+):
+    words = ["eval", "mt-bench", str(judged / "dpo"), "--data-dir", str(questions)]
+    words += ["--judge", "local:tiny", "--set", "eval.mt_bench.max_new_tokens=8"]
+    words += ["--set", "eval.judge.max_tokens=8"]
+    error = shell.json(*words, code=7)["error"]
+    assert "too few verdicts on dpo" in error["message"]
+    scores = judged / "eval" / "mt-bench" / "dpo" / "local-tiny" / "scores.json"
+    found = json.loads(scores.read_text())
+    assert found["scores"] == []
+    assert found["mt_bench"]["unparsed"] == 8

@@ -17,10 +17,9 @@ from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.formats import read_judgments
 from zephyrctl.evaluation.mt_bench_protocol import JudgeRequest
-from zephyrctl.generation.answerer import RemoteAnswerer
+from zephyrctl.generation.answerer import RemoteAnswerer, open_engine
 from zephyrctl.generation.endpoint import Endpoint
 from zephyrctl.generation.sampling import Sampling
-from zephyrctl.models.resolve import locate
 from zephyrctl.runs.references import resolve_model, safe_name
 
 OnJudgment = Callable[[int, str], None]
@@ -122,16 +121,7 @@ class LocalJudge:
 
     def _loaded(self) -> Any:
         if self._engine is None:
-            from zephyrctl.generation.engine import load_engine
-
-            ref = self._ref
-            path: Path | str = ref.target
-            if ref.kind in ("base", "hub"):
-                path = locate(ref.target, revision=ref.revision).path
-            settings = self._recipe.model
-            self._engine = load_engine(
-                str(path), dtype=settings.dtype, attention=settings.attention
-            )
+            self._engine, _ = open_engine(self._ref, model=self._recipe.model)
         return self._engine
 
     def close(self) -> None:
