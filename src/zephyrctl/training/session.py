@@ -145,7 +145,7 @@ def _prepare(
         raise DataError(
             f"the {method.stage} training split is empty",
             where=str(run.stage("data").path / method.stage),
-            hint=f"zephyrctl data stats {run.root}",
+            hint=f"zephyrctl data stats -c {run.root}/config.yaml",
         )
     planned = order.plan(training, lengths=splits.lengths, seed=recipe.seed)
     splits, planned = _only_used(splits, planned)
