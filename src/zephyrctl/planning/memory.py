@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from zephyrctl.planning.architecture import Architecture
 from zephyrctl.planning.flops import Work
 
-OPTIMIZER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "paged_adamw_32bit": 8.0, "rmsprop": 4.0}
+OPTIMIZER_BYTES = {
+    "auto": 8.0,
+    "adamw": 8.0,
+    "adamw_8bit": 2.0,
+    "paged_adamw_32bit": 8.0,
+    "rmsprop": 4.0,
+}
 """Bytes of optimizer state per trained weight. Paged state counts as if it stayed on the GPU."""
 
 NF4_BYTES = 0.516

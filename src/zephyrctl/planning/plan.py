@@ -117,7 +117,7 @@ def split_batch(training: Sft | Dpo, processes: int) -> tuple[int, int]:
 def work_of(training: Sft | Dpo, model: Architecture, *, on_gpu: bool) -> flops.Work:
     """What a stage trains, and whether it recomputes activations."""
     checkpointing = training.gradient_checkpointing
-    recompute = on_gpu if checkpointing == "auto" else checkpointing
+    recompute = on_gpu if checkpointing == "auto" else bool(checkpointing)
     adapter = training.adapter
     if adapter.type != "none":
         targets = None if isinstance(adapter.target_modules, str) else len(adapter.target_modules)

@@ -20,6 +20,7 @@ from zephyrctl.training.processes import World
 LARGEST_AUTO_MICRO_BATCH = 8
 
 OPTIMIZERS = {
+    "auto": "adamw_torch_fused",
     "adamw": "adamw_torch_fused",
     "adamw_8bit": "adamw_8bit",
     "paged_adamw_32bit": "paged_adamw_32bit",
@@ -145,7 +146,7 @@ def _common(recipe: Recipe, training: Training, job: Job) -> dict[str, Any]:
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         "optim": OPTIMIZERS[training.optimizer],
-        "gradient_checkpointing": on_gpu if checkpointing == "auto" else checkpointing,
+        "gradient_checkpointing": on_gpu if checkpointing == "auto" else bool(checkpointing),
         "max_length": training.max_length,
         "bf16": job.world.bf16,
         "fp16": False,

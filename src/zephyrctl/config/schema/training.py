@@ -9,7 +9,10 @@ from zephyrctl.config.schema.section import Section
 
 DpoLoss = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
-    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo", "rdpo",
+]  # fmt: skip
+Optimizer = Literal[
+    "auto", "adamw", "flash_adamw", "adamw_bf16", "adamw_8bit", "paged_adamw_32bit", "rmsprop",
 ]  # fmt: skip
 
 
@@ -41,7 +44,11 @@ class Training(Section):
     """Examples per optimizer step over all processes. Accumulation is derived from it, so the
     same recipe takes the same steps on any number of GPUs."""
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Examples per forward pass and process; `auto` is the largest divisor up to 8."""
+    """Examples per forward pass and process; `auto` takes as many as `micro_batch_tokens`
+    allows, so that every forward pass is about equally large."""
+    micro_batch_tokens: Annotated[int, Field(ge=8)] | Literal["auto"] = "auto"
+    """Most tokens per forward pass and process, padding included; `auto` is what the memory plan
+    leaves room for. One example is never split. Unused where `micro_batch_size` is a number."""
     max_length: int = Field(default=2048, ge=8)
     """Longest example in tokens; what is longer is cut or dropped in data preparation and
     counted."""
@@ -49,11 +56,20 @@ class Training(Section):
     """Weight decay of AdamW."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm."""
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_32bit", "rmsprop"] = "adamw"
-    """Optimizer; the 8-bit and paged ones need the `cuda` extra."""
-    gradient_checkpointing: bool | Literal["auto"] = "auto"
-    """Recompute activations in the backward pass: less memory, a third more work. `auto` turns
-    it on for a GPU and off for a CPU."""
+    optimizer: Optimizer = "auto"
+    """Optimizer. `adamw` keeps float32 weights; `flash_adamw` and `adamw_bf16` keep bfloat16
+    weights and lose no update to rounding (by 24-bit master weights, or by stochastic rounding).
+    `auto` is `adamw` where the memory plan has room for it, else the next that fits.
+    `flash_adamw`, the 8-bit and the paged one need the `cuda` extra."""
+    gradient_checkpointing: bool | Literal["auto", "selective"] = "auto"
+    """Recompute activations in the backward pass: less memory, a third to a half more work.
+    `selective` keeps the outputs of attention and recomputes the rest. `auto` is the least
+    recomputation that the memory plan has room for."""
+    padding_free: bool | Literal["auto"] = "auto"
+    """Compute no padding: the examples of a forward pass stand in one row, and attention keeps
+    them apart. `auto` does so where the model's attention can, and says why where it cannot."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile each decoder layer with `torch.compile`. `auto` is off: no gain was measured yet."""
     adapter: Adapter = Adapter()
     """Train an adapter in place of the weights."""
     trainable_layers: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
@@ -104,10 +120,16 @@ class Dpo(Training):
     the rewards; its paper takes 2.0 to 2.5."""
     loss: DpoLoss | list[DpoLoss] = "sigmoid"
     """Loss over the pair of log-ratios, or a list of losses that are summed. `simpo` compares mean
-    log-probs per token instead, without a reference model, and stands alone."""
+    log-probs per token instead, without a reference model; `rdpo` is `sigmoid` with a penalty on
+    length. These two stand alone."""
+    prefix_sharing: bool | Literal["auto"] = "auto"
+    """Compute the prompt of a pair once for both completions; exact, checked against the plain
+    path before the first step. `auto` does so wherever `padding_free` holds."""
     simpo_gamma_ratio: float = Field(default=0.5, ge=0)
     """γ/β of the loss `simpo`: the lead, in log-prob per token, that the chosen answer is to have
     over the rejected one."""
+    rdpo_alpha: float = Field(default=0.01, ge=0)
+    """Strength of the length penalty of the loss `rdpo`, per token of difference."""
     loss_weights: list[float] | None = None
     """Weight of each loss in the list; null weighs all by 1."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -115,10 +137,11 @@ class Dpo(Training):
     init_from: str = "@sft"
     """Where the policy starts: `@sft` (this run's SFT model), `base`, another run's stage such
     as `runs/mine/sft`, a folder, or a Hub id."""
-    reference: Literal["auto", "copy", "precompute"] = "auto"
-    """How the reference log-probabilities are had: a frozen copy of the starting model, or
-    computed once before training. With an adapter the starting weights serve as they are.
-    `auto` precomputes. The loss `simpo` has no reference."""
+    reference: Literal["auto", "copy", "precompute", "adapter"] = "auto"
+    """How the reference log-probabilities are had: from a frozen copy of the starting model at
+    every step, computed once before training and kept for other runs (`precompute`), or at every
+    step from the model under the adapter that is trained, a frozen adapter of the starting point
+    included (`adapter`). `auto` precomputes. The loss `simpo` has no reference."""
 
     @property
     def has_reference(self) -> bool:
