@@ -26,6 +26,11 @@ class Order:
     examples: int
     """Examples in the training split, seen or not."""
 
+    def step(self, number: int) -> list[int]:
+        """The examples of one step, counted from 0."""
+        size = len(self.indices) // self.steps
+        return self.indices[number * size : (number + 1) * size]
+
 
 def total_steps(training: Training, *, examples: int) -> int:
     """Optimizer steps of a stage with so many examples."""
