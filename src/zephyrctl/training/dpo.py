@@ -174,7 +174,7 @@ class Method:
             self.training.loss,
             loss=float(loss),
             margin=metrics["rewards/margins"],
-            tolerance=START_TOLERANCE_BF16 if plan.job.world.bf16 else START_TOLERANCE,
+            tolerance=START_TOLERANCE_BF16 if computes_in_bf16(plan) else START_TOLERANCE,
         )
         if plan.job.has_test and self._start_is_known(plan):
             known = np.array([trainer.eval_dataset[name] for name in reference.COLUMNS]).T
@@ -257,6 +257,11 @@ class Method:
                 "bf16": plan.job.world.bf16,
             }
         )
+
+
+def computes_in_bf16(plan: Plan) -> bool:
+    """Whether the matrix products are bfloat16, by autocast or by the weights themselves."""
+    return plan.job.world.bf16 or plan.policy.model.dtype == torch.bfloat16
 
 
 def pair_metrics(log_probs: Any, *, beta: float) -> dict[str, float]:

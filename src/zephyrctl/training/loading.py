@@ -1,9 +1,8 @@
 """How does the policy come into memory, and which of its weights are trained?
 
 Full fine-tuning keeps float32 weights; on a GPU the matrix products run in bfloat16 (autocast).
-Weights in bfloat16 are refused there: AdamW's steps at these learning rates are mostly smaller
-than half a bfloat16 step, so rounding to nearest throws them away (at 5e-7 over 478 steps 0.4 % of
-the update was realised; shared/reference/performance.md, finding 7).
+bfloat16 weights are for the optimizers that lose no update to rounding (`optimizers`). A trained
+adapter is always float32, whatever the weights below it are.
 """
 
 import contextlib
@@ -21,6 +20,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.model import Adapter
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, DataError, EnvironmentProblem
+from zephyrctl.training import optimizers
 from zephyrctl.training.processes import World
 from zephyrctl.training.starting_point import Start
 
@@ -49,7 +49,9 @@ class Policy:
     def describe(self) -> str:
         """One line with the number of trained weights."""
         share = 100 * self.trained / self.total
-        return f"training {self.trained:,} of {self.total:,} weights ({share:.1f} %)"
+        held = {weight.dtype for weight in self.model.parameters() if weight.requires_grad}
+        formats = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in held))
+        return f"training {self.trained:,} of {self.total:,} weights ({share:.1f} %) in {formats}"
 
     @contextlib.contextmanager
     def as_reference(self) -> Iterator[None]:
@@ -75,15 +77,13 @@ def load_policy(
     follow from the seed."""
     settings = training.adapter
     _check_settings(recipe, training, where=where)
+    optimizers.check_installed(training.optimizer, device=world.device, where=f"{where}.optimizer")
     check_architecture(start, training, where=where)
-    dtype = weights_dtype(recipe, adapter=settings.type != "none", world=world)
-    model = load_weights(recipe, start, dtype=dtype, world=world)
-    if start.adapter is None and settings.type == "none":
-        freeze_all_but(model, last_layers=training.trainable_layers)
-        return _policy(model, None, "weights", start)
-    set_seed(recipe.seed)
+    dtype = weights_dtype(recipe, training, world=world)
     if settings.type == "none":
-        return _merged_weights(model, start, training)
+        return _dense(recipe, training, start, world, dtype=dtype)
+    model = load_weights(recipe, start, dtype=dtype, world=world)
+    set_seed(recipe.seed)
     policy = _with_adapter(model, start, settings, quantized=recipe.model.load_in_4bit, where=where)
     if recipe.model.load_in_4bit:
         # transformers refuses to train a quantized model unless it knows of its adapter.
@@ -91,10 +91,12 @@ def load_policy(
     return policy
 
 
-def weights_dtype(recipe: Recipe, *, adapter: bool, world: World) -> torch.dtype:
-    """Number format of the loaded weights; trained weights are always float32."""
-    if not adapter:
-        return torch.float32
+def weights_dtype(recipe: Recipe, training: Training, *, world: World) -> torch.dtype:
+    """Number format of the loaded weights. Those that are trained follow the optimizer; below an
+    adapter, which is float32 itself, they follow `model.dtype`."""
+    if training.adapter.type == "none":
+        held_in_bf16 = training.optimizer in optimizers.OF_BF16_WEIGHTS
+        return torch.bfloat16 if held_in_bf16 else torch.float32
     wanted = recipe.model.dtype
     if wanted == "auto":
         wanted = "bfloat16" if world.bf16 else "float32"
@@ -119,6 +121,19 @@ def load_weights(
             f"the model cannot be loaded: {reason}", where=str(start.base)
         ) from error
     return model
+
+
+@contextlib.contextmanager
+def formats_stay(policy: Policy) -> Iterator[None]:
+    """Give each trained weight its number format back: building a trainer of TRL 1.16 turns the
+    adapters of a 4-bit model into bfloat16, in which most updates at 5e-6 are lost."""
+    trained = [
+        (weight, weight.data) for weight in policy.model.parameters() if weight.requires_grad
+    ]
+    yield
+    for weight, before in trained:
+        if weight.dtype != before.dtype:
+            weight.data = before.to(weight.device)
 
 
 def check_architecture(start: Start, training: Training, *, where: str) -> None:
@@ -208,13 +223,13 @@ def _check_settings(recipe: Recipe, training: Training, *, where: str) -> None:
             where="model.load_in_4bit",
             hint=f"--set {where}.adapter.type=lora",
         )
-    if adapter.type == "none" and model.dtype in ("bfloat16", "float16"):
-        raise ConfigError(
-            f"full fine-tuning with {model.dtype} weights loses most of its updates to rounding "
-            f"(learning rate {training.learning_rate:g})",
-            where="model.dtype",
-            hint="--set model.dtype=auto   (float32 weights; a GPU still computes in bfloat16)",
-        )
+    optimizers.check_setting(
+        training.optimizer,
+        dtype=model.dtype,
+        adapter=adapter.type != "none",
+        rate=training.learning_rate,
+        where=where,
+    )
     targets = adapter.target_modules
     if adapter.type != "none" and targets != "all-linear" and "lm_head" in targets:
         raise ConfigError(
@@ -282,12 +297,21 @@ def _load_below(model: Any, start: Start) -> Any:
     )
 
 
-def _merged_weights(model: Any, start: Start, training: Training) -> Policy:
-    """Full fine-tuning from an adapter: it is merged into the float32 weights first."""
-    merged: Any = _load_below(model, start).merge_and_unload()
-    merged.requires_grad_(True)
-    freeze_all_but(merged, last_layers=training.trainable_layers)
-    return _policy(merged, None, "weights", start)
+def _dense(
+    recipe: Recipe, training: Training, start: Start, world: World, *, dtype: torch.dtype
+) -> Policy:
+    """Full fine-tuning. The starting point's adapter, where it has one, is merged in float32
+    first; bfloat16 weights are then rounded once, not the adapter's product apart."""
+    exact = torch.float32 if start.adapter is not None else dtype
+    model: Any = load_weights(recipe, start, dtype=exact, world=world)
+    if start.adapter is not None:
+        set_seed(recipe.seed)
+        model = _load_below(model, start).merge_and_unload()
+        model.requires_grad_(True)
+        model.to(dtype)
+        model.config.dtype = dtype
+    freeze_all_but(model, last_layers=training.trainable_layers)
+    return _policy(model, None, "weights", start)
 
 
 def _activate_chain(peft: Any) -> None:

@@ -46,7 +46,8 @@ def publish(
     `verify` gets the model as it was loaded again and raises where it is another one.
     """
     final = run.stage(stage).model
-    dtype = torch.bfloat16 if world.bf16 else torch.float32
+    in_bf16 = world.bf16 or policy.model.dtype == torch.bfloat16
+    dtype = torch.bfloat16 if in_bf16 else torch.float32
     with staged_directory(final) as folder:
         _write_weights(policy, folder, dtype=dtype)
         _write_generation_config(policy, tokenizer, folder)

@@ -33,7 +33,7 @@ from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.training import checkpoints, order, publish, starting_point, trackers
 from zephyrctl.training.callbacks import Watch, peak_memory
 from zephyrctl.training.fused_head import labelled_positions_only
-from zephyrctl.training.loading import Policy, check_vocabulary, load_policy
+from zephyrctl.training.loading import Policy, check_vocabulary, formats_stay, load_policy
 from zephyrctl.training.processes import World, barrier, from_first, join
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.progress import load as load_progress
@@ -196,8 +196,10 @@ def _only_used(splits: Splits, planned: order.Order) -> tuple[Splits, order.Orde
 
 
 def _build(method: Method, plan: Plan) -> Any:
-    trainer = method.trainer(plan)
+    with formats_stay(plan.policy):
+        trainer = method.trainer(plan)
     trainer.order = plan.order
+    trainer.optimizer_name = method.training.optimizer
     trainer.diverged_folder = plan.folder.path
     trainer.remove_callback(PrinterCallback)
     if trainer.args.gradient_checkpointing and plan.policy.peft is not None:

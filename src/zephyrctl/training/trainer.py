@@ -16,6 +16,7 @@ from transformers import Trainer
 
 from zephyrctl.errors import DataError, TrainingDiverged
 from zephyrctl.runs.atomic import disk_full_is_an_error, write_json
+from zephyrctl.training import optimizers
 from zephyrctl.training.order import FixedOrder, Order
 
 WEIGHTS = "trained.safetensors"
@@ -27,6 +28,8 @@ class HouseTrainer(_Base):
     """Fixed order, small checkpoints, a guard before each update; no telemetry, no model card."""
 
     order: Order
+    optimizer_name: str = "auto"
+    """The recipe's; those that transformers does not know are built by `optimizers`."""
     diverged_folder: Path
     held_out: Any = None
     """Per-row results of the last evaluation, `(N, K)` float64, in the order of the split."""
@@ -43,6 +46,15 @@ class HouseTrainer(_Base):
         """transformers 5.23 would shuffle by its own generator, for one epoch at a time."""
         del train_dataset
         return FixedOrder(self.order.indices)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """transformers 5.23 knows neither of the optimizers that keep bfloat16 weights. It makes
+        the parameter groups either way: no weight decay on norms and biases."""
+        optimizers.check_weights(self.model, self.optimizer_name)
+        own = optimizers.build(self.optimizer_name, self.args, device=self.args.device.type)
+        if own is not None:
+            self.optimizer_cls_and_kwargs = own
+        return super().create_optimizer(model)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write only what is trained. transformers would write frozen weights, the tokenizer and a

@@ -25,6 +25,9 @@ OPTIMIZERS = {
     "adamw_8bit": "adamw_8bit",
     "paged_adamw_32bit": "paged_adamw_32bit",
     "rmsprop": "rmsprop",
+    # transformers knows neither; `HouseTrainer.create_optimizer` builds them.
+    "flash_adamw": "adamw_torch_fused",
+    "adamw_bf16": "adamw_torch_fused",
 }
 
 OVERRIDABLE = frozenset({"lr_scheduler_kwargs", "dataloader_pin_memory"})
