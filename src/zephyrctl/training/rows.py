@@ -22,15 +22,15 @@ IGNORED = -100
 
 def lengths_of(rows: Dataset, column: str) -> list[int]:
     """Tokens per row, `(N,)`."""
-    return pc.list_value_length(_column(rows, column)).to_pylist()
+    return pc.list_value_length(token_column(rows, column)).to_pylist()
 
 
 def with_labels(rows: Dataset, *, mask: str | None) -> Dataset:
     """Rows of `input_ids` and `labels`: the id where `mask` is 1 or no mask is given, else −100."""
-    ids = _column(rows, "input_ids")
+    ids = token_column(rows, "input_ids")
     labels = ids
     if mask is not None:
-        chosen = pc.equal(_column(rows, mask).flatten(), 1)
+        chosen = pc.equal(token_column(rows, mask).flatten(), 1)
         values = pc.if_else(chosen, ids.flatten(), pa.scalar(IGNORED, ids.type.value_type))
         labels = pa.ListArray.from_arrays(_offsets(ids), values)
     return Dataset(InMemoryTable(pa.table({"input_ids": ids, "labels": labels})))
@@ -40,7 +40,7 @@ def digest_of(rows: Dataset, columns: Sequence[str]) -> str:
     """SHA-256 of the tokens of these columns, in the order of the rows."""
     total = hashlib.sha256()
     for name in columns:
-        array = _column(rows, name)
+        array = token_column(rows, name)
         for numbers in (pc.list_value_length(array), array.flatten()):
             total.update(numbers.to_numpy(zero_copy_only=False).tobytes())
     return total.hexdigest()
@@ -52,10 +52,10 @@ def longest_first(rows: Dataset, lengths: list[int]) -> tuple[Dataset, list[int]
     return rows.select(order), [lengths[i] for i in order]
 
 
-def _column(rows: Dataset, name: str) -> pa.ListArray:
+def token_column(rows: Dataset, name: str) -> pa.ListArray:
     """One column as a single array that begins at its own first row."""
-    column = rows.with_format("arrow")[:][name].combine_chunks()
-    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    found = rows.with_format("arrow")[:][name].combine_chunks()
+    array = pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
     if pa.types.is_large_list(array.type):
         array = array.cast(pa.list_(array.type.value_type))
     return array
