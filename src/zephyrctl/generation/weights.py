@@ -22,7 +22,8 @@ def load_base(
         return AutoModelForCausalLM.from_pretrained(
             base,
             dtype=dtype,
-            attn_implementation="sdpa" if attention == "auto" else attention,
+            # None: sdpa, or what else the model can (Gemma 2 has its own, with soft-capping).
+            attn_implementation=None if attention == "auto" else attention,
             revision=revision if not Path(base).is_dir() else None,
         )
     except (OSError, ValueError, ImportError) as error:

@@ -99,6 +99,8 @@ class DpoTrainer(PairTrainer):
                 loss = self._compute_loss(recording, inputs, False)
             finally:
                 self.precompute_ref_logps = not live
+            if self.aux_loss_enabled:  # how experts share the load says nothing of preferences
+                loss = loss - self.router_aux_loss_coef * recording.outputs[0].aux_loss
         chosen, rejected = recording.outputs[0].log_probs.double().sum(dim=1).chunk(2)
         known = (inputs["ref_chosen_logps"].double(), inputs["ref_rejected_logps"].double())
         return (

@@ -20,7 +20,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.model import Adapter
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, DataError, EnvironmentProblem
-from zephyrctl.training import optimizers
+from zephyrctl.training import adapter_targets, optimizers
 from zephyrctl.training.processes import World
 from zephyrctl.training.starting_point import Start
 
@@ -45,6 +45,8 @@ class Policy:
     start: Start
     trained: int
     total: int
+    notices: tuple[str, ...] = ()
+    """What of the settings does not reach the whole model."""
 
     def describe(self) -> str:
         """One line with the number of trained weights."""
@@ -263,32 +265,41 @@ def _with_adapter(
     model: Any, start: Start, settings: Adapter, *, quantized: bool, where: str
 ) -> Policy:
     """A fresh adapter, on the weights or on the starting point's own adapter."""
-    targets = _target_modules(model, settings, where=where)
+    targets = adapter_targets.choose(model, settings, where=where)
+    said = tuple(targets.notices)
     fresh = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=targets,
+        target_modules=targets.modules,
+        target_parameters=targets.parameters or None,
         use_dora=settings.type == "dora",
     )
     if start.adapter is None:
         peft = get_peft_model(model, fresh, adapter_name=TRAINED)
-        return _policy(peft.get_base_model(), peft, "adapter", start)
+        return _policy(peft.get_base_model(), peft, "adapter", start, said)
     below = _load_below(model, start)
-    if fresh.use_dora or below.peft_config[BELOW].use_dora:
+    if _cannot_be_joined(fresh) or _cannot_be_joined(below.peft_config[BELOW]):
         if quantized:
             raise ConfigError(
-                "DoRA cannot stand on another adapter over 4-bit weights without rounding it",
-                where=f"{where}.adapter.type",
-                hint=f"--set {where}.adapter.type=lora",
+                "DoRA and adapters on experts cannot stand on another adapter over 4-bit weights "
+                "without rounding it",
+                where=f"{where}.adapter",
+                hint=f"--set {where}.adapter.type=lora "
+                f"--set {where}.adapter.target_modules=all-linear   (in both stages)",
             )
         merged: Any = below.merge_and_unload()
         peft = get_peft_model(merged, fresh, adapter_name=TRAINED)
-        return _policy(peft.get_base_model(), peft, "merged", start)
+        return _policy(peft.get_base_model(), peft, "merged", start, said)
     below.add_adapter(TRAINED, fresh)
     _activate_chain(below)
-    return _policy(below.get_base_model(), below, "chain", start)
+    return _policy(below.get_base_model(), below, "chain", start, said)
+
+
+def _cannot_be_joined(adapter: Any) -> bool:
+    """Whether PEFT 0.21 cannot write this adapter and another as one."""
+    return bool(adapter.use_dora or adapter.target_parameters)
 
 
 def _load_below(model: Any, start: Start) -> Any:
@@ -322,27 +333,9 @@ def _activate_chain(peft: Any) -> None:
             weight.requires_grad_(False)
 
 
-def _target_modules(model: Any, settings: Adapter, *, where: str) -> list[str]:
-    """Names of the linear layers that get an adapter; ConfigError where one matches nothing."""
-    head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-    if settings.target_modules == "all-linear":
-        return sorted(linear)
-    unknown = [name for name in settings.target_modules if name not in linear]
-    if unknown:
-        raise ConfigError(
-            f"the model has no linear layer named {', '.join(unknown)}",
-            where=f"{where}.adapter.target_modules",
-            hint=f"known: {', '.join(sorted(linear))}",
-        )
-    return sorted(settings.target_modules)
-
-
-def _policy(model: Any, peft: Any, form: Form, start: Start) -> Policy:
+def _policy(
+    model: Any, peft: Any, form: Form, start: Start, notices: tuple[str, ...] = ()
+) -> Policy:
     weights = list(model.parameters())
     trained = sum(w.numel() for w in weights if w.requires_grad)
-    return Policy(model, peft, form, start, trained, sum(w.numel() for w in weights))
+    return Policy(model, peft, form, start, trained, sum(w.numel() for w in weights), notices)

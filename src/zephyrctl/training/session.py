@@ -32,6 +32,7 @@ from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.training import checkpoints, order, publish, starting_point, trackers
 from zephyrctl.training.callbacks import Watch, peak_memory
+from zephyrctl.training.experts import router_settings_stay
 from zephyrctl.training.fused_head import labelled_positions_only
 from zephyrctl.training.loading import Policy, check_vocabulary, formats_stay, load_policy
 from zephyrctl.training.processes import World, barrier, from_first, join
@@ -196,7 +197,7 @@ def _only_used(splits: Splits, planned: order.Order) -> tuple[Splits, order.Orde
 
 
 def _build(method: Method, plan: Plan) -> Any:
-    with formats_stay(plan.policy):
+    with formats_stay(plan.policy), router_settings_stay(plan.policy.model):
         trainer = method.trainer(plan)
     trainer.order = plan.order
     trainer.optimizer_name = method.training.optimizer
@@ -239,6 +240,8 @@ def _say_what_is_done(
     splits: Splits,
 ) -> None:
     reporter.notice(policy.describe())
+    for text in policy.notices:
+        reporter.notice(text, level="warning")
     reporter.notice(
         f"{planned.steps} steps of {training.global_batch_size} examples, "
         f"{planned.examples} in the training split, {len(splits.test)} held out"

@@ -1,0 +1,26 @@
+"""What does a mixture of experts need that other models do not?
+
+TRL 1.16 adds the router's loss (experts are to share the load) to the loss of every pass where the
+configuration has a weight for it; the metric is called `aux_loss`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_ROUTER = ("output_router_logits", "router_aux_loss_coef")
+
+
+@contextmanager
+def router_settings_stay(model: Any) -> Iterator[None]:
+    """Give the model's configuration the router's settings back that building a trainer changes.
+
+    TRL's passes ask for the router's logits by themselves, so training is the same. With
+    `output_router_logits` left on, no sample could be generated and the published model could not
+    answer: transformers 5.23 then weighs one new token by the mask of all tokens before it.
+    """
+    config = model.config
+    before = {name: getattr(config, name) for name in _ROUTER if hasattr(config, name)}
+    yield
+    for name, value in before.items():
+        setattr(config, name, value)
