@@ -44,6 +44,10 @@ class Shards:
         with pa.ipc.open_file(pa.py_buffer(body)) as reader:
             return reader.read_all()
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a file for `name`, whole or not."""
+        return self._path(name).exists()
+
     def write(self, name: str, table: Any) -> None:
         """Keep a table under `name`."""
         import pyarrow as pa
