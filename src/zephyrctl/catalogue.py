@@ -209,6 +209,17 @@ BASE_MODELS = Registry(
     ],
 )
 
+_LOSSES = "zephyrctl.training.losses"
+
+OWN_LOSSES = Registry(
+    "loss",
+    [
+        Entry("simpo", "mean log-prob per token, no reference", f"{_LOSSES}:simpo"),
+        Entry("rdpo", "DPO of a reward with a penalty on length", f"{_LOSSES}:rdpo"),
+    ],
+)
+"""Losses over preference pairs that TRL lacks."""
+
 STAGES = Registry(
     "stage",
     [

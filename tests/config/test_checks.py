@@ -47,6 +47,43 @@ from zephyrctl.config.schema import Recipe
             "dpo.trainer_args.use_weighting",
             "simpo does not use",
         ),
+        ({"dpo": {"loss": ["sigmoid", "rdpo"]}}, "dpo.loss", "rdpo cannot be summed with others"),
+        (
+            {"dpo": {"loss": "rdpo", "trainer_args": {"f_divergence_type": "forward_kl"}}},
+            "dpo.trainer_args.f_divergence_type",
+            "rdpo does not use",
+        ),
+        (
+            {"dpo": {"loss": "simpo", "trainer_args": {"ld_alpha": 0.5}}},
+            "dpo.trainer_args.ld_alpha",
+            "simpo does not use",
+        ),
+        (
+            {"dpo": {"label_smoothing": 0.1}},
+            "dpo.label_smoothing",
+            "sigmoid does not use dpo.label_smoothing",
+        ),
+        (
+            {"dpo": {"loss": "apo_zero", "trainer_args": {"f_divergence_type": "js_divergence"}}},
+            "dpo.trainer_args.f_divergence_type",
+            "apo_zero has no form for js_divergence",
+        ),
+        (
+            {"dpo": {"trainer_args": {"f_divergence_type": "foward_kl"}}},
+            "dpo.trainer_args.f_divergence_type",
+            "did you mean 'forward_kl'?",
+        ),
+        (
+            {"dpo": {"loss": "aot", "trainer_args": {"use_weighting": True}}},
+            "dpo.trainer_args.use_weighting",
+            "aot sorts its pairs",
+        ),
+        (
+            {"dpo": {"trainer_args": {"ld_alpha": 1.5}}},
+            "dpo.trainer_args.ld_alpha",
+            "a number from 0 to 1, not 1.5",
+        ),
+        ({"dpo": {"reference": "adapter"}}, "dpo.reference", "needs an adapter"),
         (
             {"sft": {"trainer_args": {"learning_rate": 1}}},
             "sft.trainer_args.learning_rate",

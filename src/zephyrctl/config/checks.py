@@ -6,11 +6,12 @@ problem is shown, unless only another of its paths was given by the user.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from zephyrctl import catalogue
+from zephyrctl.config import preference_checks
+from zephyrctl.config.finding import Finding
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.data import Source
 from zephyrctl.config.schema.training import Training
@@ -20,20 +21,6 @@ from zephyrctl.registry import did_you_mean
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 _PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
-
-
-_CHANGES_TRLS_LOSS = frozenset(
-    {"discopop_tau", "f_alpha_divergence_coef", "f_divergence_type", "use_weighting"}
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A contradiction: the settings it is about, a sentence, a next step."""
-
-    paths: tuple[str, ...]
-    message: str
-    hint: str | None = None
 
 
 def check(recipe: Recipe) -> list[Finding]:
@@ -96,57 +83,6 @@ def _lengths(recipe: Recipe) -> Iterator[Finding]:
             f"dpo.max_prompt_length = {dpo.max_prompt_length} leaves no room for a completion "
             f"in dpo.max_length = {dpo.max_length}",
             f"--set dpo.max_prompt_length={max(4, dpo.max_length // 2)}",
-        )
-
-
-def _losses(recipe: Recipe) -> Iterator[Finding]:
-    dpo = recipe.dpo
-    losses = dpo.loss if isinstance(dpo.loss, list) else [dpo.loss]
-    if not losses:
-        yield Finding(("dpo.loss",), "dpo.loss is an empty list", "--set dpo.loss=sigmoid")
-    if len(set(losses)) < len(losses):
-        yield Finding(
-            ("dpo.loss",), "dpo.loss names a loss twice", "use dpo.loss_weights to weigh a loss"
-        )
-    if "exo_pair" in losses and dpo.label_smoothing == 0:
-        yield Finding(
-            ("dpo.label_smoothing", "dpo.loss"),
-            "the loss exo_pair needs a label_smoothing above 0",
-            "--set dpo.label_smoothing=0.001",
-        )
-    weights = dpo.loss_weights
-    if weights is not None and len(weights) != len(losses):
-        yield Finding(
-            ("dpo.loss_weights", "dpo.loss"),
-            f"dpo.loss_weights has {len(weights)} values for {len(losses)} in dpo.loss",
-            f"--set 'dpo.loss_weights=[{', '.join(['1.0'] * max(1, len(losses)))}]'",
-        )
-
-
-def _simpo(recipe: Recipe) -> Iterator[Finding]:
-    dpo = recipe.dpo
-    if "simpo" not in (dpo.loss if isinstance(dpo.loss, list) else [dpo.loss]):
-        return
-    if dpo.has_reference:
-        yield Finding(
-            ("dpo.loss",),
-            "the loss simpo has no reference and cannot be summed with others",
-            "--set dpo.loss=simpo",
-        )
-    for path, is_set, neutral in (
-        ("dpo.label_smoothing", dpo.label_smoothing != 0, "0"),
-        ("dpo.loss_weights", dpo.loss_weights is not None, "null"),
-        ("dpo.reference", dpo.reference != "auto", "auto"),
-    ):
-        if is_set:
-            yield Finding(
-                (path, "dpo.loss"), f"the loss simpo does not use {path}", f"--set {path}={neutral}"
-            )
-    for name in sorted(_CHANGES_TRLS_LOSS & dpo.trainer_args.keys()):
-        yield Finding(
-            (f"dpo.trainer_args.{name}", "dpo.loss"),
-            f"the loss simpo does not use dpo.trainer_args.{name}",
-            f"remove {name}",
         )
 
 
@@ -289,8 +225,9 @@ _CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
     _number_format,
     _batches,
     _lengths,
-    _losses,
-    _simpo,
+    preference_checks.losses,
+    preference_checks.trainer_args,
+    preference_checks.reference,
     _trainer_args,
     _sources,
     _evaluation,

@@ -144,6 +144,11 @@ class Dpo(Training):
     included (`adapter`). `auto` precomputes. The loss `simpo` has no reference."""
 
     @property
+    def losses(self) -> list[str]:
+        """The losses as a list, also where there is one."""
+        return [self.loss] if isinstance(self.loss, str) else list(self.loss)
+
+    @property
     def has_reference(self) -> bool:
         """Whether the loss compares the policy with the model it starts from."""
-        return self.loss not in ("simpo", ["simpo"])
+        return self.losses != ["simpo"]
