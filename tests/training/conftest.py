@@ -12,7 +12,7 @@ import pytest
 from datasets import Dataset, disable_progress_bars
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.data.messages import Message
+from zephyrctl.data.messages import Message, to_json
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.data.tokens import encode_dialogue, encode_prompt
 from zephyrctl.runs import manifest
@@ -139,9 +139,9 @@ def write_data(run: Run, base: Path, *, flip: bool = False) -> None:
             for key, answer in (("chosen_ids", good), ("rejected_ids", bad))
         }
         rows["dpo"].append({"id": name, "prompt_ids": prompt, **pair})
-        words = [{"role": m.role, "content": m.content} for m in [*asked, *good]]
-        texts["sft"].append({"messages": words})
-        texts["dpo"].append({"prompt": words[:1]})
+        texts["sft"].append({"id": name, "messages": to_json([*asked, *good])})
+        sides = {"prompt": asked, "chosen": good, "rejected": bad}
+        texts["dpo"].append({"id": name} | {key: to_json(said) for key, said in sides.items()})
     for stage, table in rows.items():
         folder = run.stage("data").path / stage
         folder.mkdir(parents=True, exist_ok=True)

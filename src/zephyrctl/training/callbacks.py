@@ -3,6 +3,7 @@
 One callback: it counts, reports, takes samples, answers requests to stop, and seals checkpoints.
 """
 
+import math
 import resource
 import sys
 import time
@@ -13,10 +14,12 @@ import torch
 from transformers import TrainerCallback
 
 from zephyrctl.config.schema.training import Training
+from zephyrctl.errors import TrainingDiverged
 from zephyrctl.runs import signals
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
-from zephyrctl.training import checkpoints, faults, health
+from zephyrctl.training import checkpoints, faults, weights
+from zephyrctl.training.canaries import Canaries
 from zephyrctl.training.processes import World, any_rank, barrier
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.samples import Sampler
@@ -50,12 +53,17 @@ class Watch(TrainerCallback):
         self.progress = progress
         self.inputs_digest = inputs_digest
         self.examples = examples
+        self.canaries = Canaries(training, progress, reporter)
         self.stopped = False
         self._tokens_seen = 0
         self._seconds_saved = progress.seconds
         self._step_began = 0.0
         self._step_seconds = 0.0
-        self._losses: list[float] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called once, after a checkpoint was loaded, before the first step of this attempt."""
+        warmup = args.get_warmup_steps(state.max_steps)
+        self.canaries.begin(kwargs["model"], step=state.global_step, warmup=warmup)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock of this step."""
@@ -66,8 +74,11 @@ class Watch(TrainerCallback):
         self._step_seconds = time.perf_counter() - self._step_began
         step = state.global_step
         faults.meet("step", step=step, model=kwargs["model"])
+        self.canaries.after_step(kwargs["model"], step=step, total=state.max_steps)
+        if step == state.max_steps:
+            weights.check_finite(kwargs["model"], step=step, where=self.folder.path)
         if self._is_sample_due(step, total=state.max_steps) and self.world.is_first:
-            self.sampler.take(step=step, reporter=self.reporter)
+            self.take_samples(step=step, total=state.max_steps)
         if step == state.max_steps and self._is_end_cheap(step, device=args.device):
             control.should_save = False
         asked = signals.stop_signal() is not None
@@ -104,16 +115,25 @@ class Watch(TrainerCallback):
         self.report_evaluation(values, step=state.global_step, total=state.max_steps)
 
     def report_evaluation(self, values: dict[str, float], *, step: int, total: int) -> None:
-        """Record held-out metrics, and say what in them is worrying."""
+        """Record held-out metrics, and say what in them is worrying; TrainingDiverged where their
+        loss is not a number."""
+        if not math.isfinite(values.get("loss", 0.0)):
+            raise TrainingDiverged(
+                f"the held-out loss is {values['loss']} at step {step}",
+                where=str(self.folder.path),
+                hint="a lower learning_rate" if step else "the starting model's weights are broken",
+            )
         progress = self.progress
         progress.first_evaluation = progress.first_evaluation or values
         progress.last_evaluation = values
         self.reporter.metrics(step=step, total=total, values=values, split="eval")
-        if step > 0 and "rewards/margins" in values:
-            for text in health.preferences(
-                progress.first_evaluation, values, share_done=step / total
-            ):
-                self.reporter.notice(f"step {step}: {text}", level="warning")
+        self.canaries.on_evaluation(values, step=step, total=total)
+
+    def take_samples(self, *, step: int, total: int) -> None:
+        """Answer the sample prompts, and look at the answers; rank 0 only."""
+        found = self.sampler.take(step=step, reporter=self.reporter)
+        if found is not None:
+            self.canaries.on_samples(*found, step=step, total=total)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Seal the checkpoint once every rank has written its part, then delete older ones."""
@@ -148,7 +168,7 @@ class Watch(TrainerCallback):
         return not any_rank(is_dear or step % self.training.save_every == 0, device=device)
 
     def _is_sample_due(self, step: int, *, total: int) -> bool:
-        every = self.training.sample_every
+        every = self.training.sample_every or self.training.eval_every
         return step == total or (every is not None and step % every == 0)
 
     def _record(self, step: int, *, total: int) -> None:
@@ -158,14 +178,7 @@ class Watch(TrainerCallback):
         values["num_tokens"] = self.progress.tokens
         values["epoch"] = step * self.training.global_batch_size / max(self.examples, 1)
         self.reporter.metrics(step=step, total=total, values=values)
-        self._losses.append(values["loss"])
-        for text in (
-            health.loss_is_zero(values),
-            health.loss_is_stuck(self._losses, share_done=step / total),
-        ):
-            if text is not None and text[:30] not in {n[:30] for n in self.progress.notices}:
-                self.progress.notices.append(text)
-                self.reporter.notice(f"step {step}: {text}", level="warning")
+        self.canaries.on_record(values, step=step, total=total)
 
 
 def peak_memory(world: World) -> int:

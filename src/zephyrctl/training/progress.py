@@ -5,8 +5,9 @@ so that the records after a resume are those of an uninterrupted run.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from zephyrctl.runs.atomic import write_json
 
@@ -27,11 +28,19 @@ class Progress:
     """Values of each step since the last record."""
     first_evaluation: dict[str, float] = field(default_factory=dict)
     last_evaluation: dict[str, float] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    """Mean training loss of each record."""
+    grad_norms: list[float] = field(default_factory=list)
+    highest_rate: float = 0.0
+    last_rate: float = 0.0
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The latest outcome of each canary, by its name."""
 
     def add_step(self, values: dict[str, float]) -> None:
         """Count one optimizer step with TRL's values."""
         self.loss_sum += values["loss"]
+        self.last_rate = values["learning_rate"]
+        self.highest_rate = max(self.highest_rate, self.last_rate)
         self.steps += 1
         self.window.append(values)
 
@@ -59,5 +68,7 @@ class Progress:
 
 
 def load(folder: Path) -> Progress:
-    """What `save` wrote."""
-    return Progress(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    """What `save` wrote; what another version of this program kept besides is left out."""
+    record = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    known = {entry.name for entry in fields(Progress)}
+    return Progress(**{name: value for name, value in record.items() if name in known})

@@ -1,6 +1,7 @@
 """What does the model in training answer to a few held-out prompts?"""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from zephyrctl.data.messages import Message
@@ -10,10 +11,12 @@ from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.atomic import append_jsonl, read_jsonl
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
-from zephyrctl.training import health
+from zephyrctl.training.sample_checks import Measures, measure
 
 LONGEST = 128
 """Tokens of a sample; what is cut there counts as not stopped."""
+AT_ONCE = 16
+"""Prompts answered together; more would need memory that the training may have taken."""
 
 
 class Sampler:
@@ -27,11 +30,15 @@ class Sampler:
         self.prompts = prompts
         self.folder = folder
 
-    def take(self, *, step: int, reporter: Reporter) -> None:
+    def take(self, *, step: int, reporter: Reporter) -> tuple[Measures, Measures | None] | None:
         """Answer the prompts with the weights as they are; rank 0 only. Greedy decoding draws no
-        random numbers, so that samples never change the training."""
+        random numbers, so that samples never change the training.
+
+        Returns what was measured on the answers, and on those before training where there are any;
+        None where there is no prompt, or a request to stop came in between.
+        """
         if not self.prompts:
-            return
+            return None
         was_training = self.model.training
         self.model.eval()
         try:
@@ -39,10 +46,10 @@ class Sampler:
             answers = engine.answer(
                 self.prompts,
                 sampling=Sampling(temperature=0.0, max_new_tokens=LONGEST),
-                batch_size=len(self.prompts),
+                batch_size=min(AT_ONCE, len(self.prompts)),
             )
         except (Interrupted, Terminated):
-            return  # the end of this step answers the request, with a checkpoint
+            return None  # the end of this step answers the request, with a checkpoint
         finally:
             self.model.train(was_training)
         rows = [
@@ -58,6 +65,6 @@ class Sampler:
         before = [r for r in read_jsonl(self.folder.samples_path) if r["step"] == 0 and step > 0]
         for row in rows:
             append_jsonl(self.folder.samples_path, row)
-        reporter.event("sample", step=step, n=len(rows))
-        for text in health.samples(rows, before):
-            reporter.notice(f"step {step}: {text}", level="warning")
+        found = measure(rows)
+        reporter.event("sample", step=step, n=len(rows), **asdict(found))
+        return found, measure(before) if before else None

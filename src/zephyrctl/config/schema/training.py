@@ -1,8 +1,8 @@
 """Settings of the two training stages."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zephyrctl.config.schema.model import Adapter
 from zephyrctl.config.schema.section import Section
@@ -25,6 +25,30 @@ class Expected(Section):
     """Largest difference that still counts as a reproduction."""
     source: str = ""
     """Where the value was published."""
+
+
+class Canary(Section):
+    """A metric with a range in which it should be, looked at while the stage runs."""
+
+    metric: Literal[
+        "loss", "eval_loss", "reward_accuracy", "reward_margin", "chosen_logps", "rejected_logps"
+    ]
+    """The metric: `loss` of the training records, the others of the held-out split."""
+    at: float | None = Field(default=None, ge=0, le=1)
+    """Share of the steps at which it is looked at (0 is before the first, 1 the end); null looks at
+    every record or evaluation."""
+    above: float | None = None
+    """The metric should be above this."""
+    below: float | None = None
+    """The metric should be below this."""
+    source: str = ""
+    """Where the range comes from."""
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if self.above is None and self.below is None:
+            raise ValueError("a canary needs `above`, `below` or both")
+        return self
 
 
 class Training(Section):
@@ -84,7 +108,8 @@ class Training(Section):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Verified checkpoints kept while training."""
     sample_every: int | None = Field(default=None, ge=1)
-    """Steps between two sets of sample generations; null samples at the start and the end."""
+    """Steps between two sets of sample generations; null samples at the start, with every
+    evaluation of `eval_every`, and at the end."""
     sample_prompts: int = Field(default=4, ge=0)
     """Held-out prompts answered in each set of samples."""
     trainer_args: dict[str, Any] = {}
@@ -92,6 +117,8 @@ class Training(Section):
     name of its own here is refused."""
     expected: dict[str, Expected] = {}
     """Published values of final metrics; the stage reports how far it is from them."""
+    canaries: list[Canary] = []
+    """Ranges of metrics from published runs; the stage warns where it leaves them."""
 
 
 class Sft(Training):

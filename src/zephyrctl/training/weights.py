@@ -1,0 +1,76 @@
+"""Do the weights move at all?
+
+A sample of the trained weights is kept and compared some updates later. Embeddings are left out:
+the rows of tokens that no example holds get no gradient and rightly stay.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zephyrctl.errors import TrainingDiverged
+
+Sample = dict[str, torch.Tensor]
+
+UPDATES = 10
+"""Updates after warm-up from which the comparison counts (zephyr-recipe.md §7, C2)."""
+_PER_WEIGHT = 512
+_IN_ALL = 1 << 18
+_SECOND_MATRIX = ".lora_B."
+
+
+def sample(model: Any) -> Sample:
+    """Evenly spread values of each trained weight matrix and vector, on the CPU."""
+    left_out = {
+        id(module.weight)
+        for module in (model.get_input_embeddings(), model.get_output_embeddings())
+        if module is not None and isinstance(getattr(module, "weight", None), torch.Tensor)
+    }
+    trained = {
+        name: weight
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and id(weight) not in left_out
+    }
+    each = min(_PER_WEIGHT, max(1, _IN_ALL // max(1, len(trained))))
+    return {name: _spread(weight, each) for name, weight in trained.items()}
+
+
+def check_finite(model: Any, *, step: int, where: Path) -> None:
+    """TrainingDiverged where a trained weight is not finite: such a model is never published."""
+    trained = {name: w for name, w in model.named_parameters() if w.requires_grad}
+    bad = [name for name, weight in trained.items() if not torch.isfinite(weight).all()]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise TrainingDiverged(
+            f"weights are not finite at step {step}: {bad[0]}{more}",
+            where=str(where),
+            hint="a lower learning_rate or a smaller max_grad_norm",
+        )
+
+
+def share_moved(before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor]) -> float:
+    """Share of the sampled values that differ, of 0 values 0."""
+    moved = sum(int((now[name] != values).sum()) for name, values in before.items())
+    return moved / max(1, sum(len(values) for values in before.values()))
+
+
+def is_rounded(values: Mapping[str, torch.Tensor]) -> bool:
+    """Whether some of the weights are kept in fewer bits than float32."""
+    return any(part.element_size() < 4 for part in values.values())
+
+
+def adapter_sizes(model: Any) -> dict[str, float]:
+    """Root mean square of each trained adapter's second matrix, which starts at 0, by the name of
+    its module; empty where no adapter is trained."""
+    return {
+        name.split(_SECOND_MATRIX)[0]: float(weight.detach().float().square().mean().sqrt())
+        for name, weight in model.named_parameters()
+        if _SECOND_MATRIX in name and weight.requires_grad
+    }
+
+
+def _spread(weight: torch.Tensor, count: int) -> torch.Tensor:
+    flat = weight.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // count)][:count].to("cpu", copy=True)
