@@ -107,10 +107,6 @@ def test_a_cpu_without_a_measured_rate_has_no_hours():
 def test_batches_are_split_as_training_splits_them(size, micro, processes, expected):
     recipe = zephyr(sft__global_batch_size=size, sft__micro_batch_size=micro)
     assert plan.split_batch(recipe.sft, processes) == expected
-    if size % processes == 0:
-        trl = pytest.importorskip("zephyrctl.training.trl_arguments")
-        batches = trl.resolve(recipe.sft, world_size=processes, where="sft")
-        assert (batches.micro_batch_size, batches.accumulation_steps) == expected
 
 
 def test_an_unknown_gpu_has_its_nearest_name():

@@ -1,10 +1,19 @@
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zephyrctl.config.schema.training import Dpo
+from zephyrctl.config.schema.training import Dpo, Sft
+from zephyrctl.errors import ConfigError
 from zephyrctl.training import order
-from zephyrctl.training.micro_batches import Costs, ListedBatches, by_number, by_tokens
+from zephyrctl.training.micro_batches import (
+    Costs,
+    ListedBatches,
+    by_number,
+    by_tokens,
+    check_division,
+)
 
 
 def ordered(lengths: list[int], *, batch: int, epochs: float = 1.0) -> order.Order:
@@ -88,3 +97,19 @@ def test_a_stated_number_of_examples_is_kept(size: int, per_step: int) -> None:
 def test_the_sampler_gives_the_planned_passes() -> None:
     listed = ListedBatches([[3, 1], [2]])
     assert (list(listed), len(listed)) == ([[3, 1], [2]], 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "message"),
+    [
+        ({"global_batch_size": 10}, 4, "cannot be shared by 4 processes"),
+        ({"global_batch_size": 1}, 2, "cannot be shared by 2 processes"),
+        ({"global_batch_size": 8, "micro_batch_size": 3}, 1, "micro_batch_size 3 does not divide"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused(
+    settings: dict[str, Any], processes: int, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_division(Sft.model_validate(settings), world_size=processes, where="sft")
+    assert "--set sft." in str(caught.value.hint)

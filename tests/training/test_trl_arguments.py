@@ -9,16 +9,14 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.config.schema.training import Sft
 from zephyrctl.config.trainer_args import OWNED, REFUSED
 from zephyrctl.errors import ConfigError
+from zephyrctl.training.micro_batches import MicroBatches
 from zephyrctl.training.processes import World
 from zephyrctl.training.trl_arguments import (
     OVERRIDABLE,
-    Batches,
     Job,
     dpo_arguments,
-    resolve,
     sft_arguments,
 )
 
@@ -27,47 +25,12 @@ GPU = World(0, 8, "cuda", bf16=True)
 
 
 def job(tmp_path: Path, *, world: World = CPU, resumes: bool = False) -> Job:
-    return Job(Batches(4, 2, world.size), 100, world, tmp_path, has_test=True, resumes=resumes)
+    passes = MicroBatches([], per_step=2, largest=4, most_tokens=64)
+    return Job(passes, 4, 100, world, tmp_path, has_test=True, resumes=resumes)
 
 
 def sft(**settings: Any) -> Recipe:
     return Recipe.model_validate({"sft": settings})
-
-
-@pytest.mark.parametrize(
-    ("settings", "processes", "expected"),
-    [
-        ({"global_batch_size": 128}, 1, Batches(8, 16, 1)),
-        ({"global_batch_size": 128}, 8, Batches(8, 2, 8)),
-        ({"global_batch_size": 12}, 1, Batches(6, 2, 1)),
-        ({"global_batch_size": 7}, 1, Batches(7, 1, 1)),
-        ({"global_batch_size": 22}, 2, Batches(1, 11, 2)),
-        ({"global_batch_size": 32, "micro_batch_size": 16}, 2, Batches(16, 1, 2)),
-    ],
-)
-def test_accumulation_follows_from_the_global_batch(
-    settings: dict[str, Any], processes: int, expected: Batches
-) -> None:
-    found = resolve(Sft.model_validate(settings), world_size=processes, where="sft")
-    assert found == expected
-    total = found.micro_batch_size * found.accumulation_steps * found.world_size
-    assert total == settings["global_batch_size"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "processes", "message"),
-    [
-        ({"global_batch_size": 10}, 4, "cannot be shared by 4 processes"),
-        ({"global_batch_size": 1}, 2, "cannot be shared by 2 processes"),
-        ({"global_batch_size": 8, "micro_batch_size": 3}, 1, "micro_batch_size 3 does not divide"),
-    ],
-)
-def test_a_batch_that_does_not_divide_is_refused(
-    settings: dict[str, Any], processes: int, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        resolve(Sft.model_validate(settings), world_size=processes, where="sft")
-    assert "--set sft." in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("world", [CPU, GPU])

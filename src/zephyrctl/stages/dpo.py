@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zephyrctl import catalogue
 from zephyrctl.config.schema import Recipe
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
@@ -9,6 +10,7 @@ from zephyrctl.runs.store import Run
 
 def run(recipe: Recipe, run: Run) -> Result:
     """Train the policy on the run's preference pairs: `RUN/dpo/model`."""
-    from zephyrctl.training import dpo, simpo
+    from zephyrctl.training import dpo, own_loss
 
-    return (dpo if recipe.dpo.has_reference else simpo).train(recipe, run)
+    is_own = recipe.dpo.losses[0] in catalogue.OWN_LOSSES
+    return (own_loss if is_own else dpo).train(recipe, run)

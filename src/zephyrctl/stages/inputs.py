@@ -19,13 +19,14 @@ from zephyrctl.runs.digests import digest_json, digest_path
 from zephyrctl.runs.references import ModelRef, resolve_model
 from zephyrctl.runs.store import Run, StageName
 
-FORMATS: Mapping[StageName, int] = {"data": 1, "sft": 1, "dpo": 1, "eval": 1}
+FORMATS: Mapping[StageName, int] = {"data": 1, "sft": 2, "dpo": 2, "eval": 1}
 """Raised by one when a stage's code changes so that the same inputs give another result."""
 
 Value = str | int | float | bool | None
 _HOW_TO_TRAIN = {
-    "micro_batch_size", "gradient_checkpointing", "log_every", "eval_every", "save_every",
-    "keep_checkpoints", "sample_every", "sample_prompts", "expected",
+    "micro_batch_size", "micro_batch_tokens", "padding_free", "prefix_sharing", "compile",
+    "gradient_checkpointing", "log_every", "eval_every", "save_every",
+    "keep_checkpoints", "sample_every", "sample_prompts", "expected", "canaries",
 }  # fmt: skip
 BASE_DIGEST = "model.base digest"
 _HOW_TO_JUDGE = {"concurrency", "timeout_s", "api_key_file"}

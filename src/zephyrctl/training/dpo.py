@@ -1,40 +1,50 @@
 """How is a policy trained on preference pairs? (TRL 1.16's DPOTrainer, fed with token ids)"""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
-from torch.utils.data import DataLoader
+from torch.nn.functional import logsigmoid
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.training import Dpo
 from zephyrctl.data.load import load_split
-from zephyrctl.errors import JobFailed
-from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
-from zephyrctl.training import reference, session
-from zephyrctl.training.reference import pair_lengths
-from zephyrctl.training.rows import IGNORED, digest_of, longest_first
-from zephyrctl.training.scoring import Documents, token_losses
+from zephyrctl.training import health, prefix_sharing, reference, session, shares
+from zephyrctl.training.layout import Layout
+from zephyrctl.training.loading import Policy
+from zephyrctl.training.pairs import (
+    START_TOLERANCE,
+    START_TOLERANCE_BF16,
+    Pairs,
+    check_start,
+    completion_sums,
+    loss_at_start,
+    pair_metrics,
+)
+from zephyrctl.training.reference import pair_lengths, pair_sizes
+from zephyrctl.training.rows import longest_first
+from zephyrctl.training.scoring import score_pairs
 from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trainer import HouseTrainer, Recorder
 from zephyrctl.training.trl_arguments import dpo_arguments
 
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
-START_TOLERANCE = 1e-4
-START_TOLERANCE_BF16 = 2e-2
-"""bfloat16 sums of log-probs depend on how a batch is padded; that of the reference was another."""
-LOSS_AT_ZERO = {
-    "sigmoid": math.log(2), "sigmoid_norm": math.log(2), "robust": math.log(2),
-    "aot": math.log(2), "aot_unpaired": math.log(2), "hinge": 1.0,
-    "nca_pair": 2 * math.log(2), "bco_pair": 2 * math.log(2), "apo_zero": 1.0, "apo_down": 1.0,
-}  # fmt: skip
-"""Losses of TRL 1.16 where policy and reference agree; the others depend on more than that."""
+_FORWARD_ONLY = 4
+"""Without a backward pass nothing is kept of a layer, so a pass may have so many times the tokens.
+"""
+
+
+CHECKED_PAIRS = 4
+ROW_TOLERANCE = 1e-3
+ROW_TOLERANCE_BF16 = 0.5
+"""Largest difference of one token's log-prob, in nats, between the joined row and padded rows. A
+token that sees another document is off by more; bfloat16 alone moves unlikely tokens by tenths."""
 
 
 def train(recipe: Recipe, run: Run) -> Result:
@@ -42,8 +52,76 @@ def train(recipe: Recipe, run: Run) -> Result:
     return session.train(recipe, run, method=Method(recipe))
 
 
-class PairTrainer(HouseTrainer, DPOTrainer):
-    """DPOTrainer on token ids."""
+class DpoTrainer(HouseTrainer, DPOTrainer):
+    """DPOTrainer on token ids, with a reference of our own, passes of unequal size and exact
+    held-out metrics.
+
+    TRL is told that the reference's log-probs are in the rows, whatever the kind: it would load a
+    model for them, and of the adapters it knows only those of a PeftModel.
+    """
+
+    def __init__(
+        self, *, settings: Dpo, policy: Policy, kind: reference.Kind, **kwargs: Any
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.reference_kind: reference.Kind = kind
+        super().__init__(**kwargs)
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """TRL 1.16 goes through the rows unsorted and keeps its cache in a folder that other ranks
+        may not have; see `add_reference`."""
+        del name, batch_size
+        return dataset
+
+    def add_reference(self, source: reference.Source) -> None:
+        """Put the reference's log-probs into the rows of both splits, before the first step."""
+        self.model.to(self.args.device)
+        self.model.eval()
+        for attribute, split in (("train_dataset", "train"), ("eval_dataset", "test")):
+            rows: Any = getattr(self, attribute)
+            if rows is not None:
+                columns = source.log_probs(rows, split=split, score=self._score_reference)
+                known = Dataset.from_dict(columns)
+                setattr(self, attribute, concatenate_datasets([rows, known], axis=1))
+
+    def _score_reference(self, pairs: list[dict[str, Any]]) -> list[reference.LogProbs]:
+        inputs = self._prepare_inputs(self.data_collator(pairs))
+        chosen, rejected = self.compute_ref_log_probs(self.model, inputs)
+        return list(zip(chosen.tolist(), rejected.tolist(), strict=True))
+
+    def compute_ref_log_probs(self, model: Any, inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Summed log-probs of chosen and rejected, each `(B,)`, from the copy, or from the model
+        without its trained adapter."""
+        if self.ref_model is not None:
+            return super().compute_ref_log_probs(self.ref_model, inputs)
+        with self.policy.as_reference():
+            return super().compute_ref_log_probs(model, inputs)
+
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False) -> Any:
+        """Never asked for outputs: `prediction_step` is ours too."""
+        del return_outputs
+        return self._score(model, inputs)[0]
+
+    def _score(self, model: Any, inputs: Any) -> tuple[torch.Tensor, Any, Pairs]:
+        """Mean loss of a batch, the model's outputs, and what is known of its pairs."""
+        inputs = dict(inputs)
+        if reference.CHOSEN not in inputs:
+            inputs |= zip(reference.COLUMNS, self._ask_reference(inputs), strict=True)
+        recording = Recorder(model)
+        loss = super()._compute_loss(recording, inputs, False)
+        outputs = recording.outputs[0]
+        mask = inputs["completion_mask"]  # (2B, S): all chosen, then all rejected
+        log_probs = outputs.log_probs[:, 1 - mask.size(1) :].double()
+        sums = completion_sums(log_probs, mask[:, 1:], ld_alpha=self.ld_alpha).chunk(2)
+        known = [inputs[name].double() for name in reference.COLUMNS]
+        return loss, outputs, Pairs(*sums, *known, *mask.sum(dim=1).chunk(2))
+
+    def _ask_reference(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.reference_kind == "none":
+            zeros = torch.zeros(len(inputs["input_ids"]) // 2, device=self.args.device)
+            return zeros, zeros
+        return self.compute_ref_log_probs(self.model, inputs)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """TRL 1.16 tokenizes whatever it is given, also rows that hold `prompt_ids`; it must not:
@@ -51,68 +129,89 @@ class PairTrainer(HouseTrainer, DPOTrainer):
         del args, kwargs
         return dataset
 
+    def join_rows(self, *, share: bool) -> None:
+        """Compute a batch as one row without padding; with `share`, each prompt once."""
+        padded: Any = self.data_collator
+        self.data_collator = prefix_sharing.PairCollator(
+            pad_token_id=padded.pad_token_id,
+            max_length=padded.max_length,
+            pad_to_multiple_of=padded.pad_to_multiple_of,
+            share=share,
+            balances_experts=self.aux_loss_enabled,
+        )
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                prefix_sharing.install(model)
 
-class DpoTrainer(PairTrainer):
-    """DPOTrainer with reference log-probs of our own and exact held-out metrics."""
-
-    def __init__(self, *, source: reference.Source, **kwargs: Any) -> None:
-        self.source = source
-        super().__init__(**kwargs)
-
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """TRL 1.16 goes through the rows unsorted, keeps its cache in a folder that other ranks may
-        not have, and knows no frozen adapter below the trained one."""
-        split = "train" if name == "train" else "test"
-
-        def score(rows: Dataset) -> Iterator[tuple[float, float]]:
-            loader = DataLoader(
-                rows.select_columns(COLUMNS),  # type: ignore[arg-type]
-                batch_size=batch_size,
-                collate_fn=self.data_collator,
+    def check_rows(self, pairs: list[int], *, bf16: bool) -> None:
+        """JobFailed where the joined row gives other log-probs than padded rows."""
+        rows = [self.train_dataset[i] for i in pairs]
+        self.model.to(self.args.device)
+        batch = self._prepare_inputs(self.data_collator(rows))
+        with self.compute_loss_context_manager():
+            prefix_sharing.check(
+                self.model, batch, tolerance=ROW_TOLERANCE_BF16 if bf16 else ROW_TOLERANCE
             )
-            self.model.to(self.args.device)
-            self.model.eval()
-            with self.source.policy.as_reference():
-                for batch in loader:
-                    inputs = self._prepare_inputs(batch)
-                    chosen, rejected = self.compute_ref_log_probs(self.model, inputs)
-                    yield from zip(chosen.tolist(), rejected.tolist(), strict=True)
 
-        columns = self.source.log_probs(dataset, split=split, score=score)
-        return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """Also learn what each pass of the step counts."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._shares = iter(shares.of_step(batches, device=device))
+        return batches, items
+
+    def _pass_begins(self, rows: list[Any]) -> None:
+        """A pass of its own counts as the whole."""
+        self._shares = iter([shares.WHOLE])
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """TRL's loss of the pass, times what the pass counts in its step. TRL's loss `sft` is a
+        mean over tokens, every other one a mean over pairs."""
+        del return_outputs, num_items_in_batch
+        loss, outputs, _ = self._score(model, inputs)
+        if not self.model.training:
+            return loss
+        share = next(self._shares)
+        for name, values in self._metrics["train"].items():
+            if name != "num_tokens":
+                values[-1] *= share.of_metric(name)
+        weights = dict(zip(self.loss_types, self.loss_weights, strict=True))
+        if "sft" not in weights:
+            return loss * share.pairs
+        mask = inputs["completion_mask"][:, 1:].chunk(2)[0].bool()
+        log_probs = outputs.log_probs.chunk(2)[0]  # (B, S-1)
+        by_tokens = -weights["sft"] * log_probs[mask].mean()
+        return loss * share.pairs + by_tokens * (share.chosen_tokens - share.pairs)
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Any, Any, Any]:
-        """Also return the four log-probs of each pair: policy chosen and rejected, reference chosen
-        and rejected. TRL 1.16 averages its metrics over batches of unequal size."""
+        """Also return what is known of each pair and the loss of its batch, `(B, 7)`. TRL 1.16
+        averages its metrics over batches of unequal size."""
         del prediction_loss_only, ignore_keys
-        inputs = dict(self._prepare_inputs(inputs))
-        recording = Recorder(model)
-        live = not self.precompute_ref_logps
+        inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            if live:
-                chosen, rejected = self.compute_ref_log_probs(self.ref_model, inputs)
-                inputs |= {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-            self.precompute_ref_logps = True
-            try:
-                loss = self._compute_loss(recording, inputs, False)
-            finally:
-                self.precompute_ref_logps = not live
+            loss, outputs, pairs = self._score(model, inputs)
             if self.aux_loss_enabled:  # how experts share the load says nothing of preferences
-                loss = loss - self.router_aux_loss_coef * recording.outputs[0].aux_loss
-        chosen, rejected = recording.outputs[0].log_probs.double().sum(dim=1).chunk(2)
-        known = (inputs["ref_chosen_logps"].double(), inputs["ref_rejected_logps"].double())
-        return (
-            loss.detach(),
-            torch.stack((chosen, rejected, *known), dim=1),
-            chosen.new_zeros(len(chosen)),
-        )
+                loss = loss - self.router_aux_loss_coef * outputs.aux_loss
+        table = pairs.table()
+        table = torch.cat((table, loss.double().expand(len(table), 1)), dim=1)
+        return loss.detach(), table, table.new_zeros(len(table))
 
     def exact_metrics(self, prediction: Any) -> dict[str, float]:
         """Means over all held-out pairs, by TRL's names."""
         self.held_out = np.asarray(prediction.predictions, dtype=np.float64)
-        return pair_metrics(self.held_out, beta=self.beta)
+        loss = float(self.held_out[:, -1].mean())
+        return {"exact_loss": loss, **self.metrics_of(Pairs.of_table(self.held_out))}
+
+    def metrics_of(self, pairs: Pairs) -> dict[str, float]:
+        """Rewards and log-probs of pairs, by TRL's names."""
+        return pair_metrics(pairs, beta=self.beta)
 
 
 class Method:
@@ -122,8 +221,9 @@ class Method:
     metric_names = (
         "train_loss", "eval_loss", "eval_loss_start", "reward_accuracy", "reward_margin",
         "chosen_rewards", "rejected_rewards", "chosen_logps", "rejected_logps",
-        "chosen_logps_start", "rejected_logps_start",
+        "chosen_logps_start", "rejected_logps_start", "chosen_drift", "rejected_drift",
     )  # fmt: skip
+    trainer_class: type[DpoTrainer] = DpoTrainer
 
     def __init__(self, recipe: Recipe) -> None:
         self.training = recipe.dpo
@@ -135,14 +235,35 @@ class Method:
         test = load_split(run, "dpo", "test").select_columns(COLUMNS)
         return Splits(train, *longest_first(test, pair_lengths(test)), pair_lengths(train))
 
+    def costs(self, splits: Splits, layout: Layout) -> tuple[list[int], list[int]]:
+        """Tokens of both completions, with the prompt once or twice."""
+        if not layout.padding_free:
+            padded = (splits.lengths, splits.test_lengths)
+            return [2 * n for n in padded[0]], [2 * n for n in padded[1]]
+        train, test = (
+            [prefix_sharing.tokens(*sizes, share=layout.shared) for sizes in pair_sizes(rows)]
+            for rows in (splits.train, splits.test)
+        )
+        return train, test
+
     def trainer(self, plan: Plan) -> Any:
         """The trainer over the prepared splits, with its reference."""
-        arguments = dpo_arguments(self.recipe, plan.job, precompute=not self._copies(plan))
-        if self._start_is_known(plan):
+        kind = reference.kind(self.training)
+        arguments = dpo_arguments(self.recipe, plan.job, precompute=True)
+        if self._start_is_known():
             arguments["eval_on_start"] = False
-        twin = reference.frozen_copy(plan.policy.model) if self._copies(plan) else None
-        source = self._source(plan)
-        return self._build(DpoTrainer, plan, arguments, source=source, ref_model=twin)
+        trainer = self._build(
+            self.trainer_class,
+            plan,
+            arguments,
+            settings=self.training,
+            policy=plan.policy,
+            kind=kind,
+            ref_model=reference.frozen_copy(plan.policy.model) if kind == "copy" else None,
+        )
+        if kind == "precompute":
+            trainer.add_reference(self._source(plan, arguments))
+        return trainer
 
     def _build(
         self, trainer_of: Callable[..., Any], plan: Plan, arguments: dict[str, Any], **own: Any
@@ -157,30 +278,36 @@ class Method:
             **own,
         )
         trainer.compute_metrics = trainer.exact_metrics
+        if plan.layout.padding_free:
+            trainer.join_rows(share=plan.layout.shared)
+            shortest = sorted(range(len(plan.splits.lengths)), key=plan.splits.lengths.__getitem__)
+            trainer.check_rows(shortest[:CHECKED_PAIRS], bf16=computes_in_bf16(plan))
         return trainer
 
     def before(self, trainer: Any, plan: Plan) -> None:
         """Policy and reference must agree before the first step; anything else means that the
         wrong weights are one of them."""
-        if plan.job.resumes:
+        if plan.job.resumes or not self.training.has_reference:
             return
-        size = plan.job.batches.micro_batch_size
-        rows = [trainer.train_dataset[i] for i in sorted(set(trainer.order.indices[:size]))]
         trainer.model.to(trainer.args.device)
         trainer.model.eval()
+        rows = [trainer.train_dataset[i] for i in sorted(set(plan.job.passes.batches[0]))]
         batch = trainer.data_collator(rows)
-        loss, log_probs, _ = trainer.prediction_step(trainer.model, batch, True)
+        loss, table, _ = trainer.prediction_step(trainer.model, batch, True)
         trainer._metrics["eval"].clear()
-        metrics = pair_metrics(log_probs.cpu().numpy(), beta=self.training.beta)
+        metrics = trainer.metrics_of(Pairs.of_table(table.cpu()))
         check_start(
-            self.training.loss,
+            self._loss_at_start(),
             loss=float(loss),
             margin=metrics["rewards/margins"],
             tolerance=START_TOLERANCE_BF16 if computes_in_bf16(plan) else START_TOLERANCE,
         )
-        if plan.job.has_test and self._start_is_known(plan):
+        begun = health.preferences_begin(float(loss), expected=self._loss_at_start())
+        plan.watch.canaries.note([begun], step=0)
+        if plan.job.has_test and self._start_is_known():
             known = np.array([trainer.eval_dataset[name] for name in reference.COLUMNS]).T
-            values = pair_metrics(np.concatenate((known, known), axis=1), beta=self.training.beta)
+            tokens = np.array([sizes[1:] for sizes in pair_sizes(trainer.eval_dataset)])
+            values = trainer.metrics_of(Pairs.of_table(np.hstack((known, known, tokens))))
             plan.watch.report_evaluation(
                 {"loss": float(loss), **values}, step=0, total=plan.job.steps
             )
@@ -201,63 +328,46 @@ class Method:
             "rejected_logps": last["logps/rejected"],
             "chosen_logps_start": first["logps/chosen"],
             "rejected_logps_start": first["logps/rejected"],
+            "chosen_drift": last["logps/chosen"] - first["logps/chosen"],
+            "rejected_drift": last["logps/rejected"] - first["logps/rejected"],
         }
 
     def losses_in_memory(self, held_out: Any, splits: Splits, rows: list[int]) -> Losses:
-        """DPO loss (sigmoid) and chosen loss per token of some held-out pairs."""
-        return self._losses(held_out[rows], splits, rows)
+        """The loss (DPO's own for every loss of TRL) and losses per token of held-out pairs."""
+        del splits
+        return self._losses(Pairs.of_table(held_out[rows]))
 
     def losses_of(self, model: Any, held_out: Any, splits: Splits, rows: list[int]) -> Losses:
         """The same of another model, against the same reference."""
-        pairs = splits.test.select(rows)
-        scored = [
-            -sum_
-            for sum_ in token_losses(
-                model, [*_sequences(pairs, "chosen_ids"), *_sequences(pairs, "rejected_ids")]
-            )[0]
-        ]
-        own = np.array([scored[: len(rows)], scored[len(rows) :]]).T
-        return self._losses(np.concatenate((own, held_out[rows][:, 2:]), axis=1), splits, rows)
+        scored = score_pairs(
+            model,
+            splits.test.select(rows).to_list(),
+            ld_alpha=self.training.trainer_args.get("ld_alpha"),
+        )
+        return self._losses(Pairs.of_table(np.hstack((scored, held_out[rows][:, 2:]))))
 
-    def _losses(self, log_probs: Any, splits: Splits, rows: list[int]) -> Losses:
-        chosen, rejected, ref_chosen, ref_rejected = np.asarray(log_probs).T
-        margins = self.training.beta * ((chosen - ref_chosen) - (rejected - ref_rejected))
-        tokens = sum(len(ids) for ids in splits.test.select(rows)["chosen_ids"])
-        return {
-            "DPO loss": float(np.logaddexp(0.0, -margins).mean()),
-            "chosen loss per token": float(-chosen.sum() / tokens),
-        }
+    def _losses(self, pairs: Pairs) -> Losses:
+        margins = self.training.beta * (
+            (pairs.chosen - pairs.ref_chosen) - (pairs.rejected - pairs.ref_rejected)
+        )
+        return {"DPO loss": float(-logsigmoid(margins).mean()), **losses_per_token(pairs)}
 
-    def _copies(self, plan: Plan) -> bool:
-        """A second model in memory; an adapter's starting weights serve as they are."""
-        return self.training.reference == "copy" and plan.policy.peft is None
+    def _loss_at_start(self) -> float | None:
+        return loss_at_start(self.training)
 
-    def _start_is_known(self, plan: Plan) -> bool:
+    def _start_is_known(self) -> bool:
         """Whether held-out metrics before training follow from the reference's log-probs."""
-        return not self._copies(plan) and str(self.training.loss) in LOSS_AT_ZERO
+        return reference.kind(self.training) == "precompute" and self._loss_at_start() is not None
 
-    def _source(self, plan: Plan) -> reference.Source:
+    def _source(self, plan: Plan, arguments: dict[str, Any]) -> reference.Source:
+        lengths = [*plan.splits.lengths, *plan.splits.test_lengths]
+        tokens = plan.job.passes.most_tokens
         return reference.Source(
-            policy=plan.policy,
-            folder=plan.folder.path / "reference",
-            keys={
-                "train": self._key(plan, plan.splits.train),
-                "test": self._key(plan, plan.splits.test),
-            },
+            key=reference.key(self.recipe, plan.policy, plan.job.world, longest=max(lengths)),
+            tokens=tokens * (_FORWARD_ONLY if plan.job.world.device == "cuda" else 1),
             world=plan.job.world,
             reporter=plan.reporter,
-        )
-
-    def _key(self, plan: Plan, rows: Dataset) -> str:
-        """What the reference's log-probs follow from."""
-        return digest_json(
-            {
-                "weights": plan.policy.start.digest,
-                "adapter": self.training.adapter.type if plan.policy.form == "merged" else "",
-                "rows": digest_of(rows, COLUMNS),
-                "dtype": str(plan.policy.model.dtype),
-                "bf16": plan.job.world.bf16,
-            }
+            batch_size=arguments.get("precompute_ref_batch_size"),
         )
 
 
@@ -266,51 +376,9 @@ def computes_in_bf16(plan: Plan) -> bool:
     return plan.job.world.bf16 or plan.policy.model.dtype == torch.bfloat16
 
 
-def pair_metrics(log_probs: Any, *, beta: float) -> dict[str, float]:
-    """Metrics of N pairs from log-probs `(N, 4)`: policy chosen, rejected, reference chosen,
-    rejected. A reward is beta times the log-ratio (Rafailov et al. 2023, §5)."""
-    chosen, rejected, ref_chosen, ref_rejected = np.asarray(log_probs).T
-    return reward_metrics(
-        beta * (chosen - ref_chosen),
-        beta * (rejected - ref_rejected),
-        log_probs=(chosen, rejected),
-    )
-
-
-def reward_metrics(
-    chosen_rewards: Any, rejected_rewards: Any, *, log_probs: tuple[Any, Any]
-) -> dict[str, float]:
-    """Means over N pairs by TRL's names, from the rewards and summed log-probs of chosen and
-    rejected, each `(N,)`."""
-    chosen, rejected = log_probs
+def losses_per_token(pairs: Pairs) -> Losses:
+    """Negative log-probs of a token of the chosen and of the rejected completions."""
     return {
-        "rewards/chosen": float(chosen_rewards.mean()),
-        "rewards/rejected": float(rejected_rewards.mean()),
-        "rewards/accuracies": float((chosen_rewards > rejected_rewards).mean()),
-        "rewards/margins": float((chosen_rewards - rejected_rewards).mean()),
-        "logps/chosen": float(chosen.mean()),
-        "logps/rejected": float(rejected.mean()),
-        "pairs": float(len(chosen)),
+        "chosen loss per token": float(-pairs.chosen.sum() / pairs.chosen_tokens.sum()),
+        "rejected loss per token": float(-pairs.rejected.sum() / pairs.rejected_tokens.sum()),
     }
-
-
-def check_start(loss_type: Any, *, loss: float, margin: float, tolerance: float) -> None:
-    """JobFailed unless policy and reference agree: margin 0, and for sigmoid the loss ln 2."""
-    expected = LOSS_AT_ZERO.get(loss_type) if isinstance(loss_type, str) else None
-    off = abs(margin) > tolerance or (expected is not None and abs(loss - expected) > tolerance)
-    if off:
-        raise JobFailed(
-            f"before the first step the loss is {loss:.6f} and the reward margin {margin:.6f}"
-            f"{f' instead of {expected:.6f} and 0' if expected is not None else ' instead of 0'}: "
-            "policy and reference are not the same model",
-            where="dpo.init_from",
-            hint="remove the stage's folder 'reference' and run it again",
-        )
-
-
-def _sequences(pairs: Dataset, completion: str) -> Documents:
-    """Prompt and completion of each pair, with labels on the completion."""
-    return [
-        (row["prompt_ids"] + row[completion], [IGNORED] * len(row["prompt_ids"]) + row[completion])
-        for row in pairs.to_list()
-    ]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from torch.utils.data import Sampler
 
+from zephyrctl.config.schema.training import Training
+from zephyrctl.errors import ConfigError
 from zephyrctl.training.order import Order
 
 DEFAULT_TOKENS = 8192
@@ -46,6 +48,45 @@ class MicroBatches:
     """Most examples in one pass of any process."""
     most_tokens: int
     """Most tokens in one pass of any process, padding included."""
+    heaviest: int = 0
+    """Which pass has most tokens, the same for all processes."""
+
+
+def check_division(training: Training, *, world_size: int, where: str) -> None:
+    """ConfigError where the global batch cannot be shared evenly."""
+    size = training.global_batch_size
+    share, rest = divmod(size, world_size)
+    if rest or share == 0:
+        raise ConfigError(
+            f"global_batch_size {size} cannot be shared by {world_size} processes",
+            where=f"{where}.global_batch_size",
+            hint=f"--set {where}.global_batch_size={max(1, round(size / world_size)) * world_size}",
+        )
+    wanted = training.micro_batch_size
+    if wanted != "auto" and share % wanted:
+        raise ConfigError(
+            f"micro_batch_size {wanted} does not divide the {share} examples "
+            f"that each of {world_size} processes takes per step",
+            where=f"{where}.micro_batch_size",
+            hint=f"--set {where}.micro_batch_size=auto",
+        )
+
+
+def plan(
+    training: Training, order: Order, costs: Costs, *, world_size: int, rank: int
+) -> MicroBatches:
+    """The passes that the recipe asks for."""
+    if training.micro_batch_size != "auto":
+        size = training.micro_batch_size
+        return by_number(order, costs, size=size, world_size=world_size, rank=rank)
+    limit = limit_of(training)
+    return by_tokens(order, costs, limit=limit, world_size=world_size, rank=rank)
+
+
+def limit_of(training: Training) -> int:
+    """Most tokens of a pass."""
+    wanted = training.micro_batch_tokens
+    return DEFAULT_TOKENS if wanted == "auto" else wanted
 
 
 def by_tokens(
@@ -144,9 +185,11 @@ def _cost(blocks: Sequence[_Block], costs: Costs) -> int:
 
 def _chosen(steps: list[list[list[_Block]]], costs: Costs, *, rank: int) -> MicroBatches:
     passes = [run for runs in steps for run in runs]
+    tokens = [_cost(run, costs) for run in passes]
     return MicroBatches(
         batches=[[block[rank] for block in run] for run in passes],
         per_step=len(steps[0]),
         largest=max(len(run) for run in passes),
-        most_tokens=max(_cost(run, costs) for run in passes),
+        most_tokens=max(tokens),
+        heaviest=tokens.index(max(tokens)),
     )

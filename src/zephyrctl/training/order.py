@@ -6,11 +6,10 @@ examples: the last step of an epoch is filled from the epoch's own beginning, as
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import Sampler
 
 from zephyrctl.config.schema.training import Training
 
@@ -60,16 +59,3 @@ def plan(training: Training, *, lengths: Sequence[int], seed: int) -> Order:
         step = indices[start : start + size]
         indices[start : start + size] = sorted(step, key=lambda i: (-lengths[i], i))
     return Order(indices, steps, per_epoch * size - len(lengths), len(lengths))
-
-
-class FixedOrder(Sampler[int]):
-    """The planned indices, as a sampler."""
-
-    def __init__(self, indices: list[int]) -> None:
-        self.indices = indices
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)

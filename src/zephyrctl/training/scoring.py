@@ -5,6 +5,8 @@ It shares no code with TRL's fused head, so that comparing the two checks both.
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from zephyrctl.training.rows import IGNORED
@@ -34,6 +36,35 @@ def token_losses(model: Any, documents: Documents) -> tuple[list[float], list[in
             sums[index] = -float(found.double().sum())
             counts[index] = len(places)
     return sums, counts
+
+
+def score_pairs(
+    model: Any, pairs: list[dict[str, Any]], *, ld_alpha: float | None
+) -> npt.NDArray[np.float64]:
+    """Summed log-probs of the chosen and the rejected completion of N pairs, `(N, 2)`.
+
+    With `ld_alpha` the tokens by which one is longer than the other count by that factor, which is
+    reckoned here from the completions cut to the shorter one.
+    """
+    shorter = [min(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in pairs]
+    sides = []
+    for name in ("chosen_ids", "rejected_ids"):
+        whole = [_document(pair["prompt_ids"], pair[name]) for pair in pairs]
+        sums = -np.array(token_losses(model, whole)[0])
+        if ld_alpha is not None:
+            cut = [
+                _document(pair["prompt_ids"], pair[name][:length])
+                for pair, length in zip(pairs, shorter, strict=True)
+            ]
+            shared = -np.array(token_losses(model, cut)[0])
+            sums = shared + ld_alpha * (sums - shared)
+        sides.append(sums)
+    return np.stack(sides, axis=1)
+
+
+def _document(prompt: list[int], completion: list[int]) -> tuple[list[int], list[int]]:
+    """Both, with labels on the completion."""
+    return prompt + completion, [IGNORED] * len(prompt) + completion
 
 
 def _padded(rows: list[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,7 @@ The steps are the same for both stages; what is particular to one is its `Method
 import shutil
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -27,22 +28,37 @@ from zephyrctl.errors import (
     TrainingDiverged,
 )
 from zephyrctl.registry import did_you_mean
+from zephyrctl.runs import verdict
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run, StageDir
-from zephyrctl.training import checkpoints, order, publish, starting_point, trackers
+from zephyrctl.runs.verdict import Check
+from zephyrctl.training import (
+    attention,
+    checkpoints,
+    diverged,
+    micro_batches,
+    order,
+    publish,
+    starting_point,
+    token_checks,
+    trackers,
+)
 from zephyrctl.training.callbacks import Watch, peak_memory
 from zephyrctl.training.experts import router_settings_stay
 from zephyrctl.training.fused_head import labelled_positions_only
+from zephyrctl.training.layout import Layout, decide
 from zephyrctl.training.loading import Policy, check_vocabulary, formats_stay, load_policy
+from zephyrctl.training.micro_batches import Costs
 from zephyrctl.training.processes import World, barrier, from_first, join
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.progress import load as load_progress
 from zephyrctl.training.samples import Sampler
-from zephyrctl.training.trl_arguments import Job, resolve
+from zephyrctl.training.trl_arguments import Job
 
 Losses = publish.Losses
 RESCORED_ROWS = 64
+LARGEST_EVAL_BATCH = 32
 RESCORED_TOKENS_ON_CPU = 4096
 _BYTES_PER_TRAINED_WEIGHT = 12
 """In a checkpoint: the weight and AdamW's two moments in float32."""
@@ -70,6 +86,7 @@ class Plan:
     tokenizer: Any
     splits: Splits
     order: order.Order
+    layout: Layout
     watch: Watch
 
 
@@ -86,6 +103,10 @@ class Method(Protocol):
         ...
 
     def load(self, run: Run) -> Splits: ...
+    def costs(self, splits: Splits, layout: Layout) -> tuple[list[int], list[int]]:
+        """Tokens that each training and each held-out row costs in a forward pass, `(N,)` each."""
+        ...
+
     def trainer(self, plan: Plan) -> Any: ...
     def before(self, trainer: Any, plan: Plan) -> None:
         """Check what must hold before the first step."""
@@ -117,7 +138,7 @@ def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     if resume is None:
         method.before(trainer, plan)
         if world.is_first:
-            plan.watch.sampler.take(step=0, reporter=plan.reporter)
+            plan.watch.take_samples(step=0, total=plan.job.steps)
     _run(trainer, plan, resume)
     if plan.job.has_test and trainer.held_out is None:
         trainer.evaluate()  # killed after the last step: its evaluation was not kept by row
@@ -140,7 +161,7 @@ def _prepare(
     reporter = folder.reporter()
     training = method.training
     trackers.prepare(recipe.track, folder=folder.path)
-    batches = resolve(training, world_size=world.size, where=method.stage)
+    micro_batches.check_division(training, world_size=world.size, where=method.stage)
     splits = method.load(run)
     if not len(splits.train):
         raise DataError(
@@ -148,15 +169,28 @@ def _prepare(
             where=str(run.stage("data").path / method.stage),
             hint=f"zephyrctl data stats -c {run.root}/config.yaml",
         )
-    planned = order.plan(training, lengths=splits.lengths, seed=recipe.seed)
-    splits, planned = _only_used(splits, planned)
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
     manifest = folder.read_manifest()
     inputs_digest = manifest.digest if manifest is not None else ""
     resume = _resume(folder, reporter, world, inputs_digest=inputs_digest)
     tokenizer = load_tokenizer(str(start.tokenizer), chat_template=recipe.model.chat_template)
+    tokens: list[Check] = []
+    if resume is None and world.is_first:
+        tokens = token_checks.check(recipe, run, tokenizer, stage=method.stage)
     policy = load_policy(recipe, training, start, world, where=method.stage)
     check_vocabulary(policy, tokenizer)
+    layout = decide(
+        policy.model,
+        training,
+        kernel=recipe.model.attention,
+        device=world.device,
+        where=method.stage,
+        say=reporter.notice,
+    )
+    if layout.padding_free:
+        attention.install(policy.model)
+    splits, planned, job = _schedule(method, splits, layout, seed=recipe.seed, world=world)
+    job = replace(job, folder=folder.checkpoints, resumes=resume is not None)
     if resume is None:
         _say_what_is_done(reporter, policy, planned, training=training, splits=splits)
     _check_disk(folder, policy, keep=training.keep_checkpoints)
@@ -171,35 +205,57 @@ def _prepare(
         inputs_digest=inputs_digest,
         examples=planned.examples,
     )
-    job = Job(
-        batches=batches,
-        steps=planned.steps,
-        world=world,
-        folder=folder.checkpoints,
-        has_test=len(splits.test) > 0,
-        resumes=resume is not None,
-    )
-    plan = Plan(run, folder, reporter, job, policy, tokenizer, splits, planned, watch)
+    if resume is None:
+        watch.canaries.note(tokens, step=0)
+        watch.canaries.before_training(steps=planned.steps)
+    plan = Plan(run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)
     return plan, resume
 
 
-def _only_used(splits: Splits, planned: order.Order) -> tuple[Splits, order.Order]:
-    """Leave out training rows that no step will see, so that nothing is computed for them."""
+def _schedule(
+    method: Method, splits: Splits, layout: Layout, *, seed: int, world: World
+) -> tuple[Splits, order.Order, Job]:
+    """Which examples each step takes, and in which passes; rows that no step takes are left out,
+    so that nothing is computed for them."""
+    costs, test_costs = method.costs(splits, layout)
+    planned = order.plan(method.training, lengths=costs, seed=seed)
     used = sorted(set(planned.indices))
-    if len(used) == len(splits.train):
-        return splits, planned
-    place = {index: number for number, index in enumerate(used)}
-    indices = [place[index] for index in planned.indices]
-    kept = replace(
-        splits, train=splits.train.select(used), lengths=[splits.lengths[i] for i in used]
+    if len(used) < len(splits.train):
+        place = {index: number for number, index in enumerate(used)}
+        splits = replace(
+            splits, train=splits.train.select(used), lengths=[splits.lengths[i] for i in used]
+        )
+        costs = [costs[i] for i in used]
+        planned = replace(planned, indices=[place[index] for index in planned.indices])
+    each = Costs(costs, padded=not layout.padding_free)
+    passes = micro_batches.plan(
+        method.training, planned, each, world_size=world.size, rank=world.rank
     )
-    return kept, replace(planned, indices=indices)
+    job = Job(
+        passes=passes,
+        eval_batch_size=_eval_batch_size(method.training, passes, test_costs),
+        steps=planned.steps,
+        world=world,
+        folder=Path(),
+        has_test=len(splits.test) > 0,
+        resumes=False,
+    )
+    return splits, planned, job
+
+
+def _eval_batch_size(
+    training: Training, passes: micro_batches.MicroBatches, costs: list[int]
+) -> int:
+    """Held-out rows per forward pass: as many as a training pass may have tokens."""
+    if training.micro_batch_size != "auto" or not costs:
+        return passes.largest
+    return min(LARGEST_EVAL_BATCH, max(1, micro_batches.limit_of(training) // max(costs)))
 
 
 def _build(method: Method, plan: Plan) -> Any:
     with formats_stay(plan.policy), router_settings_stay(plan.policy.model):
         trainer = method.trainer(plan)
-    trainer.order = plan.order
+    trainer.passes = plan.job.passes
     trainer.optimizer_name = method.training.optimizer
     trainer.diverged_folder = plan.folder.path
     trainer.remove_callback(PrinterCallback)
@@ -274,15 +330,15 @@ def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
     except TrainingDiverged as error:
         good = checkpoints.last_sealed(plan.folder.checkpoints)
         stands = f"last good checkpoint: {good}" if good else "no checkpoint was saved before"
-        raise TrainingDiverged(
-            error.message, where=error.where, hint=f"{stands}; {error.hint}"
-        ) from error
+        rows = diverged.describe(error.where, plan.run, plan.tokenizer, stage=plan.folder.name)
+        parts = [stands, *([rows] if rows else []), *([error.hint] if error.hint else [])]
+        raise TrainingDiverged(error.message, where=error.where, hint="; ".join(parts)) from error
     except torch.OutOfMemoryError as error:
-        name, size = plan.folder.name, plan.job.batches.micro_batch_size
+        name, tokens = plan.folder.name, plan.job.passes.most_tokens
         raise EnvironmentProblem(
-            f"the accelerator's memory is too small for {size} examples at once",
-            where=f"{name}.micro_batch_size",
-            hint=f"--set {name}.micro_batch_size={max(1, size // 2)}   (the global batch stays)",
+            f"the accelerator's memory is too small for {tokens} tokens at once",
+            where=f"{name}.micro_batch_tokens",
+            hint=f"--set {name}.micro_batch_tokens={max(8, tokens // 2)}   (the same steps)",
         ) from error
     step = trainer.state.global_step
     if plan.watch.stopped or step < plan.job.steps:
@@ -308,8 +364,9 @@ def _final_metrics(method: Method, plan: Plan) -> dict[str, Any]:
         "peak_memory_bytes": max(progress.peak_memory_bytes, peak_memory(job.world)),
         "parameters": policy.total,
         "trained_parameters": policy.trained,
-        "micro_batch_size": job.batches.micro_batch_size,
-        "accumulation_steps": job.batches.accumulation_steps,
+        "micro_batch_size": job.passes.largest,
+        "micro_batch_tokens": job.passes.most_tokens,
+        "accumulation_steps": job.passes.per_step,
     }
     compared = compare_with_expected(method.training, metrics)
     for name, entry in compared.items():
@@ -319,6 +376,8 @@ def _final_metrics(method: Method, plan: Plan) -> dict[str, Any]:
             f"{f' ({source})' if (source := entry['source']) else ''}",
             level="info" if entry["within"] else "warning",
         )
+    checks = plan.watch.canaries.finish(steps=job.steps)
+    metrics[verdict.METRIC] = verdict.to_metric(checks)
     return metrics | ({"expected": compared} if compared else {})
 
 

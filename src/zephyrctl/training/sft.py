@@ -9,18 +9,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from datasets import Dataset
-from trl.data_utils import pack_dataset
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.config.schema.training import Sft
 from zephyrctl.data.load import load_split
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
-from zephyrctl.training import session
+from zephyrctl.training import packing, session
+from zephyrctl.training.documents import check_apart, sums_by_document
+from zephyrctl.training.embedding_noise import EmbeddingNoise, lengths_by_token
+from zephyrctl.training.layout import Layout
 from zephyrctl.training.rows import lengths_of, longest_first, with_labels
-from zephyrctl.training.scoring import Documents, token_losses
+from zephyrctl.training.scoring import token_losses
 from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trainer import HouseTrainer, Recorder
 from zephyrctl.training.trl_arguments import sft_arguments
@@ -32,28 +33,60 @@ def train(recipe: Recipe, run: Run) -> Result:
 
 
 class SftTrainer(HouseTrainer, SFTTrainer):
-    """SFTTrainer with exact held-out loss."""
+    """SFTTrainer with rows of several documents, exact held-out metrics and NEFTune by document."""
+
+    def __init__(self, *, joins_rows: bool = False, **kwargs: Any) -> None:
+        """`joins_rows`: the rows of a forward pass become one row without padding."""
+        super().__init__(**kwargs)
+        if joins_rows:
+            # Given to TRL 1.16 by its own argument, it would refuse unpacked rows and a max_length.
+            padding: Any = self._tokenizer.pad_token_id
+            self.data_collator = DataCollatorForLanguageModeling(
+                pad_token_id=padding, padding_free=True
+            )
+            self.padding_free = True
+        alpha, self.neftune_noise_alpha = self.neftune_noise_alpha, None
+        self.noise = EmbeddingNoise(alpha) if alpha is not None else None
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Disturb the embeddings while training, in place of transformers' own hook."""
+        if self.noise is None:
+            return super().train(*args, **kwargs)
+        with self.noise.on(self.model):
+            return super().train(*args, **kwargs)
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss; the noise is told how long each example is."""
+        if self.noise is not None:
+            self.noise.lengths = lengths_by_token(inputs)
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Any, Any, Any]:
-        """Also return each row's summed loss and trained tokens. TRL 1.16 averages means of
-        batches, which weighs the tokens of short batches more."""
+        """Also return each document's summed loss, trained tokens, tokens predicted right and
+        entropy. TRL 1.16 averages means of batches, which weighs the tokens of short ones more."""
         del prediction_loss_only, ignore_keys
         inputs = self._prepare_inputs(inputs)
         recording: Any = Recorder(model)
 
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = self.compute_loss(recording, inputs)
-        sums = -recording.outputs[0].log_probs.double().sum(dim=1)  # (B,)
-        tokens = recording.outputs[0].label_mask.double().sum(dim=1)
-        return loss.detach(), torch.stack((sums, tokens), dim=1), torch.zeros_like(tokens)
+        found = recording.outputs[0]
+        values = (-found.log_probs, found.label_mask, found.is_top1, found.entropy)
+        boundaries = inputs.get("cu_seq_lens_q")
+        sums = torch.stack([sums_by_document(v, boundaries) for v in values], dim=1)  # (N, 4)
+        return loss.detach(), sums, sums.new_zeros(len(sums))
 
     def exact_metrics(self, prediction: Any) -> dict[str, float]:
-        """Mean loss per trained token over the whole split."""
+        """Means over the trained tokens of the whole split, by TRL's names."""
         self.held_out = np.asarray(prediction.predictions, dtype=np.float64)
-        sums = self.held_out.sum(axis=0)
-        return {"exact_loss": float(sums[0] / sums[1])}
+        loss, tokens, right, entropy = self.held_out.sum(axis=0)
+        return {
+            "exact_loss": float(loss / tokens),
+            "mean_token_accuracy": float(right / tokens),
+            "entropy": float(entropy / tokens),
+        }
 
 
 class Method:
@@ -65,15 +98,36 @@ class Method:
     def __init__(self, recipe: Recipe) -> None:
         self.training = recipe.sft
         self.recipe = recipe
+        self.packed: packing.Packed | None = None
 
     def load(self, run: Run) -> Splits:
-        """Both splits as rows of `input_ids` and `labels`, packed where that is asked for."""
-        train, test = (
-            as_rows(load_split(run, "sft", split), self.training, seed=self.recipe.seed)
-            for split in ("train", "test")
-        )
+        """Both splits as rows of `input_ids` and `labels`, packed where that is asked for.
+
+        Held-out dialogues that `bfd` would keep apart anyway stay rows of their own.
+        """
+        train, test = (self._labelled(run, split) for split in ("train", "test"))
+        strategy = self.training.packing
+        if strategy != "none":
+            self.packed = self._pack(train, strategy)
+            train = self.packed.rows
+        if strategy == "wrapped":
+            test = self._pack(test, strategy).rows
         held_out = longest_first(test, lengths_of(test, "input_ids"))
         return Splits(train, *held_out, lengths_of(train, "input_ids"))
+
+    def _labelled(self, run: Run, split: Literal["train", "test"]) -> Dataset:
+        mask = "assistant_mask" if self.training.loss_on == "assistant" else None
+        return with_labels(load_split(run, "sft", split), mask=mask)
+
+    def _pack(self, rows: Dataset, strategy: Literal["bfd", "wrapped"]) -> packing.Packed:
+        return packing.pack(
+            rows, strategy=strategy, max_length=self.training.max_length, seed=self.recipe.seed
+        )
+
+    def costs(self, splits: Splits, layout: Layout) -> tuple[list[int], list[int]]:
+        """Tokens of each row in either split."""
+        del layout
+        return splits.lengths, splits.test_lengths
 
     def trainer(self, plan: Plan) -> SftTrainer:
         """The trainer over the prepared splits."""
@@ -84,19 +138,25 @@ class Method:
             eval_dataset=plan.splits.test if plan.job.has_test else None,
             processing_class=plan.tokenizer,
             callbacks=[plan.watch],
+            joins_rows=plan.layout.padding_free,
         )
         trainer.compute_metrics = trainer.exact_metrics
         return trainer
 
     def before(self, trainer: Any, plan: Plan) -> None:
-        """Nothing has to hold before the first step."""
+        """Say how full packed rows are; documents that share a row must not see each other."""
+        if self.packed is not None:
+            plan.reporter.notice(self.packed.describe())
+        if trainer.padding_free:
+            check_apart(trainer, plan.splits.train, plan.splits.lengths)
 
     def result(self, plan: Plan) -> dict[str, float]:
-        """Held-out metrics for the manifest."""
+        """Held-out metrics for the manifest, and how full packed rows are."""
         first, last = plan.watch.progress.first_evaluation, plan.watch.progress.last_evaluation
+        packed = {"packing_efficiency": self.packed.efficiency} if self.packed is not None else {}
         if not last:
-            return {}
-        return {
+            return packed
+        return packed | {
             "eval_loss": last["loss"],
             "eval_loss_start": first["loss"],
             "eval_token_accuracy": last["mean_token_accuracy"],
@@ -109,32 +169,6 @@ class Method:
 
     def losses_of(self, model: Any, held_out: Any, splits: Splits, rows: list[int]) -> Losses:
         """The same of another model."""
-        documents = [doc for row in splits.test.select(rows).to_list() for doc in unpacked(row)]
-        sums, tokens = token_losses(model, documents)
+        chosen = splits.test.select(rows).to_list()
+        sums, tokens = token_losses(model, [(row["input_ids"], row["labels"]) for row in chosen])
         return {"loss": sum(sums) / sum(tokens)}
-
-
-def as_rows(data: Dataset, sft: Sft, *, seed: int) -> Dataset:
-    """Rows with `labels` from the assistant mask, or from every token; then packed.
-
-    Packed documents are shuffled first, so that neighbours in a row are no neighbours in a file.
-    """
-
-    rows = with_labels(data, mask="assistant_mask" if sft.loss_on == "assistant" else None)
-    if sft.packing == "none":
-        return rows
-    shuffled = rows.shuffle(seed=seed, keep_in_memory=True)
-    packed = pack_dataset(shuffled, sft.max_length, sft.packing, {"keep_in_memory": True})
-    assert isinstance(packed, Dataset)
-    return packed
-
-
-def unpacked(row: dict[str, Any]) -> Documents:
-    """The documents of a row as (ids, labels); a row without `seq_lengths` is one document."""
-    ids, labels = row["input_ids"], row["labels"]
-    documents: Documents = []
-    start = 0
-    for length in row.get("seq_lengths") or [len(ids)]:
-        documents.append((ids[start : start + length], labels[start : start + length]))
-        start += length
-    return documents

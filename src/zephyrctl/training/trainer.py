@@ -5,19 +5,21 @@ step are untouched.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from zephyrctl.errors import DataError, TrainingDiverged
 from zephyrctl.runs.atomic import disk_full_is_an_error, write_json
 from zephyrctl.training import optimizers
-from zephyrctl.training.order import FixedOrder, Order
+from zephyrctl.training.diverged import sequences
+from zephyrctl.training.micro_batches import ListedBatches, MicroBatches
 
 WEIGHTS = "trained.safetensors"
 
@@ -27,13 +29,17 @@ _Base = Trainer if TYPE_CHECKING else object
 class HouseTrainer(_Base):
     """Fixed order, small checkpoints, a guard before each update; no telemetry, no model card."""
 
-    order: Order
+    passes: MicroBatches
     optimizer_name: str = "auto"
     """The recipe's; those that transformers does not know are built by `optimizers`."""
     diverged_folder: Path
     held_out: Any = None
     """Per-row results of the last evaluation, `(N, K)` float64, in the order of the split."""
     _metrics: Any
+    _total_train_tokens: Any
+    _steps_begun: int = 0
+    _passes_of_step: Sequence[tuple[int, Any, torch.Tensor]] = ()
+    """Steps done, inputs, and whether the loss was finite, of each pass of the step under way."""
     model: Any
 
     def _send_telemetry(self) -> None:
@@ -42,10 +48,18 @@ class HouseTrainer(_Base):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL 1.16 writes a card beside each checkpoint; ours is made at publishing."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        """transformers 5.23 would shuffle by its own generator, for one epoch at a time."""
-        del train_dataset
-        return FixedOrder(self.order.indices)
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The planned passes of this process. transformers 5.23 would shuffle by its own generator,
+        for one epoch at a time, and accelerate would share out passes of equal size only."""
+        given: Any = self.train_dataset
+        rows: Any = self._remove_unused_columns(given, description="training")
+        return DataLoader(
+            rows,
+            batch_sampler=ListedBatches(self.passes.batches),
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def create_optimizer(self, model: Any = None) -> Any:
         """transformers 5.23 knows neither of the optimizers that keep bfloat16 weights. It makes
@@ -88,18 +102,50 @@ class HouseTrainer(_Base):
             for name, weight in wanted.items():
                 weight.copy_(saved[name])
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """Before the second step, when the optimizer's state is in memory, try the largest pass."""
+        self._steps_begun += 1
+        if self._steps_begun == 2 and self._rehearses:
+            self._rehearse()
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    @property
+    def _rehearses(self) -> bool:
+        """Only where memory that is too small is an error, and not the end of the process."""
+        return self.args.device.type == "cuda"
+
+    def _rehearse(self) -> None:
+        """Forward and backward of the pass with most tokens of the whole training, so that a memory
+        too small for it shows at once. Gradients, metrics and random numbers stay as they were."""
+        rows = [self.train_dataset[i] for i in self.passes.batches[self.passes.heaviest]]  # type: ignore[index]
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
+        tokens, passes = self._total_train_tokens, self._passes_of_step
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        model: Any = self.model_wrapped
+        with torch.random.fork_rng(devices=devices), self.accelerator.no_sync(model):
+            self._pass_begins(rows)
+            self.training_step(model, self.data_collator(rows))
+        model.zero_grad(set_to_none=True)
+        self._metrics["train"].clear()
+        self._metrics["train"].update(metrics)
+        self._total_train_tokens, self._passes_of_step = tokens, passes
+
+    def _pass_begins(self, rows: list[Any]) -> None:
+        """Prepare for a pass that belongs to no step."""
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Remember the micro-batch, so that one which breaks training can be looked at."""
-        self._last_inputs = inputs
+        """Remember the passes of this step, so that one which breaks training can be looked at."""
+        step = self.state.global_step
+        before = [entry for entry in self._passes_of_step if entry[0] == step]
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self._loss_is_finite = torch.isfinite(loss)
+        self._passes_of_step = [*before, (step, inputs, torch.isfinite(loss))]
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Stop before the update where loss or gradient is not finite. transformers 5.23 goes on to
         the end and saves NaN. The norm is taken after the all-reduce, so all ranks agree."""
         norm: Any = super()._get_grad_norm(model, grad_norm)
-        loss_is_finite = bool(self._loss_is_finite)
+        loss_is_finite = bool(torch.stack([finite for *_, finite in self._passes_of_step]).all())
         if not (math.isfinite(float(norm)) and loss_is_finite):
             step = self.state.global_step + 1
             path = self._save_batch(step)
@@ -121,9 +167,13 @@ class HouseTrainer(_Base):
         super().log(logs, start_time)
 
     def _save_batch(self, step: int) -> Path:
+        """The token sequences of the passes without a finite loss, or of the whole step."""
         path = self.diverged_folder / f"diverged-rank{self.args.process_index}.json"
-        ids = self._last_inputs["input_ids"].tolist()
-        write_json(path, {"step": step, "input_ids": ids})
+        passes = [(inputs, bool(finite)) for _, inputs, finite in self._passes_of_step]
+        broken = [inputs for inputs, finite in passes if not finite]
+        chosen = broken or [inputs for inputs, _ in passes]
+        found = [ids for inputs in chosen for ids in sequences(inputs)]
+        write_json(path, {"step": step, "sequences": found})
         return path
 
 

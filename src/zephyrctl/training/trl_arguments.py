@@ -11,13 +11,13 @@ from typing import Any
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
+from zephyrctl import catalogue
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, Problem
 from zephyrctl.registry import did_you_mean
+from zephyrctl.training.micro_batches import MicroBatches
 from zephyrctl.training.processes import World
-
-LARGEST_AUTO_MICRO_BATCH = 8
 
 OPTIMIZERS = {
     "auto": "adamw_torch_fused",
@@ -35,49 +35,17 @@ OVERRIDABLE = frozenset({"lr_scheduler_kwargs", "dataloader_pin_memory"})
 
 
 @dataclass(frozen=True)
-class Batches:
-    """How a global batch is split: micro_batch_size * accumulation_steps * world_size."""
-
-    micro_batch_size: int
-    accumulation_steps: int
-    world_size: int
-
-
-@dataclass(frozen=True)
 class Job:
     """What the arguments need to know beside the recipe."""
 
-    batches: Batches
+    passes: MicroBatches
+    eval_batch_size: int
     steps: int
     world: World
     folder: Path
     """Where checkpoints are written."""
     has_test: bool
     resumes: bool
-
-
-def resolve(training: Training, *, world_size: int, where: str) -> Batches:
-    """Accumulation from the global batch; ConfigError where it does not divide evenly."""
-    size = training.global_batch_size
-    per_process, rest = divmod(size, world_size)
-    if rest or per_process == 0:
-        raise ConfigError(
-            f"global_batch_size {size} cannot be shared by {world_size} processes",
-            where=f"{where}.global_batch_size",
-            hint=f"--set {where}.global_batch_size={max(1, round(size / world_size)) * world_size}",
-        )
-    wanted = training.micro_batch_size
-    if wanted == "auto":
-        largest = min(LARGEST_AUTO_MICRO_BATCH, per_process)
-        wanted = next(n for n in range(largest, 0, -1) if per_process % n == 0)
-    if per_process % wanted:
-        raise ConfigError(
-            f"micro_batch_size {wanted} does not divide the {per_process} examples "
-            f"that each of {world_size} processes takes per step",
-            where=f"{where}.micro_batch_size",
-            hint=f"--set {where}.micro_batch_size=auto",
-        )
-    return Batches(wanted, per_process // wanted, world_size)
 
 
 def sft_arguments(recipe: Recipe, job: Job) -> dict[str, Any]:
@@ -92,20 +60,19 @@ def sft_arguments(recipe: Recipe, job: Job) -> dict[str, Any]:
         "assistant_only_loss": False,
         "completion_only_loss": False,
     }
-    if sft.packing == "bfd":
-        arguments["per_device_eval_batch_size"] = 1  # a packed row is a batch of its own
     return _merged(arguments, sft, SFTConfig, where="sft")
 
 
 def dpo_arguments(recipe: Recipe, job: Job, *, precompute: bool) -> dict[str, Any]:
     """Keyword arguments of DPOConfig; `precompute`: the data carries the reference's log-probs."""
     dpo = recipe.dpo
-    losses = [dpo.loss] if isinstance(dpo.loss, str) else list(dpo.loss)
-    if not dpo.has_reference:
-        # TRL 1.16 has no SimPO: `simpo.SimpoTrainer` takes its forward pass and drops this loss.
+    losses = dpo.losses
+    own = [name for name in losses if name in catalogue.OWN_LOSSES]
+    if own and len(losses) > 1:
+        raise ConfigError(f"the loss {own[0]} cannot be summed with others", where="dpo.loss")
+    if own:
+        # TRL 1.16 lacks it: `own_loss.OwnLossTrainer` takes its forward pass and drops this loss.
         losses = ["sigmoid"]
-    if "simpo" in losses:
-        raise ConfigError("the loss simpo cannot be summed with others", where="dpo.loss")
     arguments = _common(recipe, dpo, job) | {
         "beta": dpo.beta,
         "loss_type": losses,
@@ -136,9 +103,10 @@ def _common(recipe: Recipe, training: Training, job: Job) -> dict[str, Any]:
         "run_name": f"{recipe.name}-{job.folder.parent.name}",
         "seed": recipe.seed,
         "data_seed": recipe.seed,
-        "per_device_train_batch_size": job.batches.micro_batch_size,
-        "per_device_eval_batch_size": job.batches.micro_batch_size,
-        "gradient_accumulation_steps": job.batches.accumulation_steps,
+        # Passes are planned; transformers uses this number only to estimate.
+        "per_device_train_batch_size": job.passes.largest,
+        "per_device_eval_batch_size": job.eval_batch_size,
+        "gradient_accumulation_steps": job.passes.per_step,
         # The planned order covers all epochs, so the trainer sees one long epoch.
         "num_train_epochs": 1,
         "max_steps": job.steps,
