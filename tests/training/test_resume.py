@@ -1,12 +1,14 @@
 """Killed, corrupted, stopped, diverged: what a stage does afterwards."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.training.conftest import build_run
 
+from zephyrctl import environment
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.digests import digest_file
 from zephyrctl.runs.store import StageDir
@@ -141,6 +143,8 @@ def test_two_processes_take_the_same_steps_as_one(make_run: Any, drill: Any, sta
     _, two = make_run("two", **settings)
 
     assert drill(one, stage) == [0]
+    # Two processes also share the work of the reference's log-probs, if no cache holds them.
+    shutil.rmtree(environment.cache_root() / "reference", ignore_errors=True)
     assert drill(two, stage, ranks=2) == [0, 0]
 
     alone, shared = (train_losses(run.stage(stage)) for run in (one, two))

@@ -1,4 +1,4 @@
-"""SimPO of the tiny model: the formula, and training without a reference."""
+"""Losses that TRL lacks: what they reward, and training with and without a reference."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ import pytest
 import torch
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from zephyrctl.config.schema.training import Dpo
 from zephyrctl.errors import JobFailed
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.training import losses, reference
-from zephyrctl.training.simpo import pair_metrics
+from zephyrctl.training.own_loss import score
+from zephyrctl.training.pairs import Pairs
 
 pytestmark = pytest.mark.train
 
@@ -25,58 +27,37 @@ def course(run: Any, split: str, name: str) -> list[float]:
     ]
 
 
-def random_pairs(rows: int = 50) -> np.ndarray:
-    """`(N, 4)`: summed log-probs chosen and rejected, tokens chosen and rejected."""
-    random = np.random.default_rng(0)
-    tokens = random.integers(1, 300, size=(rows, 2))
-    sums = -random.uniform(0.1, 4.0, size=(rows, 2)) * tokens
-    return np.concatenate((sums, tokens), axis=1)
-
-
-def by_hand(pairs: np.ndarray, *, beta: float, gamma: float) -> np.ndarray:
-    """Equation 6 of arXiv 2405.14734 in float64, `(N,)`."""
-    means = pairs[:, :2] / pairs[:, 2:]
-    logits = beta * means[:, 0] - beta * means[:, 1] - gamma
-    return -np.log(1.0 / (1.0 + np.exp(-logits)))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("beta", "ratio"), [(2.0, 0.8), (2.5, 0.0), (10.0, 0.5)])
-def test_the_loss_is_equation_6(dtype: torch.dtype, beta: float, ratio: float) -> None:
-    pairs = random_pairs()
-    columns = torch.tensor(pairs, dtype=dtype).unbind(dim=1)
-    found, chosen, rejected = losses.simpo(*columns, beta=beta, gamma_ratio=ratio)
-    exact = 1e-5 if dtype == torch.float32 else 1e-12
-    assert found.numpy() == pytest.approx(by_hand(pairs, beta=beta, gamma=ratio * beta), rel=exact)
-    assert chosen.numpy() == pytest.approx(beta * pairs[:, 0] / pairs[:, 2], rel=exact)
-    assert rejected.numpy() == pytest.approx(beta * pairs[:, 1] / pairs[:, 3], rel=exact)
+def scored(rows: Any, *, loss: str = "simpo", **settings: Any) -> Any:
+    """Losses and rewards of rows `(N, 6)`: log-probs, those of the reference, tokens."""
+    given = Dpo.model_validate({"loss": loss, **settings})
+    return score(Pairs.of_table(rows), given)
 
 
 def test_length_alone_earns_nothing() -> None:
-    short, long = torch.tensor([-6.0]), torch.tensor([-60.0])
-    few, many = torch.tensor([3]), torch.tensor([30])
-    found, chosen, rejected = losses.simpo(short, long, few, many, beta=2.0, gamma_ratio=0.0)
-    assert chosen.item() == rejected.item()
-    assert found.item() == pytest.approx(np.log(2))
+    found = scored([[-6.0, -60.0, 0, 0, 3, 30]], beta=2.0, simpo_gamma_ratio=0.0)
+    assert found.chosen_rewards.item() == found.rejected_rewards.item() == -4.0
+    assert found.losses.item() == pytest.approx(np.log(2))
 
 
 def test_the_gradient_is_shared_by_the_tokens() -> None:
     sums = torch.tensor([-6.0, -60.0], requires_grad=True)
-    tokens = torch.tensor([3, 30])
-    found, *_ = losses.simpo(sums[:1], sums[1:], tokens[:1], tokens[1:], beta=2.0, gamma_ratio=0.8)
-    found.sum().backward()
+    pairs = Pairs(sums[:1], sums[1:], *torch.zeros(2, 1), torch.tensor([3]), torch.tensor([30]))
+    settings = Dpo(loss="simpo", beta=2.0, simpo_gamma_ratio=0.8)
+    losses.simpo(pairs, settings).losses.sum().backward()
     slope = 1 / (1 + np.exp(-1.6))  # 1 − σ(−γ), where both means are equal
     assert sums.grad is not None
     assert sums.grad.tolist() == pytest.approx([-slope * 2 / 3, slope * 2 / 30])
 
 
-def test_metrics_of_pairs_are_exact() -> None:
-    found = pair_metrics([[-2.0, -9.0, 2, 3], [-4.0, -4.0, 4, 4]], beta=2.0)
-    assert found["rewards/chosen"] == -2.0
-    assert found["rewards/rejected"] == -4.0
-    assert found["rewards/margins"] == 2.0
-    assert found["rewards/accuracies"] == 0.5  # equal rewards are not right
-    assert (found["logps/chosen"], found["logps/rejected"]) == (-3.0, -6.5)
+def test_what_length_explains_is_not_learned() -> None:
+    rows = [[-30.0, -10.0, -30.0, -10.0, 30, 10], [-10.0, -30.0, -10.0, -30.0, 10, 30]]
+    longer, shorter = scored(rows, loss="rdpo", beta=0.1, rdpo_alpha=0.05).losses.tolist()
+    # With the policy at the reference: α(|y_w| − |y_l|) = ±1.
+    assert longer == pytest.approx(np.log1p(np.exp(-1)))
+    assert shorter == pytest.approx(np.log1p(np.exp(1)))
+    same = scored(rows, loss="rdpo", beta=0.1, rdpo_alpha=0.0)
+    assert same.losses.tolist() == pytest.approx([np.log(2)] * 2)
+    assert same.chosen_rewards.tolist() == [0.0, 0.0]
 
 
 def test_the_margin_rises_without_any_reference(
@@ -93,7 +74,6 @@ def test_the_margin_rises_without_any_reference(
     metrics = train_dpo(recipe, run).metrics
 
     assert metrics["steps"] == 20
-    assert not (run.stage("dpo").path / "reference").exists()
     margins = course(run, "eval", "rewards/margins")
     assert len(margins) == 2
     assert margins[1] > margins[0] + 0.5
@@ -115,12 +95,25 @@ def test_training_and_evaluation_take_the_same_loss(make_run: Any, train_dpo: An
         assert trained == pytest.approx(evaluated, rel=1e-4)
 
 
+@pytest.mark.parametrize("how", ["precompute", "copy"])
+def test_length_is_penalised_in_training(make_run: Any, train_dpo: Any, how: str) -> None:
+    # All chosen answers are the shorter ones here; an α as large as this explains them away.
+    rewarded = {}
+    for alpha in (0.0, 0.5):
+        settings = {"init_from": "base", "loss": "rdpo", "rdpo_alpha": alpha, "reference": how}
+        recipe, run = make_run(f"{how}{alpha}", dpo=settings | {"epochs": 3})
+        metrics = train_dpo(recipe, run).metrics
+        assert metrics["eval_loss"] < metrics["eval_loss_start"]
+        assert course(run, "eval", "rewards/margins")[0] == pytest.approx(0.0, abs=1e-5)
+        rewarded[alpha] = metrics["reward_margin"]
+    assert rewarded[0.5] > rewarded[0.0] > 0.5
+
+
 def test_adapters_train_without_a_reference(make_run: Any, train_dpo: Any) -> None:
     adapter = {"type": "lora", "r": 4}
     recipe, run = make_run(dpo=SIMPO | {"adapter": adapter, "epochs": 3, "learning_rate": 1e-2})
     metrics = train_dpo(recipe, run).metrics
     assert metrics["eval_loss"] < metrics["eval_loss_start"]
-    assert not (run.stage("dpo").path / "reference").exists()
 
 
 def test_a_published_model_that_is_another_is_refused(
