@@ -4,6 +4,7 @@ import json
 import stat
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -11,16 +12,16 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from zephyrctl.config.schema.training import Sft
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.data.tokens import encode_dialogue
 from zephyrctl.errors import ConfigError, DataError, JobFailed
 from zephyrctl.runs.atomic import read_jsonl
-from zephyrctl.training import publish, session
+from zephyrctl.runs.metrics import notices
+from zephyrctl.training import attention, publish, session
 from zephyrctl.training.rows import IGNORED
-from zephyrctl.training.sft import Method, as_rows, unpacked
+from zephyrctl.training.sft import Method
 
 pytestmark = pytest.mark.train
 
@@ -79,33 +80,87 @@ def test_what_is_trained_is_what_data_preparation_marked(make_run: Any) -> None:
     assert tokenizer.decode(trained) == answer.content + "</s>"
 
 
-def test_loss_on_all_tokens_trains_every_token() -> None:
-    data = Dataset.from_list([{"input_ids": [5, 6, 7], "assistant_mask": [0, 0, 1]}])
-    assert as_rows(data, Sft(loss_on="all"), seed=0)[0]["labels"] == [5, 6, 7]
-    assert as_rows(data, Sft(), seed=0)[0]["labels"] == [IGNORED, IGNORED, 7]
-
-
-@pytest.mark.parametrize("packing", ["bfd", "wrapped"])
-def test_packing_loses_no_token(packing: Any) -> None:
-    lengths = [5, 9, 3, 7, 8]
-    rows = [{"input_ids": [i] * n, "assistant_mask": [1] * n} for i, n in enumerate(lengths)]
-    packed = as_rows(Dataset.from_list(rows), Sft(packing=packing, max_length=12), seed=1)
-    tokens = sorted(token for row in packed["input_ids"] for token in row)
-    assert tokens == sorted(i for i, n in enumerate(lengths) for _ in range(n))
-    if packing == "bfd":
-        documents = [ids for row in packed.to_list() for ids, _ in unpacked(row)]
-        assert sorted(len(ids) for ids in documents) == sorted(lengths)
-        assert all(len(set(ids)) == 1 for ids in documents)
+def test_loss_on_all_tokens_trains_every_token(make_run: Any) -> None:
+    recipe, run = make_run(sft={"loss_on": "all"})
+    rows = Method(recipe).load(run).train
+    assert rows["labels"][:] == rows["input_ids"][:]
 
 
 def test_packed_dialogues_do_not_see_each_other(make_run: Any, train_sft: Any) -> None:
-    plain, run = make_run("plain", sft={"epochs": 1})
-    packed, packed_run = make_run("packed", sft={"epochs": 1, "packing": "bfd", "max_length": 200})
-    losses = [
-        train_sft(recipe, where).metrics["eval_loss_start"]
-        for recipe, where in ((plain, run), (packed, packed_run))
-    ]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    """The same held-out loss, and after a step over all eight dialogues still the same."""
+    found = []
+    for name, settings in (
+        ("padded", {"padding_free": False}),
+        ("joined", {"padding_free": True}),
+        ("packed", {"packing": "bfd", "max_length": 512, "global_batch_size": 1}),
+    ):  # fmt: skip
+        recipe, run = make_run(name, sft={"epochs": 1, "global_batch_size": 8} | settings)
+        metrics = train_sft(recipe, run).metrics
+        assert (metrics["steps"], metrics["held_out"]) == (1, 8)
+        found.append([metrics["eval_loss_start"], metrics["eval_loss"], metrics["tokens"]])
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-5)
+        assert other[2] == found[0][2]
+
+
+@pytest.mark.parametrize("packing", ["none", "bfd", "wrapped"])
+@pytest.mark.parametrize("adapter", ["none", "lora", "dora"])
+def test_every_way_of_training_with_every_packing(
+    make_run: Any, train_sft: Any, adapter: str, packing: str
+) -> None:
+    """Three steps each; publishing scores the folder again and fails where it says otherwise."""
+    recipe, run = make_run(
+        sft={"adapter": {"type": adapter}, "packing": packing, "max_steps": 3, "max_length": 128,
+             "global_batch_size": 2}
+    )  # fmt: skip
+    metrics = train_sft(recipe, run).metrics
+    assert metrics["steps"] == 3
+    assert metrics["eval_loss"] < metrics["eval_loss_start"]
+    names = {path.name for path in run.stage("sft").model.iterdir()}
+    assert ("model.safetensors" if adapter == "none" else "adapter_model.safetensors") in names
+    said = notices(run.stage("sft").metrics_path)
+    assert any(text.startswith("no padding") for text in said)
+    assert ("packing_efficiency" in metrics) == (packing != "none")
+    assert any("% full; no token is lost" in text for text in said) == (packing != "none")
+
+
+def test_thirty_two_dialogues_are_overfitted_to_near_zero_loss(
+    make_run: Any, train_sft: Any
+) -> None:
+    """Random answers to random questions: nothing but memory helps."""
+    recipe, run = make_run(
+        sft={"packing": "bfd", "max_length": 96, "global_batch_size": 4, "max_steps": 30,
+             "learning_rate": 1e-2}
+    )  # fmt: skip
+    rng = np.random.default_rng(5)
+    rows = [
+        {"id": str(i), "input_ids": rng.integers(3, 300, 12).tolist(),
+         "assistant_mask": [0] * 6 + [1] * 6}
+        for i in range(32)
+    ]  # fmt: skip
+    folder = run.stage("data").path / "sft"
+    for split in ("train", "test"):
+        Dataset.from_list(rows).to_parquet(folder / f"{split}.parquet")
+    (folder / "train.jsonl").unlink()  # what is learned here was never text
+    metrics = train_sft(recipe, run).metrics
+    assert metrics["eval_loss"] < 0.01 < 5 < metrics["eval_loss_start"]
+    assert metrics["eval_token_accuracy"] == 1.0
+
+
+def test_evaluations_and_samples_come_at_their_steps_also_under_noise(
+    make_run: Any, train_sft: Any
+) -> None:
+    """Publishing compares the folder with the last evaluation, which noise would have spoilt."""
+    sft = {"max_steps": 5, "eval_every": 2, "sample_every": 3, "sample_prompts": 1}
+    recipe, run = make_run(sft={**sft, "neftune_alpha": 5.0})
+    train_sft(recipe, run)
+    stage = run.stage("sft")
+    records = [r for r in read_jsonl(stage.metrics_path) if r["kind"] == "metrics"]
+    assert [r["step"] for r in records if r["split"] == "eval"] == [0, 2, 4, 5]
+    assert [row["step"] for row in read_jsonl(stage.samples_path)] == [0, 3, 5]
+    config = (stage.model / "config.json").read_text(encoding="utf-8")
+    assert "neftune" not in config
+    assert attention.NAME not in config
 
 
 def test_only_the_last_layers_change(make_run: Any, train_sft: Any, tiny_base: Any) -> None:
