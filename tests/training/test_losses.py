@@ -12,11 +12,12 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from tests.training.tiny_pairs import pairs, tiny_model, trainer_of
+from tests.training.pair_trainer import pairs, tiny_model, trainer_of
 from transformers import PreTrainedTokenizerFast
 
 from zephyrctl.config.schema.training import DpoLoss
 from zephyrctl.data.tokenizers import load_tokenizer
+from zephyrctl.training.scoring import score_pairs
 
 pytestmark = pytest.mark.train
 
@@ -222,3 +223,93 @@ def test_losses_are_summed_by_their_weights(tmp_path: Path, tokenizer: Any, mode
     )  # fmt: skip
     expected = sum(weight * np.mean(PAPERS[name](known)) for name, weight in parts.items())
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_tokens_beyond_the_shorter_completion_count_less(
+    tmp_path: Path, tokenizer: Any, models: Any
+) -> None:
+    """LD-DPO (Liu et al. 2024, 2409.06411): in the policy's log-probs and the reference's."""
+    known = Known(*(token_log_probs(model) for model in models), ld=0.25)
+    found, table = scored(
+        tmp_path, tokenizer, models, loss="sigmoid", trainer_args={"ld_alpha": 0.25}
+    )
+    assert found == pytest.approx(np.mean(PAPERS["sigmoid"](known)), rel=1e-5)
+    for column, expected in zip(table.T, [*known.own, *known.ref], strict=False):
+        assert column == pytest.approx(expected, rel=1e-5)
+    again = score_pairs(models[0], pairs().to_list(), ld_alpha=0.25)
+    assert again == pytest.approx(known.own.T, rel=1e-5)
+
+
+def test_pairs_are_weighed_by_how_likely_the_policy_makes_them(
+    tmp_path: Path, tokenizer: Any, models: Any
+) -> None:
+    """WPO (Zhou et al. 2024, 2406.11827), eq. 2 with the sampled alignment of its section 3."""
+    tokens = token_log_probs(models[0])
+    known, squares = Known(tokens, token_log_probs(models[1])), sums_of_squares(models[0])
+    weights = np.ones(len(pairs()))
+    for side in (0, 1):
+        weights *= [
+            np.exp(np.mean(own - square))
+            for own, square in zip(tokens[side], squares[side], strict=True)
+        ]
+    found, _ = scored(
+        tmp_path, tokenizer, models, loss=["sigmoid", "ipo"], trainer_args={"use_weighting": True}
+    )
+    each = PAPERS["sigmoid"](known) + PAPERS["ipo"](known)
+    assert found == pytest.approx(np.mean(weights * each), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo", "hinge"])
+@pytest.mark.parametrize(
+    ("arguments", "slope"),
+    [
+        # f'(t) of Wang et al. 2023 (f-DPO, 2309.16240), table 1, with t = π/π_ref
+        ({"f_divergence_type": "forward_kl"}, lambda t: 1 - 1 / t),
+        ({"f_divergence_type": "js_divergence"}, lambda t: np.log(2 * t / (1 + t))),
+        (
+            {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.7},
+            lambda t: (t ** (0.7 - 1) - 1) / (0.7 - 1),
+        ),
+    ],
+    ids=["forward_kl", "js_divergence", "alpha_divergence"],
+)
+def test_other_divergences_change_the_scores(
+    tmp_path: Path, tokenizer: Any, models: Any, loss: str, arguments: Any, slope: Any
+) -> None:
+    known = Known(*(token_log_probs(model) for model in models))
+    found, table = scored(tmp_path, tokenizer, models, loss=loss, trainer_args=arguments)
+    rewards = BETA * (table[:, 0] - table[:, 2])
+    assert rewards == pytest.approx(BETA * known.w, rel=1e-3, abs=1e-4)  # as TRL reports them
+    known.w, known.l = slope(np.exp(known.w)), slope(np.exp(known.l))
+    assert found == pytest.approx(np.mean(PAPERS[loss](known)), rel=1e-4)
+
+
+STEPS = 20
+GOALS: dict[str, Callable[[Array, Array], bool]] = {
+    "sft": lambda before, after: after[0] > before[0],
+    # When the chosen answer is worse than what the model gives by itself, both become less likely.
+    "apo_down": lambda before, after: after[0] - after[1] > before[0] - before[1],
+}
+"""What a loss intends for the mean log-probs of (chosen, rejected); else that the margin rises."""
+
+
+@pytest.mark.parametrize("loss", PAPERS)
+def test_twenty_steps_do_what_the_loss_intends(tmp_path: Path, tokenizer: Any, loss: str) -> None:
+    model = tiny_model()
+    trainer = trainer_of(tmp_path, tokenizer, model=model, beta=BETA, **settings_of(loss))
+    batch = trainer.data_collator(pairs().to_list())
+    if loss != "simpo":
+        chosen, rejected = trainer.compute_ref_log_probs(model, batch)
+        batch |= {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    course = []
+    for _ in range(STEPS):
+        value, _, known = trainer._score(model, batch)
+        course.append((float(value), known.table()[:, :2].mean(dim=0).numpy()))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    (first, before), (last, after) = course[0], course[-1]
+    rises = GOALS.get(loss, lambda before, after: after[0] - after[1] > before[0] - before[1])
+    assert last < first
+    assert rises(before, after)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import Dataset
 from tests.training.conftest import build_run, run_stage
-from tests.training.tiny_pairs import LENGTHS, pairs
+from tests.training.pair_trainer import LENGTHS, pairs
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import ConfigError, EnvironmentProblem, Interrupted
