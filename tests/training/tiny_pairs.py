@@ -1,85 +1,69 @@
-"""A tiny model and a few pairs of token ids, with trainers over them that no stage has built."""
+"""A tiny decoder with TRL's fused head, and preference pairs of given lengths."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM
-from trl.trainer.dpo_config import DPOConfig
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
+from trl.trainer.utils import add_fused_lm_head
 
-from zephyrctl import catalogue
-from zephyrctl.config.schema import Recipe
-from zephyrctl.training import reference
-from zephyrctl.training.dpo import DpoTrainer
-from zephyrctl.training.loading import Policy
-from zephyrctl.training.micro_batches import MicroBatches
-from zephyrctl.training.own_loss import OwnLossTrainer
-from zephyrctl.training.processes import World
-from zephyrctl.training.starting_point import Start
-from zephyrctl.training.trl_arguments import Job, dpo_arguments
+FIELDS = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+VOCABULARY = 97
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+    "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+"""Of most decoders in transformers; weights so wide that every token has a say."""
+EDGES = {
+    "mixed": [(5, 7, 3), (1, 4, 6), (9, 1, 1), (4, 6, 6)],
+    "one-token prompts": [(1, 5, 3), (1, 2, 4)],
+    "one-token completions": [(6, 1, 1), (3, 1, 4)],
+    "one token each": [(1, 1, 1)],
+    "a single pair": [(7, 5, 9)],
+}
+"""Lengths of prompt, chosen and rejected of each pair of a batch."""
 
-VOCABULARY = 48
-LENGTHS = [(5, 7, 3), (2, 1, 6), (9, 4, 4), (1, 8, 2)]
-"""Tokens of prompt, chosen and rejected completion."""
 
-
-def tiny_model(seed: int = 0) -> Any:
-    """A Llama of two layers, whose random weights are large enough to prefer something."""
+def mistral(*, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """Two layers with grouped heads, and the fused head."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
-        )
-    )  # fmt: skip
-    return model.eval()
+    model = MistralForCausalLM(MistralConfig(**SIZES | {"sliding_window": None} | changes))
+    add_fused_lm_head(model, outputs=FIELDS)
+    return model
 
 
-def pairs(lengths: list[tuple[int, int, int]] = LENGTHS, *, seed: int = 0) -> Dataset:
-    """Pairs of random ids."""
-    rng = torch.Generator().manual_seed(seed)
-    names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    return Dataset.from_list(
-        [
-            {
-                name: torch.randint(3, VOCABULARY, (length,), generator=rng).tolist()
-                for name, length in zip(names, sizes, strict=True)
-            }
-            for sizes in lengths
-        ]
-    )
+def pairs(lengths: list[tuple[int, int, int]], *, seed: int = 1) -> list[dict[str, list[int]]]:
+    """Random token ids of these lengths."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(count: int) -> list[int]:
+        return torch.randint(3, VOCABULARY, (count,), generator=generator).tolist()
+
+    return [
+        {"prompt_ids": draw(p), "chosen_ids": draw(c), "rejected_ids": draw(r)}
+        for p, c, r in lengths
+    ]
 
 
-def policy_of(model: Any) -> Policy:
-    """The model as a policy all of whose weights are trained."""
-    start = Start("tiny", Path("tiny"), "0" * 64)
-    total = sum(weight.numel() for weight in model.parameters())
-    return Policy(model=model, peft=None, form="weights", start=start, trained=total, total=total)
+def padded(batch: dict[str, Any]) -> dict[str, Any]:
+    """What DPOTrainer tells the model of a batch, without the plan."""
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    return {
+        "input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"],
+        "labels": labels, "fused_lm_head": True, "use_cache": False,
+    }  # fmt: skip
 
 
-def trainer_of(
-    folder: Path, tokenizer: Any, *, model: Any, other: Any = None, **settings: Any
-) -> DpoTrainer:
-    """The trainer that `settings` of the section `dpo` ask for, with `other` as its reference."""
-    recipe = Recipe.model_validate({"dpo": settings})
-    job = Job(
-        passes=MicroBatches([[0, 1, 2, 3]], per_step=1, largest=4, most_tokens=100),
-        eval_batch_size=4,
-        steps=1,
-        world=World(0, 1, "cpu", bf16=False),
-        folder=folder,
-        has_test=False,
-        resumes=False,
-    )
-    is_own = recipe.dpo.losses[0] in catalogue.OWN_LOSSES
-    return (OwnLossTrainer if is_own else DpoTrainer)(
-        settings=recipe.dpo,
-        policy=policy_of(model),
-        kind=reference.kind(recipe.dpo),
-        model=model,
-        ref_model=other,
-        args=DPOConfig(**dpo_arguments(recipe, job, precompute=True)),
-        train_dataset=pairs(),
-        processing_class=tokenizer,
-    )
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    """Every weight's gradient."""
+    return {
+        name: weight.grad.clone()
+        for name, weight in model.named_parameters()
+        if weight.grad is not None
+    }
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Distance over length (L2), the length at least 0.001: some gradients are nothing."""
+    found, expected = found.detach(), expected.detach()
+    return float((found - expected).norm() / expected.norm().clamp(min=1e-3))
