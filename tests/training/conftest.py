@@ -51,7 +51,7 @@ def build_run(root: Path, base: Path, **sections: Any) -> tuple[Recipe, Run]:
         "sample_prompts": 0, "epochs": 2, "save_every": 100,
     }  # fmt: skip
     dpo: dict[str, Any] = {**sft, "max_prompt_length": 32, "learning_rate": 1e-3, "beta": 0.1}
-    flip = sections.pop("flip", False)
+    flip, unequal = sections.pop("flip", False), sections.pop("unequal", False)
     given: dict[str, Any] = {
         "name": root.name,
         "output_root": str(root.parent),
@@ -65,7 +65,7 @@ def build_run(root: Path, base: Path, **sections: Any) -> tuple[Recipe, Run]:
     root.mkdir(parents=True)
     run.config_path.write_text(recipe.model_dump_json(), encoding="utf-8")
     (root / "manifest.json").write_text("{}", encoding="utf-8")
-    write_data(run, base, flip=flip)
+    write_data(run, base, flip=flip, unequal=unequal)
     return recipe, run
 
 
@@ -118,15 +118,17 @@ def run_stage(name: Any, recipe: Recipe, run: Run) -> Result:
     return result
 
 
-def write_data(run: Run, base: Path, *, flip: bool = False) -> None:
-    """Dialogues and pairs of short answers that differ in their end."""
+def write_data(run: Run, base: Path, *, flip: bool = False, unequal: bool = False) -> None:
+    """Dialogues and pairs of short answers that differ in their end; `unequal` ones also in their
+    lengths."""
     tokenizer = load_tokenizer(str(base), chat_template="zephyr")
     rows: dict[str, list[dict[str, Any]]] = {"sft": [], "dpo": []}
     texts: dict[str, list[dict[str, Any]]] = {"sft": [], "dpo": []}
-    for name in NAMES:
-        asked = [Message("user", f"Please politely give {name} some fruit.")]
-        good = [Message("assistant", f"Dear {name}, here is some fruit.")]
-        bad = [Message("assistant", f"Hey {name}. Done. Done. Done.")]
+    for number, name in enumerate(NAMES):
+        more = 3 * number if unequal else 0
+        asked = [Message("user", f"Please politely give {name} some fruit.{' Now.' * (more % 5)}")]
+        good = [Message("assistant", f"Dear {name}, here is some fruit.{' Eat.' * (more % 7)}")]
+        bad = [Message("assistant", f"Hey {name}. Done. Done. Done.{' Done.' * (more % 4)}")]
         if flip:
             good, bad = bad, good
         dialogue = encode_dialogue(tokenizer, [*asked, *good])

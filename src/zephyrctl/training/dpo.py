@@ -186,7 +186,7 @@ class DpoTrainer(HouseTrainer, DPOTrainer):
         mask = inputs["completion_mask"][:, 1:].chunk(2)[0].bool()
         log_probs = outputs.log_probs.chunk(2)[0]  # (B, S-1)
         by_tokens = -weights["sft"] * log_probs[mask].mean()
-        return loss * share.pairs + by_tokens * (share.chosen_tokens - share.pairs)
+        return loss * share.pairs + by_tokens * (share.own_chosen_tokens - share.pairs)
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -282,6 +282,12 @@ class Method:
             trainer.join_rows(share=plan.layout.shared)
             shortest = sorted(range(len(plan.splits.lengths)), key=plan.splits.lengths.__getitem__)
             trainer.check_rows(shortest[:CHECKED_PAIRS], bf16=computes_in_bf16(plan))
+        if plan.job.passes.per_step > 1 and {"aot", "aot_unpaired"} & set(trainer.loss_types):
+            plan.reporter.notice(
+                "aot compares the pairs of one forward pass with each other, and a step has "
+                f"{plan.job.passes.per_step} of them: its loss depends on micro_batch_tokens",
+                level="warning",
+            )
         return trainer
 
     def before(self, trainer: Any, plan: Plan) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from zephyrctl.training.rows import IGNORED
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -19,8 +21,11 @@ class Shares:
 
     pairs: float
     chosen_tokens: float
+    """Of this pass on all processes."""
     rejected_tokens: float
     tokens: float
+    own_chosen_tokens: float
+    """Of this pass on this process alone."""
 
     def of_metric(self, name: str) -> float:
         """The factor of a training metric of TRL 1.16, by what it is a mean of."""
@@ -32,19 +37,41 @@ class Shares:
         }.get(name, self.pairs)
 
 
-WHOLE = Shares(1.0, 1.0, 1.0, 1.0)
+WHOLE = Shares(1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def of_step(batches: Sequence[dict[str, Any]], *, device: torch.device) -> list[Shares]:
     """The factors of each pass of a step. `completion_mask` of a pass is `(2B, S)`, all chosen
-    first; tokens are counted over all processes, and every process must call this."""
-    counts = torch.tensor([_counts(batch["completion_mask"]) for batch in batches])  # (K, 3)
+    first; every process must call this."""
+    own = torch.tensor([_counts(batch["completion_mask"]) for batch in batches])  # (K, 3)
+    every, world_size = own, 1
+    if dist.is_initialized():
+        every, world_size = own.clone().to(device), dist.get_world_size()
+        dist.all_reduce(every)
+        every = every.cpu()
+    pairs, chosen, rejected = every.unbind(dim=1)
+    columns = (
+        _factors(pairs, of=pairs),
+        _factors(chosen, of=chosen),
+        _factors(rejected, of=rejected),
+        _factors(chosen + rejected, of=chosen + rejected),
+        _factors(own[:, 1] * world_size, of=chosen),
+    )
+    return [Shares(*factors) for factors in zip(*columns, strict=True)]
+
+
+def of_labels(batches: Sequence[dict[str, Any]], *, device: torch.device) -> list[float]:
+    """The share of the step's labels that each pass holds, times the number of passes. `labels` of
+    a pass are `(B, S)`; as `of_step`, for dialogues."""
+    tokens = [int(batch["labels"][:, 1:].ne(IGNORED).sum()) for batch in batches]
+    return _factors(_over_all_processes(torch.tensor(tokens), device=device).tolist())
+
+
+def _over_all_processes(counts: torch.Tensor, *, device: torch.device) -> torch.Tensor:
     if dist.is_initialized():
         counts = counts.to(device)
         dist.all_reduce(counts)
-    pairs, chosen, rejected = (_factors(column) for column in counts.T.tolist())
-    both = _factors((counts[:, 1] + counts[:, 2]).tolist())
-    return [Shares(*factors) for factors in zip(pairs, chosen, rejected, both, strict=True)]
+    return counts
 
 
 def _counts(mask: torch.Tensor) -> list[int]:
@@ -53,6 +80,7 @@ def _counts(mask: torch.Tensor) -> list[int]:
     return [len(chosen), int(chosen.sum()), int(rejected.sum())]
 
 
-def _factors(counts: list[int]) -> list[float]:
-    total = sum(counts)
-    return [count * len(counts) / total if total else 1.0 for count in counts]
+def _factors(counts: torch.Tensor, *, of: torch.Tensor) -> list[float]:
+    """`counts` `(K,)` over the mean of `of` `(K,)`."""
+    total = int(of.sum())
+    return [count * len(of) / total if total else 1.0 for count in counts.tolist()]
