@@ -44,11 +44,8 @@ def of_step(batches: Sequence[dict[str, Any]], *, device: torch.device) -> list[
     """The factors of each pass of a step. `completion_mask` of a pass is `(2B, S)`, all chosen
     first; every process must call this."""
     own = torch.tensor([_counts(batch["completion_mask"]) for batch in batches])  # (K, 3)
-    every, world_size = own, 1
-    if dist.is_initialized():
-        every, world_size = own.clone().to(device), dist.get_world_size()
-        dist.all_reduce(every)
-        every = every.cpu()
+    every = _over_all_processes(own, device=device)
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
     pairs, chosen, rejected = every.unbind(dim=1)
     columns = (
         _factors(pairs, of=pairs),
@@ -63,15 +60,17 @@ def of_step(batches: Sequence[dict[str, Any]], *, device: torch.device) -> list[
 def of_labels(batches: Sequence[dict[str, Any]], *, device: torch.device) -> list[float]:
     """The share of the step's labels that each pass holds, times the number of passes. `labels` of
     a pass are `(B, S)`; as `of_step`, for dialogues."""
-    tokens = [int(batch["labels"][:, 1:].ne(IGNORED).sum()) for batch in batches]
-    return _factors(_over_all_processes(torch.tensor(tokens), device=device).tolist())
+    own = torch.tensor([int(batch["labels"][:, 1:].ne(IGNORED).sum()) for batch in batches])
+    tokens = _over_all_processes(own, device=device)
+    return _factors(tokens, of=tokens)
 
 
 def _over_all_processes(counts: torch.Tensor, *, device: torch.device) -> torch.Tensor:
-    if dist.is_initialized():
-        counts = counts.to(device)
-        dist.all_reduce(counts)
-    return counts
+    if not dist.is_initialized():
+        return counts
+    total = counts.clone().to(device)
+    dist.all_reduce(total)
+    return total.cpu()
 
 
 def _counts(mask: torch.Tensor) -> list[int]:
