@@ -349,3 +349,31 @@ def test_the_hash_ignores_where_a_run_is_kept_and_sees_what_it_does(tmp_path):
     assert digest() == digest("name=other", "output_root=x", "track.to=[wandb]", "chat.top_k=1")
     assert digest() != digest("sft.learning_rate=1e-5")
     assert digest() != digest("seed=1")
+
+
+# --------------------------------------------------------------- a revision belongs to its base
+
+
+def test_a_recipes_revision_goes_with_its_base_model(tmp_path):
+    pinned = load(recipe="zephyr-7b", env={}).recipe.model
+    other = load(recipe="zephyr-7b", sets=["model.base=tiny"], env={}).recipe.model
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: zephyr-7b\nmodel: {base: owner/name}\n", encoding="utf-8")
+
+    assert pinned.revision is not None
+    assert other.revision is None
+    assert load(config=mine, env={}).recipe.model.revision is None
+
+
+def test_a_revision_that_the_user_gives_stays_in_any_order():
+    sets = ["model.revision=abc", "model.base=owner/name"]
+
+    assert load(recipe="zephyr-7b", sets=sets, env={}).recipe.model.revision == "abc"
+    assert load(recipe="zephyr-7b", sets=sets[::-1], env={}).recipe.model.revision == "abc"
+
+
+def test_a_base_that_is_named_again_keeps_its_revision():
+    same = ["model.base=mistralai/Mistral-7B-v0.1"]
+
+    again = load(recipe="zephyr-7b", sets=same, env={}).recipe.model
+    assert again.revision == load(recipe="zephyr-7b", env={}).recipe.model.revision

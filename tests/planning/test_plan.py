@@ -10,7 +10,7 @@ import pytest
 from zephyrctl.config.schema import Recipe
 from zephyrctl.environment import Gpu, Memory
 from zephyrctl.errors import UsageError
-from zephyrctl.planning import drift, hardware, plan, remedies, report, workload
+from zephyrctl.planning import hardware, plan, remedies, report, workload
 from zephyrctl.planning.architecture import KNOWN
 from zephyrctl.planning.workload import Workload
 
@@ -169,17 +169,7 @@ def test_prepared_data_are_counted_from_the_account(tmp_path: Path):
     assert workload.of_account(tmp_path / "absent.json", stage="sft") is None
 
 
-# ------------------------------------------------------------------------------ drift, report
-
-
-def test_drift_names_what_was_changed_and_what_was_forgotten():
-    changed = zephyr(sft__global_batch_size=8)
-    lines = drift.warnings(changed, zephyr(), name="zephyr-7b")
-    assert lines[0] == "sft.global_batch_size is 8, recipe zephyr-7b says 128"
-    assert "learning_rate was chosen for batches of 128" in lines[1]
-    both = zephyr(sft__global_batch_size=8, sft__learning_rate=1e-6)
-    assert not any("was chosen" in line for line in drift.warnings(both, zephyr(), name="x"))
-    assert drift.warnings(zephyr(), zephyr(), name="zephyr-7b") == []
+# ------------------------------------------------------------------------------------- report
 
 
 def test_the_report_says_what_does_not_fit_and_where_numbers_come_from():

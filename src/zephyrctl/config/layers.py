@@ -85,6 +85,8 @@ class _Merged:
 
 
 _DEFAULT = Origin("default", "default")
+_BASE: KeyPath = ("model", "base")
+_REVISION: KeyPath = ("model", "revision")
 
 
 def load(
@@ -309,6 +311,8 @@ def _merge(
 ) -> None:
     for key, value in source.items():
         here = (*path, key)
+        if here == _BASE and target.get(key) not in (None, value):
+            _forget_revision(merged, target, source)
         clears = value == {} and ".".join(map(str, here)) in settings()
         if isinstance(value, dict) and isinstance(target.get(key), dict) and not clears:
             record(here)
@@ -318,6 +322,14 @@ def _merge(
             del merged.where[old], merged.origins[old]
         target[key] = value
         _record_tree(value, here, record)
+
+
+def _forget_revision(merged: _Merged, model: dict[str, Any], source: dict[str, Any]) -> None:
+    """A revision belongs to its base model: that of a file does not outlive another base."""
+    origin = merged.origins.get(_REVISION)
+    if "revision" in source or origin is None or origin.kind not in ("recipe", "file"):
+        return
+    del model["revision"], merged.where[_REVISION], merged.origins[_REVISION]
 
 
 def _record_tree(value: Any, path: KeyPath, record: Any) -> None:

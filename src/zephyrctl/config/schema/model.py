@@ -14,7 +14,8 @@ class Model(Section):
     """Base model: a Hub id, a folder (`./`, `../`, `/` or `~` first), or a name listed by
     `zephyrctl models list`."""
     revision: str | None = None
-    """Commit, tag or branch of a Hub base model; null takes the Hub's default branch."""
+    """Commit, tag or branch of a Hub base model; null takes the Hub's default branch. It belongs to
+    its base: a recipe's revision is dropped where you name another base model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of weights that are only run (chat, evaluation, the base under an adapter).
     `auto` is bfloat16 where the accelerator computes in it, float32 otherwise. Weights that are
