@@ -8,7 +8,6 @@ import torch
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from zephyrctl.config.schema.training import Dpo
-from zephyrctl.errors import JobFailed
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.training import losses, reference
 from zephyrctl.training.own_loss import score
@@ -95,13 +94,12 @@ def test_training_and_evaluation_take_the_same_loss(make_run: Any, train_dpo: An
         assert trained == pytest.approx(evaluated, rel=1e-4)
 
 
-@pytest.mark.parametrize("how", ["precompute", "copy"])
-def test_length_is_penalised_in_training(make_run: Any, train_dpo: Any, how: str) -> None:
-    # All chosen answers are the shorter ones here; an α as large as this explains them away.
+def test_length_is_penalised_in_training(make_run: Any, train_dpo: Any) -> None:
+    # All chosen answers are the shorter ones here; an α as large as this explains nothing of them.
     rewarded = {}
-    for alpha in (0.0, 0.5):
+    for alpha, how in ((0.0, "precompute"), (0.5, "copy")):
         settings = {"init_from": "base", "loss": "rdpo", "rdpo_alpha": alpha, "reference": how}
-        recipe, run = make_run(f"{how}{alpha}", dpo=settings | {"epochs": 3})
+        recipe, run = make_run(how, dpo=settings | {"epochs": 3})
         metrics = train_dpo(recipe, run).metrics
         assert metrics["eval_loss"] < metrics["eval_loss_start"]
         assert course(run, "eval", "rewards/margins")[0] == pytest.approx(0.0, abs=1e-5)
@@ -114,21 +112,3 @@ def test_adapters_train_without_a_reference(make_run: Any, train_dpo: Any) -> No
     recipe, run = make_run(dpo=SIMPO | {"adapter": adapter, "epochs": 3, "learning_rate": 1e-2})
     metrics = train_dpo(recipe, run).metrics
     assert metrics["eval_loss"] < metrics["eval_loss_start"]
-
-
-def test_a_published_model_that_is_another_is_refused(
-    make_run: Any, train_dpo: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zephyrctl.training import publish
-
-    honest = publish._load_again
-
-    def spoiled(*args: Any, **options: Any) -> Any:
-        model = honest(*args, **options)
-        model.lm_head.weight.data.mul_(0.5)
-        return model
-
-    monkeypatch.setattr(publish, "_load_again", spoiled)
-    recipe, run = make_run(dpo=SIMPO | {"max_steps": 1})
-    with pytest.raises(JobFailed, match="the published model is not the trained one"):
-        train_dpo(recipe, run)
