@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.reports.run_files import HOSTILE, finish_stage, make_run, write_training
 
+from zephyrctl.cli.runs_views import show_lines
 from zephyrctl.reports.account import account_lines, read_account
 from zephyrctl.reports.closing import closing_lines, next_command
 from zephyrctl.reports.tables import (
@@ -18,6 +19,7 @@ from zephyrctl.reports.tables import (
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run
 from zephyrctl.runs.summary import summarize
+from zephyrctl.runs.verdict import Check, to_metric
 
 
 def test_results_stand_with_their_interval_and_differences(full_run: Run) -> None:
@@ -125,6 +127,35 @@ def test_one_evaluation_at_the_end_shows_training_and_that_evaluation(tmp_path: 
     lines = closing_lines(run, "sft")
     assert lines[1].split() == ["training", "start", "end", "best"]
     assert any(line.strip().startswith("held out at step 0: loss ") for line in lines)
+
+
+def test_the_verdict_of_a_stage_stands_under_its_numbers(tmp_path: Path) -> None:
+    checks = [
+        Check("loss falls", "pass", value=0.5, band="below 2"),
+        Check("reward accuracy", "warn", "too good", 0.99, "0.5 to 0.97"),
+        Check("weights move", "fail", "nothing is trained", 0.0, "above 90 %"),
+        Check("number of steps", "not checked", "no published run"),
+    ]
+    run = make_run(tmp_path / "demo")
+    write_training(run, "dpo", steps=10)
+    finish_stage(run, "dpo", metrics={"canaries": to_metric(checks)})
+    told = [line.strip() for line in closing_lines(run, "dpo")]
+    start = told.index("canaries: 1 passed, 1 to look at, 1 failed, 1 not checked")
+    assert told[start + 1 : start + 4] == [
+        "! reward accuracy 0.99 (expected 0.5 to 0.97)",
+        "FAILED weights move 0 (expected above 90 %)",
+        "not checked: number of steps (no published run)",
+    ]
+    shown = "\n".join(show_lines(run, samples=False))
+    assert "1 to look at" in shown
+    assert to_metric(checks)["state"] == "fail"
+
+
+def test_a_stage_of_an_older_version_has_no_verdict(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "demo")
+    write_training(run, "dpo", steps=10)
+    finish_stage(run, "dpo")
+    assert not any("canaries" in line for line in closing_lines(run, "dpo"))
 
 
 def test_an_unfinished_stage_has_no_summary(tmp_path: Path) -> None:

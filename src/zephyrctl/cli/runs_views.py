@@ -17,6 +17,7 @@ from zephyrctl.errors import Interrupted, UsageError
 from zephyrctl.reports.numbers import duration, number
 from zephyrctl.reports.progress import Viewer, choose_mode
 from zephyrctl.reports.tables import aligned, results_lines
+from zephyrctl.runs import verdict
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.store import (
     STAGES,
@@ -85,6 +86,8 @@ def show_lines(run: Run, *, samples: bool) -> list[str]:
     for name, state in summary["stages"].items():
         lines.append(f"{name:<5} {state['state']:<9} {duration(state['seconds'])}")
         lines += [f"      {key}  {_shown(value)}" for key, value in _numbers(state["metrics"])]
+        told = verdict.lines(verdict.from_metrics(state["metrics"]))
+        lines += [f"      {terminal.safe(line)}" for line in told]
     lines += results_lines(summary)
     return lines + (_sample_lines(run) if samples else [])
 

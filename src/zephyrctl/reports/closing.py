@@ -8,6 +8,7 @@ from zephyrctl.reports.account import account_lines, read_account
 from zephyrctl.reports.numbers import duration, fixed, number
 from zephyrctl.reports.stream import Series, StageStream
 from zephyrctl.reports.tables import aligned, results_lines
+from zephyrctl.runs import verdict
 from zephyrctl.runs.store import Run, StageDir, StageName
 from zephyrctl.runs.summary import summarize
 from zephyrctl.terminal import safe
@@ -51,6 +52,7 @@ def closing_lines(
         lines += _indent(_course_lines(stream, rows=DPO_ROWS)) + _drift_lines(run, stream)
     elif hint_next:
         lines += _indent(results_lines(summarize(run)))
+    lines += _indent([safe(line) for line in verdict.lines(verdict.from_metrics(manifest.metrics))])
     if with_notices:
         levels = {text: level for level, text in course(folder).notices}
         lines += [

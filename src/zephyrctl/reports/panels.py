@@ -10,6 +10,7 @@ from typing import Any, Literal
 from zephyrctl.reports.closing import DPO_ROWS, SFT_ROWS, course, course_rows, drift
 from zephyrctl.reports.stream import StageStream
 from zephyrctl.reports.svg import Curve, line_chart
+from zephyrctl.runs import verdict
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.store import Run, StageDir
 
@@ -141,7 +142,7 @@ def build_panel(run: Run, stage: Literal["sft", "dpo"]) -> Panel | None:
         charts=tuple(charts),
         split="held out" if split == "eval" else "training",
         rows=tuple(tuple(row) for row in table),
-        remarks=_remarks(stream, stage, has_reference=has_reference),
+        remarks=_remarks(stream, stage, has_reference=has_reference) + _canaries(folder),
         samples=_samples(folder),
     )
 
@@ -177,6 +178,13 @@ def _remarks(stream: StageStream, stage: str, *, has_reference: bool) -> tuple[s
             " would have to be sampled from the policy."
         )
     return tuple(remarks)
+
+
+def _canaries(folder: StageDir) -> tuple[str, ...]:
+    """The stage's verdict on itself, where it ended."""
+    manifest = folder.read_manifest()
+    checks = verdict.from_metrics(manifest.metrics) if manifest is not None else []
+    return tuple(line[:1].upper() + line[1:] for line in verdict.lines(checks))
 
 
 def _samples(folder: StageDir) -> tuple[Talk, ...]:
