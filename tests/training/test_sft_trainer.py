@@ -13,7 +13,14 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
-from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 from transformers.models.mistral import modeling_mistral
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -127,8 +134,9 @@ def step(
     sizes = split or [len(listed)]
     assert sum(sizes) == len(listed)
     parts = [listed[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))]
-    batches = [trainer.data_collator(part) for part in parts]
-    items: Any = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
+    passes = iter([trainer.data_collator(part) for part in parts])
+    batches, items = trainer.get_batch_samples(passes, len(sizes), torch.device("cpu"))
+    trainer.current_gradient_accumulation_steps = len(sizes)
     total = 0.0
     for batch in batches:
         loss: Any = trainer.compute_loss(model, batch, num_items_in_batch=items)
@@ -186,6 +194,14 @@ def test_packed_equals_unpacked_equals_padded(base: Any, tokenizer: Any, tmp_pat
     assert_same(step(ours(base, packed, tokenizer, tmp_path), packed), padded)
 
 
+def means(trainer: SFTTrainer) -> dict[str, float]:
+    """The training metrics that TRL would log for this step."""
+    found = {name: sum(values) / len(values) for name, values in trainer._metrics["train"].items()}
+    trainer._metrics["train"].clear()
+    trainer._total_train_tokens = 0
+    return found
+
+
 @pytest.mark.parametrize("joins_rows", [True, False])
 @pytest.mark.parametrize("split", [[1] * 8, [5, 3], [1, 4, 2, 1]])
 def test_a_step_is_the_same_however_it_is_split(
@@ -194,7 +210,9 @@ def test_a_step_is_the_same_however_it_is_split(
     rows = dialogues()
     trainer = ours(base, rows, tokenizer, tmp_path, joins_rows=joins_rows)
     loss, gradients = step(trainer, rows, split=split)
+    metrics = means(trainer)
     expected_loss, expected = step(trainer, rows)
+    assert metrics == pytest.approx(means(trainer), rel=1e-5)
     assert loss == pytest.approx(expected_loss, rel=1e-6)
     assert relative_distance(gradients, expected) <= 1e-6
 
@@ -245,6 +263,25 @@ def test_in_float64_a_joined_row_is_its_documents_one_by_one(
         loss=1e-12,
         gradients=1e-12,
     )
+
+
+@pytest.mark.parametrize("joins_rows", [True, False])
+def test_experts_are_balanced_over_real_tokens_as_trl_does(
+    tokenizer: Any, tmp_path: Path, joins_rows: bool
+) -> None:
+    torch.manual_seed(5)
+    config = MixtralConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=4, pad_token_id=2,
+        initializer_range=0.3, router_aux_loss_coef=0.5, max_position_embeddings=128,
+    )  # fmt: skip
+    model = MixtralForCausalLM(config)
+    rows = dialogues()
+    mine = ours(model, rows, tokenizer, tmp_path, joins_rows=joins_rows)
+    plain = theirs(model, rows, tokenizer, tmp_path)
+    assert_same(step(mine, rows), step(plain, rows))
+    assert mine.aux_loss_enabled
+    assert means(mine)["aux_loss"] == pytest.approx(means(plain)["aux_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("use_dora", [False, True])

@@ -4,6 +4,7 @@ The trainer gets `input_ids` and `labels` (−100 where nothing is trained), so 
 tokens are exactly those of data preparation; its own preparation is switched off.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.load import load_split
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
-from zephyrctl.training import packing, session
+from zephyrctl.training import packing, session, shares
 from zephyrctl.training.documents import check_apart, sums_by_document
 from zephyrctl.training.embedding_noise import EmbeddingNoise, lengths_by_token
 from zephyrctl.training.layout import Layout
@@ -34,6 +35,9 @@ def train(recipe: Recipe, run: Run) -> Result:
 
 class SftTrainer(HouseTrainer, SFTTrainer):
     """SFTTrainer with rows of several documents, exact held-out metrics and NEFTune by document."""
+
+    _shares: Iterator[float] = iter(())
+    """What each pass of the present step counts in the metrics that are means over tokens."""
 
     def __init__(self, *, joins_rows: bool = False, **kwargs: Any) -> None:
         """`joins_rows`: the rows of a forward pass become one row without padding."""
@@ -55,11 +59,27 @@ class SftTrainer(HouseTrainer, SFTTrainer):
         with self.noise.on(self.model):
             return super().train(*args, **kwargs)
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """Also learn what each pass of the step counts."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._shares = iter(shares.of_labels(batches, device=device))
+        return batches, items
+
+    def _pass_begins(self, rows: list[Any]) -> None:
+        """A pass of its own counts as the whole."""
+        self._shares = iter([1.0])
+
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """TRL's loss; the noise is told how long each example is."""
+        """TRL's loss, which is a mean over the tokens of the step. Its metrics are means over those
+        of a pass, and count by them; the noise is told how long each example is."""
         if self.noise is not None:
             self.noise.lengths = lengths_by_token(inputs)
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if self.model.training:
+            share = next(self._shares, 1.0)
+            for name in ("mean_token_accuracy", "entropy"):
+                self._metrics["train"][name][-1] *= share
+        return loss
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -147,6 +167,10 @@ class Method:
         """Say how full packed rows are; documents that share a row must not see each other."""
         if self.packed is not None:
             plan.reporter.notice(self.packed.describe())
+        if self.training.packing == "bfd" and not plan.layout.padding_free:
+            plan.reporter.notice(
+                "packed dialogues are kept apart by a dense mask over the whole forward pass"
+            )
         if trainer.padding_free:
             check_apart(trainer, plan.splits.train, plan.splits.lengths)
 
