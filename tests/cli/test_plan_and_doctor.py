@@ -40,7 +40,8 @@ def test_plan_of_a_recipe_that_fits(capsys):
 
 
 def test_plan_that_does_not_fit_prints_the_plan_and_ends_with_3(capsys):
-    arguments = ("plan", "--recipe", "zephyr-7b", "--gpu", "h100-80g")
+    stated = ("--set", "sft.optimizer=adamw")
+    arguments = ("plan", "--recipe", "zephyr-7b", "--gpu", "h100-80g", *stated)
     code, out, err = call(capsys, *arguments)
     assert code == 3
     assert "does not fit" in out

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zephyrctl.config.layers import Loaded
     from zephyrctl.config.schema import Recipe
     from zephyrctl.planning.hardware import Device
-    from zephyrctl.planning.plan import Plan
+    from zephyrctl.planning.plan import Machine, Plan
 
 DEFAULT_MFU = 0.4
 
@@ -94,8 +94,9 @@ def make_plan(
     from pathlib import Path
 
     from zephyrctl.models.resolve import on_disk
-    from zephyrctl.planning import architecture, workload
-    from zephyrctl.planning.plan import TrainingStage, make
+    from zephyrctl.planning import architecture
+    from zephyrctl.planning.plan import make
+    from zephyrctl.planning.workload import known_data
 
     recipe = loaded.recipe
     folder = on_disk(recipe.model.base, revision=recipe.model.revision)
@@ -106,23 +107,34 @@ def make_plan(
             where="model.base",
             hint=f"zephyrctl models fetch {recipe.model.base}",
         )
-    account = Path(recipe.output_root) / recipe.name / "data" / "account.json"
-    workloads: dict[TrainingStage, workload.Workload | None] = {
-        "sft": workload.of_account(account, stage="sft")
-        or workload.of_stage(recipe.data.sft, max_length=recipe.sft.max_length),
-        "dpo": workload.of_account(account, stage="dpo")
-        or workload.of_stage(recipe.data.dpo, max_length=recipe.dpo.max_length),
-    }
+    run = Path(recipe.output_root).expanduser() / recipe.name
     made = make(
         recipe,
         model,
-        device,
-        workloads=workloads,
+        machine_of(device, mfu=mfu, here=here),
+        data=known_data(recipe, run / "data"),
         on_disk=folder is not None,
-        mfu=mfu,
         price=price,
     )
     return replace(made, warnings=tuple(warnings_of(loaded, made, here=here)))
+
+
+def machine_of(device: Device, *, mfu: float, here: bool) -> Machine:
+    """The device with what is known of it: measured rates, and whether FlashAdamW is there. A
+    machine that was named and not detected is taken to have the `cuda` extra."""
+    from zephyrctl import environment
+    from zephyrctl.planning import calibration, hardware
+    from zephyrctl.planning.plan import Machine
+
+    installed = environment.package_version("flashoptim") is not None
+    return Machine(
+        device,
+        mfu,
+        flash=device.on_gpu and (installed or not here),
+        torch=environment.package_version("torch"),
+        gpu=hardware.name_of(device.label),
+        table=tuple(calibration.read()),
+    )
 
 
 def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
@@ -184,10 +196,11 @@ def does_not_fit(recipe: Recipe, made: Plan) -> EnvironmentProblem:
     from zephyrctl.planning.remedies import ways_out
     from zephyrctl.planning.report import describe_bytes
 
-    worst = max(made.stages, key=lambda stage: stage.peak_bytes)
+    unfit = [stage for stage in made.stages if not stage.fits]
+    worst = max(unfit or made.stages, key=lambda stage: stage.peak_bytes)
     folder = on_disk(recipe.model.base, revision=recipe.model.revision)
     model = architecture.find(recipe.model.base, folder=folder)
-    ways = ways_out(recipe, model, made.device) if model else []
+    ways = ways_out(recipe, model, made.device, flash=made.flash) if model else []
     return EnvironmentProblem(
         f"{worst.stage} of {recipe.model.base} needs ≈ {describe_bytes(worst.peak_bytes)} on each "
         f"{made.device.label}, which has {describe_bytes(made.device.memory)}",

@@ -5,18 +5,37 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from zephyrctl.planning import families
+from zephyrctl.planning.families import LLAMA, Family
+
+Reads = Literal["attention_norm", "attention_output", "feed_norm", "feed_middle"]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One linear layer of a decoder layer, and which tensor it reads."""
+
+    name: str
+    inputs: int
+    outputs: int
+    reads: Reads
+    bias: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the matrix."""
+        return self.inputs * self.outputs
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a decoder of the Llama family (Llama, Mistral, Mixtral, Qwen, SmolLM, …).
-
-    `exact` is the count read from a checkpoint, where there is one; the formula's otherwise.
-    """
+    """The sizes of a decoder. `exact` is the count read from a checkpoint, where there is one; the
+    formula's otherwise."""
 
     hidden: int
     layers: int
@@ -29,16 +48,61 @@ class Architecture:
     experts: int = 1
     active_experts: int = 1
     exact: int | None = None
+    family: Family = LLAMA
+
+    @property
+    def queries(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def keys(self) -> int:
+        """Width of all key heads together; that of the values is the same."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def attention_matrices(self) -> tuple[Matrix, ...]:
+        """One layer's linear layers around attention."""
+        family = self.family
+        sizes = [self.queries, self.keys, self.keys]
+        if len(family.queries) == 1:
+            sizes = [sum(sizes)]
+        into = [
+            Matrix(name, self.hidden, size, "attention_norm", family.query_bias)
+            for name, size in zip(family.queries, sizes, strict=True)
+        ]
+        out = Matrix(
+            family.output, self.queries, self.hidden, "attention_output", family.output_bias
+        )
+        return (*into, out)
+
+    @property
+    def feed_matrices(self) -> tuple[Matrix, ...]:
+        """The linear layers of one feed-forward block, or of one expert."""
+        family = self.family
+        width = self.intermediate * (2 if family.gated and len(family.gate) == 1 else 1)
+        reads: Reads = "feed_norm"
+        if family.parallel and family.norms == 1:
+            reads = "attention_norm"
+        into = [Matrix(name, self.hidden, width, reads, family.feed_bias) for name in family.gate]
+        down = Matrix(family.down, self.intermediate, self.hidden, "feed_middle", family.feed_bias)
+        return (*into, down)
+
+    @property
+    def linear_layers(self) -> tuple[Matrix, ...]:
+        """What an adapter or 4-bit loading reaches in a layer: transformers 5 keeps experts in one
+        tensor each, which is no linear layer, and the router neither."""
+        return self.attention_matrices + (() if self.experts > 1 else self.feed_matrices)
 
     @property
     def attention_weights(self) -> int:
-        """Weights of one layer's four attention projections."""
-        return self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
+        """Weights of one layer's attention projections."""
+        return sum(matrix.weights for matrix in self.attention_matrices)
 
     @property
     def expert_weights(self) -> int:
-        """Weights of one feed-forward block: gate, up, down."""
-        return 3 * self.hidden * self.intermediate
+        """Weights of one feed-forward block."""
+        return sum(matrix.weights for matrix in self.feed_matrices)
 
     @property
     def router_weights(self) -> int:
@@ -46,10 +110,20 @@ class Architecture:
         return self.hidden * self.experts if self.experts > 1 else 0
 
     @property
+    def norm_weights(self) -> int:
+        """Weights of one norm over hidden states."""
+        return self.hidden * (2 if self.family.norm == "layer" else 1)
+
+    @property
     def layer_parameters(self) -> int:
-        """All weights of one decoder layer, norms included."""
-        experts = self.experts * self.expert_weights
-        return self.attention_weights + experts + self.router_weights + 2 * self.hidden
+        """All weights of one decoder layer, norms and biases included."""
+        family = self.family
+        matrices = (*self.attention_matrices, *self.feed_matrices * self.experts)
+        biases = sum(matrix.outputs for matrix in matrices if matrix.bias)
+        norms = family.norms * self.norm_weights
+        if family.head_norms:
+            norms += 2 * self.head_dim * (2 if family.norm == "layer" else 1)
+        return sum(matrix.weights for matrix in matrices) + self.router_weights + biases + norms
 
     @property
     def embedding(self) -> int:
@@ -62,7 +136,8 @@ class Architecture:
         if self.exact is not None:
             return self.exact
         tables = self.embedding * (1 if self.tied else 2)
-        return tables + self.layers * self.layer_parameters + self.hidden
+        head_bias = self.vocabulary if self.family.head_bias else 0
+        return tables + head_bias + self.layers * self.layer_parameters + self.norm_weights
 
     @property
     def layer_matmul(self) -> int:
@@ -76,20 +151,38 @@ class Architecture:
         return self.layer_matmul + self.embedding
 
     @property
+    def layer_matrices(self) -> int:
+        """Weights in the matrices of all layers, every expert counted."""
+        each = self.attention_weights + self.experts * self.expert_weights + self.router_weights
+        return self.layers * each
+
+    @property
+    def largest_matrix(self) -> int:
+        """Weights of the largest single tensor in a layer; experts are one tensor per matrix."""
+        widest = max(matrix.weights for matrix in self.feed_matrices)
+        if self.experts > 1:  # gate and up are joined
+            return 2 * self.hidden * self.intermediate * self.experts
+        return max(widest, *(matrix.weights for matrix in self.attention_matrices))
+
+    @property
     def quantized(self) -> int:
         """Weights that 4-bit loading quantizes: every linear layer but the output head."""
-        per_layer = self.attention_weights + self.experts * self.expert_weights
-        return self.layers * (per_layer + self.router_weights)
+        return self.layers * sum(matrix.weights for matrix in self.linear_layers)
 
-    def adapter(self, rank: int, *, targets: int | None = None) -> int:
-        """Weights of a LoRA adapter on all linear layers, or on `targets` projections of equal
-        mean size: rank * (inputs + outputs) for each matrix."""
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = 2 * (self.hidden + queries) + 2 * (self.hidden + keys)
-        feed_forward = 3 * self.experts * (self.hidden + self.intermediate)
-        router = self.hidden + self.experts if self.experts > 1 else 0
-        whole = self.layers * rank * (attention + feed_forward + router)
-        return whole if targets is None else round(whole * min(1.0, targets / 7))
+    def targeted(self, names: Sequence[str] | None) -> tuple[Matrix, ...]:
+        """The linear layers of a decoder layer that get an adapter: the named ones, or all."""
+        return tuple(m for m in self.linear_layers if names is None or m.name in names)
+
+    def adapter(
+        self, rank: int, *, targets: Sequence[str] | None = None, dora: bool = False
+    ) -> int:
+        """Weights of a LoRA adapter on all linear layers, or on those named: rank * (inputs +
+        outputs) of each; DoRA adds a magnitude for each output."""
+        each = sum(
+            rank * (matrix.inputs + matrix.outputs) + (matrix.outputs if dora else 0)
+            for matrix in self.targeted(targets)
+        )
+        return self.layers * each
 
 
 KNOWN: dict[str, Architecture] = {
@@ -125,7 +218,8 @@ _SAME_SIZES = {
 def find(base: str, *, folder: Path | None) -> Architecture | None:
     """The sizes of `base`: from its folder where it is on this disk, else from the table.
 
-    None where neither knows, or where the folder's model is of another family.
+    None where neither knows, or where the folder's model is of another build (state-space layers,
+    encoders).
     """
     if folder is not None and (folder / "config.json").is_file():
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -136,23 +230,26 @@ def find(base: str, *, folder: Path | None) -> Architecture | None:
 
 
 def of_config(config: Mapping[str, Any]) -> Architecture | None:
-    """The sizes in a `config.json`; None where it does not use the Llama family's keys."""
-    wanted = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    if not all(isinstance(config.get(key), int) for key in (*wanted, "vocab_size")):
+    """The sizes in a `config.json`; None where the keys of a decoder are not all there."""
+    inner = families.inner_size(config)
+    wanted = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    if inner is None or not all(isinstance(config.get(key), int) for key in wanted):
         return None
+    family = families.family_of(config)
     heads = config["num_attention_heads"]
-    experts = config.get("num_local_experts") or 1
+    experts, active = families.experts_of(config)
     return Architecture(
         hidden=config["hidden_size"],
         layers=config["num_hidden_layers"],
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
+        kv_heads=families.key_value_heads(config, heads),
         head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-        intermediate=config["intermediate_size"],
+        intermediate=inner,
         vocabulary=config["vocab_size"],
-        tied=bool(config.get("tie_word_embeddings", False)),
+        tied=bool(config.get("tie_word_embeddings", family.tied)),
         experts=experts,
-        active_experts=config.get("num_experts_per_tok") or 1,
+        active_experts=active,
+        family=family,
     )
 
 

@@ -18,10 +18,11 @@ Trained = Literal["weights", "adapter", "last_layers"]
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained and whether activations are computed again in the backward pass."""
+    """What is trained and whether activations are computed again in the backward pass: all, or all
+    but attention (`selective`)."""
 
     trained: Trained
-    recompute: bool
+    recompute: bool | Literal["selective"]
     last_layers: int = 0
     adapter_parameters: int = 0
 
@@ -49,4 +50,7 @@ def training(model: Architecture, work: Work, *, context: float) -> float:
         # The gradient enters at the frozen head and ends below the last trained layer.
         share = min(1.0, work.last_layers / model.layers)
         backward = 2 * model.embedding + 2 * layers * share
-    return once + backward + (layers if work.recompute else 0)
+    again = layers if work.recompute else 0.0
+    if work.recompute == "selective":  # attention's output is kept, its matrices are not
+        again = layers_forward(model, context=0)
+    return once + backward + again

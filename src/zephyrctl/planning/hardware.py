@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zephyrctl.environment import Gpu, Memory
 from zephyrctl.errors import UsageError
+from zephyrctl.planning.memory import CPU_OVERHEAD, GPU_OVERHEAD
 from zephyrctl.registry import did_you_mean
 
 GIB = 2**30
@@ -26,6 +27,8 @@ class Device:
     peak: float | None
     on_gpu: bool
     bf16: bool
+    overhead: float = GPU_OVERHEAD
+    """Bytes of a process that no tensor holds."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def stated(name: str, *, count: int) -> Device:
             where="--gpu",
             hint=f"known: {', '.join(_GPUS)}",
         )
-    memory = round(model.gib * GIB)
-    return Device(name.lower(), count, memory, model.teraflops * 1e12, True, model.bf16)
+    size = round(model.gib * GIB)
+    return Device(name.lower(), count, size, model.teraflops * 1e12, True, model.bf16)
 
 
 def detected(gpus: list[Gpu]) -> Device:
@@ -78,12 +81,17 @@ def detected(gpus: list[Gpu]) -> Device:
     smallest = min(gpus, key=lambda gpu: gpu.memory_mib)
     model = next((m for m in _GPUS.values() if re.search(m.pattern, smallest.name)), None)
     peak = model.teraflops * 1e12 if model else None
-    memory = smallest.memory_mib * 2**20
-    return Device(smallest.name, len(gpus), memory, peak, True, smallest.bf16)
+    size = smallest.memory_mib * 2**20
+    return Device(smallest.name, len(gpus), size, peak, True, smallest.bf16)
 
 
-def cpu(memory: Memory, *, processes: int, flops: float | None) -> Device:
+def name_of(label: str) -> str:
+    """The name of `--gpu` for what a GPU calls itself; its own name where none is known."""
+    return next((name for name, m in _GPUS.items() if re.search(m.pattern, label)), label)
+
+
+def cpu(found: Memory, *, processes: int, flops: float | None) -> Device:
     """This machine's CPU, shared by `processes`; `flops` is a measured float32 rate, if any."""
-    share = memory.available // processes
+    share = found.available // processes
     rate = flops / processes if flops else None
-    return Device("CPU", processes, share, rate, False, False)
+    return Device("CPU", processes, share, rate, False, False, CPU_OVERHEAD)

@@ -1,32 +1,72 @@
-"""How much memory does one device need at its fullest moment of a training step?
+"""How much memory does one process need at the fullest moment of a training step?
 
-States are exact; activations are estimates from the tensors that autograd keeps (within 20 %).
+Every term follows from the architecture and from what the code that runs keeps; nothing is fitted
+to a measurement. A step has four moments that can be the fullest: the output head at the turn from
+forward to backward, the backward pass of the top layer, its end, and the optimizer's update.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from zephyrctl.planning import activations
+from zephyrctl.planning.activations import Checkpointing, Forward, Row
 from zephyrctl.planning.architecture import Architecture
 from zephyrctl.planning.flops import Work
 
-OPTIMIZER_BYTES = {
-    "auto": 8.0,
-    "adamw": 8.0,
-    "adamw_8bit": 2.0,
-    "paged_adamw_32bit": 8.0,
-    "rmsprop": 4.0,
-}
-"""Bytes of optimizer state per trained weight. Paged state counts as if it stayed on the GPU."""
 
-NF4_BYTES = 0.516
-"""Bytes of a 4-bit weight: half a byte and its doubly quantized scale (QLoRA, 0.127 bit)."""
+@dataclass(frozen=True)
+class Optimizer:
+    """Bytes of each trained weight, of its gradient and of what the optimizer keeps for it."""
+
+    weight: float
+    gradient: float
+    state: float
+    working: float = 0.0
+    """Bytes per trained weight that only exist during the update."""
+    chunk: float = 0.0
+    """Bytes that exist during the update, however many weights there are."""
+
+    @property
+    def total(self) -> float:
+        """Bytes of each trained weight that stay over the whole step."""
+        return self.weight + self.gradient + self.state
+
+
+OPTIMIZERS = {
+    "adamw": Optimizer(4, 4, 8),
+    # Weights and gradients in bfloat16, 8 bits of correction beside each weight, both moments in
+    # 8 bits (Gonzalez Ortiz et al. 2026, arXiv 2602.23349, table 1).
+    "flash_adamw": Optimizer(2, 2, 3),
+    # Both moments in bfloat16; five float32 copies of a chunk of 2^24 numbers at once.
+    "adamw_bf16": Optimizer(2, 2, 4, chunk=5 * 4 * 2**24),
+    # Two moments in 8 bits, and a float32 scale for each block of 256 (bitsandbytes).
+    "adamw_8bit": Optimizer(4, 4, 2 * (1 + 4 / 256)),
+    # Paged states may move to the CPU; here they count as if they stayed.
+    "paged_adamw_32bit": Optimizer(4, 4, 8),
+    # One moment; the update of all weights at once makes a second copy of it.
+    "rmsprop": Optimizer(4, 4, 4, working=4),
+}
+"""`auto` is not among them: it is decided before memory is counted."""
+
+OF_BF16_WEIGHTS = ("flash_adamw", "adamw_bf16")
+
+NF4_BYTES = 0.5 + 4 / 64
+"""Bytes of a 4-bit weight: half a byte, and a float32 scale for each block of 64. (With the scales
+quantized too, which `training.loading` does not ask for, it would be 0.516.)"""
 
 GPU_OVERHEAD = 1.5 * 2**30
-"""CUDA context, cuBLAS workspaces, NCCL buffers."""
+"""CUDA context, cuBLAS workspaces, NCCL buffers: outside of torch's allocator."""
 
 CPU_OVERHEAD = 0.8 * 2**30
-"""An imported torch, transformers and TRL."""
+"""An imported torch, transformers and TRL; a running process measures its own."""
+
+TILE_TOKENS, TILE_WORDS = 4096, 32768
+"""Tile of TRL 1.16's output head: so many labelled tokens by so much of the vocabulary."""
+_TILES_ON_CPU = 8.25
+"""Copies of a tile, in float32, that TRL's head holds at once where Triton does not run: the
+logits, scaled, with temperature, log-probs, probs, gradient, target (as bool and as float), and
+their difference."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +74,28 @@ class Load:
     """What decides the memory of one process."""
 
     work: Work
-    weight_bytes: float
-    """Bytes per weight as loaded: 4 where the weights themselves are trained."""
-    compute_bytes: int
-    """Bytes per number in the matrix products: 2 for bfloat16, 4 for float32."""
-    four_bit: bool
+    forward: Forward
+    checkpointing: Checkpointing
     optimizer: str
-    micro_tokens: int
-    """Tokens of one forward pass, padding included; both answers of a DPO pair."""
-    reference_copy: bool
-    distributed: bool
-    on_gpu: bool
+    row: Row
+    four_bit: bool = False
+    reference_copy: bool = False
+    reference_passes: bool = False
+    """The reference is asked while the policy's graph stands (a copy, or the adapter's base)."""
+    distributed: bool = False
+    accumulates: bool = False
+    """Several forward passes per step: gradients stand before the pass."""
+    overhead: float = GPU_OVERHEAD
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the step runs on a GPU."""
+        return self.forward.on_gpu
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes by what holds them."""
+    """Bytes at the fullest moment, by what holds them."""
 
     weights: float
     reference: float
@@ -58,12 +104,25 @@ class Peak:
     compute_copies: float
     activations: float
     head: float
+    working: float
     overhead: float
+    moment: str
 
     @property
     def total(self) -> float:
         """All of it."""
-        return sum(vars(self).values())
+        return self.allocated + self.overhead
+
+    @property
+    def allocated(self) -> float:
+        """What torch's own allocator holds: all but the overhead."""
+        parts = vars(self).items()
+        return sum(value for name, value in parts if name not in ("overhead", "moment"))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Bytes by what holds them, the overhead among them."""
+        return {name: float(value) for name, value in vars(self).items() if name != "moment"}
 
 
 def trained_parameters(model: Architecture, work: Work) -> int:
@@ -71,12 +130,12 @@ def trained_parameters(model: Architecture, work: Work) -> int:
     if work.trained == "adapter":
         return work.adapter_parameters
     if work.trained == "last_layers":
-        return min(work.last_layers, model.layers) * model.layer_parameters + model.hidden
+        return min(work.last_layers, model.layers) * model.layer_parameters + model.norm_weights
     return model.parameters
 
 
 def weights(model: Architecture, *, bytes_each: float, four_bit: bool) -> float:
-    """Bytes of the loaded base weights."""
+    """Bytes of the loaded base weights; what is not quantized is in 2 bytes."""
     if not four_bit:
         return model.parameters * bytes_each
     return model.quantized * NF4_BYTES + (model.parameters - model.quantized) * 2
@@ -84,45 +143,150 @@ def weights(model: Architecture, *, bytes_each: float, four_bit: bool) -> float:
 
 def peak(model: Architecture, load: Load) -> Peak:
     """The fullest moment of a step in one process."""
-    work = load.work
+    work, how = load.work, load.forward
+    rates = OPTIMIZERS[load.optimizer]
     trained = trained_parameters(model, work)
-    base = weights(model, bytes_each=load.weight_bytes, four_bit=load.four_bit)
+    base = weights(model, bytes_each=how.hidden_bytes, four_bit=load.four_bit)
     adapter = 4 * work.adapter_parameters if work.trained == "adapter" else 0
-    # Autocast keeps a bfloat16 copy of each float32 matrix from the forward to the backward pass.
-    narrower = load.weight_bytes > load.compute_bytes and not load.four_bit
-    return Peak(
+    gradient = 4 if work.trained == "adapter" else rates.gradient
+    # Distributed data parallel reduces gradients in buckets of its own.
+    gradients = gradient * trained * (2 if load.distributed else 1)
+    still = Peak(
         weights=base + adapter,
-        reference=base if load.reference_copy else 0,
-        # Distributed data parallel reduces gradients in buckets of its own.
-        gradients=4 * trained * (2 if load.distributed else 1),
-        optimizer=OPTIMIZER_BYTES[load.optimizer] * trained,
-        compute_copies=model.parameters * load.compute_bytes if narrower else 0,
-        activations=activations(model, load),
-        head=head(model, load),
-        overhead=GPU_OVERHEAD if load.on_gpu else CPU_OVERHEAD,
+        reference=base if load.reference_copy else 0.0,
+        gradients=gradients,
+        optimizer=rates.state * trained,
+        compute_copies=0.0,
+        activations=0.0,
+        head=0.0,
+        working=0.0,
+        overhead=load.overhead,
+        moment="",
+    )
+    standing = gradients if load.accumulates or load.distributed else 0.0
+    moments = (
+        _at_head(model, load, replace(still, gradients=standing)),
+        _at_top_layer(model, load, replace(still, gradients=standing)),
+        _at_end(model, load, still),
+        replace(
+            still, working=rates.working * trained + rates.chunk, moment="the optimizer's update"
+        ),
+    )
+    return max(moments, key=lambda moment: moment.total)
+
+
+def compute_copies(model: Architecture, load: Load) -> float:
+    """Bytes of the narrow copies that autocast makes of float32 matrices, and keeps for the
+    backward pass; of an adapter's matrices where the base is narrow already."""
+    how = load.forward
+    if not how.autocast:
+        return 0.0
+    if how.lora is not None:
+        return float(how.product_bytes * load.work.adapter_parameters)
+    if how.hidden_bytes <= how.product_bytes:
+        return 0.0
+    reached = model.layer_matrices if model.experts == 1 else model.layers * model.attention_weights
+    return float(how.product_bytes * reached)
+
+
+def kept(model: Architecture, load: Load) -> float:
+    """Bytes that autograd keeps of the layers between forward and backward."""
+    layers = model.layers
+    if load.work.trained == "last_layers":
+        layers = min(layers, load.work.last_layers)
+    return activations.kept(
+        model, load.forward, row=load.row, checkpointing=load.checkpointing, layers=layers
     )
 
 
-def activations(model: Architecture, load: Load) -> float:
-    """Bytes that autograd keeps between forward and backward.
+def _at_head(model: Architecture, load: Load, still: Peak) -> Peak:
+    """All activations stand; the head computes its tile, and the gradients of what it read."""
+    how, row = load.forward, load.row
+    saved = activations.head(model, how, row=row)
+    ahead = 4.0 * row.labelled * model.hidden
+    trains_head = load.work.trained == "weights"
+    own_gradient = 4.0 * model.embedding if trains_head else 0.0
+    tile = _tile(model, load)
+    backward = tile + ahead + own_gradient
+    reference = 0.0
+    if load.reference_passes:
+        # Beside the policy's graph: one layer without a graph, then the head's tile.
+        reference = tile + row.labelled * how.hidden_bytes * model.hidden
+        reference = max(reference, _one_layer_forward(model, load))
+    return replace(
+        still,
+        compute_copies=compute_copies(model, load),
+        activations=kept(model, load),
+        head=saved + max(backward, reference),
+        moment="the output head",
+    )
 
-    A layer without fused kernels keeps about 8 numbers of `intermediate` in 2 bytes and 24 bytes
-    per hidden unit and token; with recomputation only its input, and one layer at a time in full.
-    """
-    scale = load.compute_bytes / 2
-    active = model.active_experts * model.intermediate
-    layer = (8 * active + 24 * model.hidden) * scale * load.micro_tokens
-    kept = model.layers
-    if load.work.trained == "last_layers":
-        kept = min(model.layers, load.work.last_layers)
-    if load.work.recompute:
-        return kept * 2 * model.hidden * scale * load.micro_tokens + layer
-    return kept * layer
+
+def _tile(model: Architecture, load: Load) -> float:
+    """Bytes of the logits that exist at once; all of them never do."""
+    tokens = min(load.row.labelled, TILE_TOKENS)
+    if load.on_gpu:
+        return float(tokens * TILE_WORDS * load.forward.product_bytes)
+    words = min(model.vocabulary, TILE_WORDS)
+    return 4.0 * tokens * words * _TILES_ON_CPU
 
 
-def head(model: Architecture, load: Load) -> float:
-    """Bytes of the output head's chunk: TRL's fused head never holds all logits at once.
+def _one_layer_forward(model: Architecture, load: Load) -> float:
+    """What a layer holds at once without a graph: hidden states twice, and the feed-forward's
+    three inner tensors."""
+    how = load.forward
+    inner = 3 * how.product_bytes * model.active_experts * model.intermediate
+    return float(load.row.computed * (2 * how.hidden_bytes * model.hidden + inner))
 
-    Logits and their gradient for up to 1,024 tokens, in float32.
-    """
-    return 2 * 4 * model.vocabulary * min(load.micro_tokens, 1024)
+
+def _one_layer_backward(model: Architecture, load: Load) -> float:
+    """What the backward pass of a layer holds beside what it reads: the gradient of the hidden
+    states, two of the feed-forward's inner tensors (the third takes the place of one that is
+    freed), and the gradient of the largest matrix before it is added."""
+    how = load.forward
+    inner = 2 * how.product_bytes * model.active_experts * model.intermediate
+    total = load.row.computed * (2 * how.hidden_bytes * model.hidden + inner)
+    if how.weights_are_trained:
+        narrow = how.product_bytes if how.autocast else 0
+        again = how.hidden_bytes if load.accumulates else 0
+        total += (narrow + again) * model.largest_matrix
+    elif load.four_bit:
+        total += how.product_bytes * model.largest_matrix  # a matrix is unpacked for its product
+    if load.checkpointing != "none":
+        row = load.row
+        whole = sum(activations.layer(model, how, row=row).values()) * row.computed
+        known = activations.attention_output(model, how) * row.computed
+        total += whole - (known if load.checkpointing == "selective" else 0.0)
+    return float(total)
+
+
+def _at_top_layer(model: Architecture, load: Load, still: Peak) -> Peak:
+    """The backward pass enters the layers: the head's own tensors are gone, its gradient stays."""
+    own = load.work.trained == "weights" and not still.gradients
+    gradient = OPTIMIZERS[load.optimizer].gradient
+    return replace(
+        still,
+        gradients=gradient * model.embedding if own else still.gradients,
+        compute_copies=compute_copies(model, load),
+        activations=kept(model, load),
+        working=_one_layer_backward(model, load),
+        moment="the top layer's backward pass",
+    )
+
+
+def _at_end(model: Architecture, load: Load, still: Peak) -> Peak:
+    """The last layer's backward pass: every gradient stands, and that of the embeddings is added
+    to what stood before it."""
+    row, how = load.row, load.forward
+    whole = 0.0
+    if load.checkpointing == "none":
+        whole = sum(activations.layer(model, how, row=row).values()) * row.computed
+    table = 0.0
+    if load.work.trained == "weights" and (load.accumulates or model.tied):
+        table = OPTIMIZERS[load.optimizer].gradient * model.embedding
+    return replace(
+        still,
+        activations=whole,
+        working=max(_one_layer_backward(model, load), table),
+        moment="the end of the backward pass",
+    )

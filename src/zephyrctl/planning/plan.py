@@ -1,25 +1,58 @@
-"""Does this recipe fit on that machine, and how long will it take?"""
+"""Does this recipe fit on that machine, what is chosen for it, and how long will it take?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Dpo, Sft
-from zephyrctl.planning import flops, memory
+from zephyrctl.planning import calibration, choose, flops, lengths, memory
 from zephyrctl.planning.architecture import Architecture
+from zephyrctl.planning.choose import STAGES, USABLE, Choice, Setting, TrainingStage
 from zephyrctl.planning.hardware import Device
-from zephyrctl.planning.workload import Workload
+from zephyrctl.planning.workload import Data
 
-TrainingStage = Literal["sft", "dpo"]
-USABLE = 0.95
-"""Share of a device's memory that a step may plan with; the allocator fragments the rest."""
+__all__ = ["USABLE", "Plan", "StagePlan", "TrainingStage", "make", "plan_stage"]
+
 PADDING = 1.3
-"""Tokens computed per real token where rows are padded instead of packed (1.3 to 2 measured)."""
-_LARGEST_AUTO_MICRO_BATCH = 8
+"""Tokens computed per real token where rows of unknown lengths are padded (1.3 to 2 measured)."""
+_WEIGHTS_IN_CHECKPOINT = 4  # float32, as `training.trainer` saves what is trained
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a plan is made for, and what is known about it."""
+
+    device: Device
+    mfu: float
+    """Share of the device's peak that is reached, over all FLOPs that are executed."""
+    flash: bool
+    """FlashAdamW's package is there."""
+    torch: str | None = None
+    gpu: str = ""
+    """The device's name in the calibration table."""
+    table: tuple[calibration.Entry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a whole stage. Unknown quantities are None."""
+
+    real: float | None = None
+    """As the data have them: both sequences of a pair, its prompt in each, no padding."""
+    computed: float | None = None
+    """What goes through the policy, padding included, a shared prompt once."""
+    padded: float | None = None
+    """What would be computed if rows were padded and prompts not shared."""
+    context: float = 0.0
+    """Tokens that a token sees, on average."""
+    passes: int = 1
+    """Forward passes per step and process."""
+    largest: int = 0
+    """Tokens of the largest pass."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +64,26 @@ class StagePlan:
     data: str
     """How rows and tokens are known."""
     steps: int | None
-    micro_batch_size: int
-    accumulation_steps: int
-    tokens: float | None
-    """Tokens computed, padding included."""
+    trained: int
+    optimizer: str
+    checkpointing: str
+    micro_batch_tokens: int
+    """Most tokens of a forward pass."""
+    micro_batches: int
+    """Forward passes per step and process."""
+    padding_free: bool
+    shared_prompts: bool
+    tokens: Tokens
     flops: float | None
+    mfu: float
     hours: float | None
     memory: dict[str, float]
-    """Bytes per device by what holds them."""
+    """Bytes per device by what holds them, at the fullest moment."""
+    moment: str
     peak_bytes: float
     fits: bool
     disk_bytes: float
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +98,8 @@ class Plan:
     download_bytes: float
     disk_bytes: float
     cost: float | None
+    flash: bool = False
+    """FlashAdamW may be chosen."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -77,158 +121,205 @@ class Plan:
 def make(
     recipe: Recipe,
     model: Architecture,
-    device: Device,
+    machine: Machine,
     *,
-    workloads: Mapping[TrainingStage, Workload | None],
+    data: Mapping[TrainingStage, Data],
     on_disk: bool,
-    mfu: float,
     price: float | None = None,
 ) -> Plan:
-    """The plan of both training stages.
-
-    `mfu` is the share of the device's peak that is reached, over all FLOPs that are executed;
-    `price` is the cost of one device for one hour.
-    """
-    stages = tuple(
-        _stage(recipe, name, model, device, workload=workloads[name], mfu=mfu)
-        for name in ("sft", "dpo")
-    )
+    """The plan of both training stages; `price` is the cost of one device for one hour."""
+    stages = tuple(plan_stage(recipe, name, model, machine, data=data[name])[0] for name in STAGES)
     download = 0.0 if on_disk else 2.0 * model.parameters
-    disk = download + sum(stage.disk_bytes for stage in stages)
+    disk_bytes = download + sum(stage.disk_bytes for stage in stages)
     hours = [stage.hours for stage in stages]
     known = None if None in hours else sum(cast("list[float]", hours))
-    cost = None if price is None or known is None else price * known * device.count
-    return Plan(recipe.model.base, model.parameters, device, mfu, stages, download, disk, cost)
-
-
-def split_batch(training: Sft | Dpo, processes: int) -> tuple[int, int]:
-    """Micro-batch size and accumulation steps, as the training stage derives them.
-
-    An uneven batch, which training refuses, is planned with the next larger micro-batch.
-    """
-    share = max(1, math.ceil(training.global_batch_size / processes))
-    micro = training.micro_batch_size
-    if micro == "auto":
-        largest = min(_LARGEST_AUTO_MICRO_BATCH, share)
-        micro = next(size for size in range(largest, 0, -1) if share % size == 0)
-    return micro, math.ceil(share / micro)
-
-
-def work_of(training: Sft | Dpo, model: Architecture, *, on_gpu: bool) -> flops.Work:
-    """What a stage trains, and whether it recomputes activations."""
-    checkpointing = training.gradient_checkpointing
-    recompute = on_gpu if checkpointing == "auto" else bool(checkpointing)
-    adapter = training.adapter
-    if adapter.type != "none":
-        targets = None if isinstance(adapter.target_modules, str) else len(adapter.target_modules)
-        size = model.adapter(adapter.r, targets=targets)
-        return flops.Work("adapter", recompute, adapter_parameters=size)
-    if training.trainable_layers != "all":
-        return flops.Work("last_layers", recompute, last_layers=training.trainable_layers)
-    return flops.Work("weights", recompute)
-
-
-def load_of(
-    recipe: Recipe, stage: TrainingStage, model: Architecture, device: Device
-) -> memory.Load:
-    """What decides the memory of one process of a stage."""
-    training = recipe.sft if stage == "sft" else recipe.dpo
-    work = work_of(training, model, on_gpu=device.on_gpu)
-    narrow = device.bf16 and recipe.model.dtype in ("auto", "bfloat16")
-    micro, _ = split_batch(training, device.count)
-    rows = 2 * micro if stage == "dpo" else micro  # chosen and rejected in one forward pass
-    copy = stage == "dpo" and recipe.dpo.has_reference and recipe.dpo.reference == "copy"
-    return memory.Load(
-        work=work,
-        weight_bytes=2 if work.trained == "adapter" and narrow else 4,
-        compute_bytes=2 if narrow else 4,
-        four_bit=recipe.model.load_in_4bit,
-        optimizer=training.optimizer,
-        micro_tokens=rows * training.max_length,
-        reference_copy=copy and work.trained != "adapter",
-        distributed=device.count > 1,
-        on_gpu=device.on_gpu,
+    cost = None if price is None or known is None else price * known * machine.device.count
+    return Plan(
+        recipe.model.base,
+        model.parameters,
+        machine.device,
+        machine.mfu,
+        stages,
+        download,
+        disk_bytes,
+        cost,
+        machine.flash,
     )
 
 
-def _stage(
+def plan_stage(
     recipe: Recipe,
     stage: TrainingStage,
     model: Architecture,
-    device: Device,
+    machine: Machine,
     *,
-    workload: Workload | None,
-    mfu: float,
-) -> StagePlan:
+    data: Data,
+    keep: str | None = None,
+) -> tuple[StagePlan, Choice]:
+    """The plan of one stage, and what was chosen for it; `keep` as in `choose.choose`."""
     training = recipe.sft if stage == "sft" else recipe.dpo
-    micro, accumulation = split_batch(training, device.count)
-    load = load_of(recipe, stage, model, device)
-    peak = memory.peak(model, load)
-    steps = count_steps(training, workload)
-    tokens = count_tokens(training, workload, steps=steps)
-    work = None
-    if tokens is not None and workload is not None:
-        per_token = _flops_per_token(training, model, load.work, workload)
-        work = tokens * per_token
-    rate = device.peak * device.count * (mfu if device.on_gpu else 1.0) if device.peak else None
-    return StagePlan(
+    entry = calibration.find(
+        machine.table,
+        gpu=machine.gpu,
+        torch=machine.torch,
+        mode=calibration.mode_of(
+            stage=stage,
+            adapter=training.adapter.type,
+            four_bit=recipe.model.load_in_4bit,
+            compiled=training.compile is True,
+        ),
+    )
+    costs = choose.stage_costs(data.rows, recipe, stage, model)
+    setting = Setting(recipe, stage, model, machine.device, costs, entry)
+    choice = choose.choose(setting, flash=machine.flash, keep=keep)
+    steps = count_steps(training, data)
+    tokens = count_tokens(setting, choice, data, steps=steps)
+    work = count_flops(setting, choice, tokens, examples=_examples(training, data, steps=steps))
+    mfu = entry.mfu if entry is not None and entry.mfu is not None else machine.mfu
+    planned = StagePlan(
         stage=stage,
-        rows=workload.rows if workload else None,
-        data=workload.source if workload else "unknown: prepare the data, or name local files",
+        rows=data.workload.rows if data.workload else None,
+        data=data.workload.source
+        if data.workload
+        else "unknown: prepare the data, or name local files",
         steps=steps,
-        micro_batch_size=micro,
-        accumulation_steps=accumulation,
+        trained=memory.trained_parameters(model, choice.load.work),
+        optimizer=choice.optimizer,
+        checkpointing=choice.checkpointing,
+        micro_batch_tokens=choice.micro_tokens,
+        micro_batches=tokens.passes,
+        padding_free=setting.layout.padding_free,
+        shared_prompts=setting.layout.shared,
         tokens=tokens,
         flops=work,
-        hours=work / rate / 3600 if work is not None and rate else None,
-        memory={key: float(value) for key, value in vars(peak).items()},
-        peak_bytes=peak.total,
-        fits=peak.total <= USABLE * device.memory,
-        disk_bytes=disk(training, model, load),
+        mfu=mfu,
+        hours=_hours(work, machine.device, mfu=mfu),
+        memory=choice.peak.parts,
+        moment=choice.peak.moment,
+        peak_bytes=choice.peak.total,
+        fits=choice.fits,
+        disk_bytes=disk(training, model, choice),
+        reasons=choice.reasons,
     )
+    return planned, choice
 
 
-def count_steps(training: Sft | Dpo, workload: Workload | None) -> int | None:
+def _hours(work: float | None, device: Device, *, mfu: float) -> float | None:
+    if work is None or device.peak is None:
+        return None
+    return work / (device.peak * device.count * (mfu if device.on_gpu else 1.0)) / 3600
+
+
+def count_steps(training: Sft | Dpo, data: Data) -> int | None:
     """Optimizer steps: stated, or derived from the rows (packed: from the tokens)."""
     if training.max_steps is not None:
         return training.max_steps
-    if workload is None:
+    if data.workload is None:
         return None
-    rows = float(workload.rows)
-    if isinstance(training, Sft) and training.packing != "none":
-        rows = rows * workload.tokens_per_row / training.max_length
-    return max(1, math.ceil(rows * training.epochs / training.global_batch_size))
+    size = training.global_batch_size
+    return max(1, math.ceil(training.epochs * math.ceil(_rows(training, data) / size)))
 
 
-def count_tokens(
-    training: Sft | Dpo, workload: Workload | None, *, steps: int | None
+def _rows(training: Sft | Dpo, data: Data) -> float:
+    """Rows that are trained: dialogues or pairs, or what they are packed to."""
+    assert data.workload is not None
+    rows = float(data.workload.rows)
+    if choose.is_packed(training):
+        rows = math.ceil(rows * data.workload.tokens_per_row / training.max_length)
+    return rows
+
+
+def _examples(training: Sft | Dpo, data: Data, *, steps: int | None) -> float | None:
+    """Distinct examples that the stage sees, for what is computed once for each."""
+    if data.workload is None or steps is None:
+        return None
+    return min(_rows(training, data), float(steps * training.global_batch_size))
+
+
+def count_tokens(setting: Setting, choice: Choice, data: Data, *, steps: int | None) -> Tokens:
+    """Tokens of the whole stage: from the prepared rows' lengths, else from their mean."""
+    training, layout = setting.training, setting.layout
+    batch, processes = training.global_batch_size, setting.device.count
+    share = math.ceil(batch / processes)
+    if choose.is_packed(training):
+        total = None if steps is None else float(steps * batch * training.max_length)
+        per_pass = max(1, choice.micro_tokens // training.max_length)
+        passes = math.ceil(share / per_pass)
+        mean = data.workload.tokens_per_row if data.workload else training.max_length
+        wrapped = isinstance(training, Sft) and training.packing == "wrapped"
+        seen = training.max_length if wrapped else min(mean, training.max_length)
+        return Tokens(total, total, total, seen / 2, passes, per_pass * training.max_length)
+    if data.workload is None or steps is None:
+        return Tokens(passes=math.ceil(setting.step_tokens / choice.micro_tokens))
+    if data.rows is not None:
+        return _counted(setting, choice, data.rows, steps=steps)
+    real = data.workload.tokens_per_row * (steps * batch)
+    is_pair = isinstance(training, Dpo)
+    longest = training.max_length * (2 if is_pair else 1)
+    padded = min(PADDING * data.workload.tokens_per_row, longest) * (steps * batch)
+    prompts = data.workload.prompt_tokens * (steps * batch) if layout.shared else 0.0
+    computed = real - prompts if layout.padding_free else padded
+    passes = math.ceil(computed / steps / processes / choice.micro_tokens)
+    context = data.workload.tokens_per_row / (4 if is_pair else 2)
+    return Tokens(real, computed, padded, context, max(1, passes), choice.micro_tokens)
+
+
+def _counted(setting: Setting, choice: Choice, rows: list[lengths.Row], *, steps: int) -> Tokens:
+    training, count = setting.training, setting.device.count
+    size = training.micro_batch_size
+    number = size if size != "auto" else None
+    batch = training.global_batch_size
+
+    def traffic(layout: lengths.Layout) -> lengths.Traffic:
+        return lengths.traffic(
+            rows,
+            layout,
+            batch=batch,
+            processes=count,
+            limit=choice.micro_tokens,
+            micro_batch=number,
+        )
+
+    ours = traffic(setting.layout)
+    plain = traffic(lengths.Layout(padding_free=False))
+    epochs = steps * batch / len(rows)
+    costs = lengths.costs_of(rows, setting.layout)
+    context = costs.real / (4 if setting.stage == "dpo" else 2)
+    return Tokens(
+        real=costs.real * steps * batch,
+        computed=ours.computed * epochs,
+        padded=plain.computed * epochs,
+        context=context,
+        passes=ours.passes,
+        largest=ours.largest,
+    )
+
+
+def count_flops(
+    setting: Setting, choice: Choice, tokens: Tokens, *, examples: float | None
 ) -> float | None:
-    """Tokens computed over the whole stage, padding included."""
-    if workload is None or steps is None:
+    """FLOPs of a stage: its tokens, and the reference's forward pass over them, at every step or
+    once for each pair."""
+    if tokens.computed is None:
         return None
-    batch = steps * training.global_batch_size
-    if isinstance(training, Sft) and training.packing != "none":
-        return float(batch * training.max_length)
-    longest = training.max_length * (1 if isinstance(training, Sft) else 2)
-    return batch * min(PADDING * workload.tokens_per_row, longest)
+    model, training = setting.model, setting.training
+    total = tokens.computed * flops.training(model, choice.load.work, context=tokens.context)
+    if isinstance(training, Dpo) and training.has_reference and examples:
+        share = 1.0
+        if training.reference in ("auto", "precompute") and training.max_steps is None:
+            share = min(1.0, 1 / training.epochs)
+        total += tokens.computed * share * flops.forward(model, context=tokens.context)
+    return total
 
 
-def _flops_per_token(
-    training: Sft | Dpo, model: Architecture, work: flops.Work, workload: Workload
-) -> float:
-    """FLOPs of one token of a stage; a reference adds its forward pass."""
-    if isinstance(training, Dpo):
-        context = workload.tokens_per_row / 4  # half of one answer with its prompt
-        reference = flops.forward(model, context=context) if training.has_reference else 0
-        return flops.training(model, work, context=context) + reference
-    row = training.max_length if training.packing == "wrapped" else workload.tokens_per_row
-    return flops.training(model, work, context=row / 2)
-
-
-def disk(training: Sft | Dpo, model: Architecture, load: memory.Load) -> float:
+def disk(training: Sft | Dpo, model: Architecture, choice: Choice) -> float:
     """Bytes of the kept checkpoints, of the one being written, and of the published model."""
-    trained = memory.trained_parameters(model, load.work)
-    state = memory.OPTIMIZER_BYTES[load.optimizer] * trained
-    saved = 4 * (trained if load.work.trained == "adapter" else model.parameters)
-    published = saved if load.work.trained == "adapter" else load.compute_bytes * model.parameters
-    return (training.keep_checkpoints + 1) * (saved + state) + published
+    work = choice.load.work
+    trained = memory.trained_parameters(model, work)
+    rates = memory.OPTIMIZERS[choice.optimizer]
+    weight = _WEIGHTS_IN_CHECKPOINT if work.trained == "adapter" else rates.weight
+    checkpoint = (weight + rates.state) * trained
+    published = 4.0 * trained
+    if work.trained != "adapter":
+        published = float(choice.load.forward.product_bytes * model.parameters)
+    return (training.keep_checkpoints + 1) * checkpoint + published

@@ -1,62 +1,129 @@
-"""How is a plan shown to people?"""
+"""How is a plan shown to people? In 80 columns."""
 
 from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
 
 from zephyrctl.planning.hardware import GIB
 from zephyrctl.planning.plan import Plan, StagePlan
 
-_PARTS = ("weights", "reference", "gradients", "optimizer", "compute_copies", "activations", "head")
+WIDTH = 80
+_PARTS = {
+    "weights": "weights",
+    "reference": "reference",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "compute_copies": "bfloat16 copies",
+    "activations": "activations",
+    "head": "logits",
+    "working": "work of the moment",
+    "overhead": "outside of tensors",
+}
+_RECOMPUTED = {"none": "nothing recomputed", "selective": "all but attention recomputed"}
 
 
 def lines(plan: Plan) -> list[str]:
-    """The plan as a table, and what each number rests on."""
+    """The plan as a table, what is chosen and why, and what each number rests on."""
     device = plan.device
     number = f"{device.count} × " if device.count > 1 else ""
-    speed = "" if device.peak is None else f", {plan.mfu:.0%} of its peak" * device.on_gpu
-    head = [
-        f"model   {plan.model}, {_count(plan.parameters)} parameters",
+    speeds = {stage.mfu for stage in plan.stages}
+    reached = " and ".join(f"{speed:.0%}" for speed in sorted(speeds))
+    speed = "" if device.peak is None else f", {reached} of its peak" * device.on_gpu
+    found = [
+        f"model   {plan.model}, {count(plan.parameters)} parameters",
         f"device  {number}{device.label}, {describe_bytes(device.memory)} each{speed}",
         "",
-        f"{'stage':<6}{'rows':>10}{'steps':>8}{'batch':>14}{'tokens':>9}{'time':>11}"
+        f"{'stage':<6}{'rows':>10}{'steps':>8}{'passes':>8}{'tokens':>9}{'time':>9}"
         f"{'memory each':>14}{'disk':>11}",
+        *(_row(stage) for stage in plan.stages),
     ]
-    table = [_row(stage) for stage in plan.stages]
-    tail = ["", *(_memory(stage) for stage in plan.stages), ""]
-    tail += [f"{stage.stage}: rows and tokens {stage.data}" for stage in plan.stages]
-    tail.append(f"disk in all ≈ {describe_bytes(plan.disk_bytes)}, of it {_download(plan)}")
+    for stage in plan.stages:
+        found += ["", *_stage(stage)]
+    found.append("")
+    total = f"disk in all ≈ {describe_bytes(plan.disk_bytes)}, of it {_download(plan)}"
+    found += _wrapped(total)
     if plan.hours is not None:
         money = "" if plan.cost is None else f", cost ≈ {plan.cost:,.2f}"
-        tail.append(
-            f"time in all ≈ {_time(plan.hours)}{money}, evaluation and start-up not counted"
-        )
-    return [*head, *table, *tail, *(f"! {warning}" for warning in plan.warnings)]
+        text = f"time in all ≈ {_time(plan.hours)}{money}, evaluation and start-up not counted"
+        found += _wrapped(text)
+    for warning in plan.warnings:
+        found += _wrapped(warning, first="! ")
+    return found
 
 
-def describe_bytes(count: float) -> str:
+def describe_bytes(size: float) -> str:
     """Bytes for people: GiB, below one of them MiB."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
+
+
+def count(number: float) -> str:
+    """A large number for people: 7.24 B."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def memory_parts(parts: dict[str, float]) -> str:
+    """What holds the memory, largest first, parts below 1 % of it left out."""
+    total = sum(parts.values())
+    shown = sorted(parts.items(), key=lambda item: -item[1])
+    return ", ".join(
+        f"{_PARTS[name]} {describe_bytes(size)}" for name, size in shown if size >= 0.01 * total
+    )
 
 
 def _row(stage: StagePlan) -> str:
-    batch = f"{stage.micro_batch_size} × {stage.accumulation_steps} acc."
     time = _time(stage.hours) if stage.hours is not None else "unknown"
     rows = f"{stage.rows:,}" if stage.rows is not None else "unknown"
     steps = f"{stage.steps:,}" if stage.steps is not None else "unknown"
-    tokens = _count(stage.tokens) if stage.tokens is not None else "unknown"
-    fits = "" if stage.fits else "  does not fit"
+    computed = stage.tokens.computed
+    tokens = count(computed) if computed is not None else "unknown"
+    fits = "" if stage.fits else "  !"
     return (
-        f"{stage.stage:<6}{rows:>10}{steps:>8}{batch:>14}{tokens:>9}{time:>11}"
+        f"{stage.stage:<6}{rows:>10}{steps:>8}{stage.micro_batches:>8}{tokens:>9}{time:>9}"
         f"{describe_bytes(stage.peak_bytes):>14}{describe_bytes(stage.disk_bytes):>11}{fits}"
     )
 
 
-def _memory(stage: StagePlan) -> str:
-    parts = [
-        f"{name.replace('_', ' ')} {describe_bytes(stage.memory[name])}"
-        for name in _PARTS
-        if stage.memory[name] > 0
-    ]
-    return f"{stage.stage} memory: {', '.join(parts)}"
+def _stage(stage: StagePlan) -> Iterator[str]:
+    """What one stage does and why, a topic per paragraph."""
+    again = _RECOMPUTED.get(stage.checkpointing, "every layer recomputed")
+    yield from _wrapped(
+        f"trains {count(stage.trained)} weights with {stage.optimizer}, {again}, at most "
+        f"{stage.micro_batch_tokens:,} tokens in a pass, {stage.micro_batches} "
+        f"{'pass' if stage.micro_batches == 1 else 'passes'} per step and device",
+        first=f"{stage.stage:<6}",
+    )
+    word = "" if stage.fits else "does not fit: "
+    yield from _wrapped(f"memory: {word}{memory_parts(stage.memory)}; fullest at {stage.moment}")
+    yield from _wrapped(f"rows and tokens {stage.data}{_savings(stage)}")
+    for reason in stage.reasons[:-1] if stage.fits else stage.reasons:
+        yield from _wrapped(reason.removeprefix(f"{stage.stage}: "))
+
+
+def _savings(stage: StagePlan) -> str:
+    """How many tokens of the data are computed, and what padding and prompts would have cost."""
+    tokens = stage.tokens
+    if tokens.real is None or tokens.computed is None or tokens.padded is None:
+        return ""
+    text = f"; {count(tokens.real)} tokens in the data, {count(tokens.computed)} computed"
+    if tokens.padded > tokens.computed * 1.005:
+        ways = "padded and with each prompt twice" if stage.stage == "dpo" else "padded"
+        text += f" ({ways} it would be {count(tokens.padded)})"
+    return text
+
+
+def _wrapped(text: str, *, first: str = "      ") -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _download(plan: Plan) -> str:
@@ -69,10 +136,3 @@ def _time(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.1f} h"
     return f"{hours * 60:.0f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
-
-
-def _count(number: float) -> str:
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f}"

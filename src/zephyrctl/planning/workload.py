@@ -11,12 +11,14 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from zephyrctl.config.paths import is_local
+from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.data import DialogueData, PreferenceData, Source
+from zephyrctl.planning import lengths
 
 CHARACTERS_PER_TOKEN = 4.0
 _TEMPLATE_TOKENS = 14  # roles, end tokens and the empty system block of one exchange
@@ -31,6 +33,8 @@ class Workload:
     rows: int
     tokens_per_row: float
     source: str
+    prompt_tokens: float = 0.0
+    """Of a pair, tokens of its prompt; 0 where it is not known apart."""
 
 
 _PUBLISHED: dict[tuple[str, str], Workload] = {
@@ -38,13 +42,13 @@ _PUBLISHED: dict[tuple[str, str], Workload] = {
         207_865, 1_375, "published: 207,865 rows; 1,090 steps of 128 x 2,048 tokens"
     ),
     ("huggingfaceh4/ultrafeedback_binarized", "train_prefs"): Workload(
-        61_135, 920, "published: 61,135 pairs; lengths of the prompts 160, of the answers 300"
+        61_135, 920, "published: 61,135 pairs; lengths of the prompts 160, of the answers 300", 160
     ),
     ("argilla/ultrafeedback-binarized-preferences-cleaned", "train"): Workload(
-        60_917, 920, "published: 60,917 pairs; lengths as of ultrafeedback_binarized"
+        60_917, 920, "published: 60,917 pairs; lengths as of ultrafeedback_binarized", 160
     ),
     ("openbmb/ultrafeedback", "train"): Workload(
-        63_967, 920, "published: 63,967 prompts; lengths as of ultrafeedback_binarized"
+        63_967, 920, "published: 63,967 prompts; lengths as of ultrafeedback_binarized", 160
     ),
 }
 
@@ -58,8 +62,37 @@ def of_stage(data: DialogueData | PreferenceData, *, max_length: int) -> Workloa
     rows = sum(part.rows for part in known)
     tokens = sum(part.rows * part.tokens_per_row for part in known) / max(1, rows)
     held_out = 0.0 if data.test else data.test_size
+    prompts = sum(part.rows * part.prompt_tokens for part in known) / max(1, rows)
     notes = "; ".join(dict.fromkeys(part.source for part in known))
-    return Workload(max(1, round(rows * (1 - held_out))), tokens, notes)
+    return Workload(max(1, round(rows * (1 - held_out))), tokens, notes, prompts)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known of a stage's training rows: their lengths where they are prepared."""
+
+    workload: Workload | None
+    rows: list[lengths.Row] | None = None
+
+
+def known_data(recipe: Recipe, folder: Path) -> dict[Literal["sft", "dpo"], Data]:
+    """What is known of both stages' data, prepared in the run's data `folder` or not."""
+    return {stage: of_prepared(recipe, folder, stage) for stage in ("sft", "dpo")}
+
+
+def of_prepared(recipe: Recipe, folder: Path, stage: Literal["sft", "dpo"]) -> Data:
+    """One stage's data: counted where they are prepared, else by `of_account` and `of_stage`."""
+    training = recipe.sft if stage == "sft" else recipe.dpo
+    rows = lengths.read(folder, stage)
+    if rows is not None:
+        plain = lengths.costs_of(rows, lengths.Layout(padding_free=True))
+        counted = Workload(len(rows), plain.real, "counted: the run's prepared data", plain.prompts)
+        return Data(counted, rows)
+    section = recipe.data.sft if stage == "sft" else recipe.data.dpo
+    return Data(
+        of_account(folder / "account.json", stage=stage)
+        or of_stage(section, max_length=training.max_length)
+    )
 
 
 def of_account(account: Path, *, stage: Literal["sft", "dpo"]) -> Workload | None:
@@ -95,7 +128,7 @@ def _of_source(source: Source, *, max_length: int) -> Workload | None:
 
 def _scaled(workload: Workload, source: Source) -> Workload:
     rows = min(workload.rows, source.limit or workload.rows)
-    return Workload(round(rows * source.weight), workload.tokens_per_row, workload.source)
+    return replace(workload, rows=round(rows * source.weight))
 
 
 _OPENERS: dict[str, Callable[..., IO[str]]] = {

@@ -1,0 +1,141 @@
+"""How many tokens do the prepared rows have, and how many are computed for them?
+
+Read from the Parquet files of a run's data stage, which hold nothing but token ids.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Stage = Literal["sft", "dpo"]
+Row = tuple[int, ...]
+"""Tokens of a dialogue, `(n,)`, or of a pair: `(prompt, chosen, rejected)`."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How examples stand in a forward pass: padded to the longest, or in one row; and whether a
+    pair's prompt is in it once."""
+
+    padding_free: bool
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the rows of a training split cost."""
+
+    examples: int
+    real: float
+    """Mean tokens of an example as it is: both sequences of a pair, the prompt in each."""
+    alone: float
+    """Mean tokens of an example in one row without padding, the prompt of a pair once if shared."""
+    longest: int
+    """Tokens of the costliest example."""
+    labelled: float
+    """Share of the tokens of a row without padding that have a label, at most."""
+    prompts: float = 0.0
+    """Mean tokens of a prompt."""
+
+
+def read(data: Path, stage: Stage) -> list[Row] | None:
+    """Lengths of the training rows under a run's data folder; None where there are none."""
+    path = data / stage / "train.parquet"
+    if not path.is_file():
+        return None
+    from pyarrow.parquet import ParquetFile
+
+    names = ["input_ids"] if stage == "sft" else ["prompt_ids", "chosen_ids", "rejected_ids"]
+    columns: list[list[int]] = [[] for _ in names]
+    with ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=names):
+            for column, name in zip(columns, names, strict=True):
+                offsets = batch.column(name).offsets.to_pylist()
+                column += [end - start for start, end in itertools.pairwise(offsets)]
+    rows = list(zip(*columns, strict=True))
+    return rows or None
+
+
+def cost(row: Row, layout: Layout) -> int:
+    """Tokens that one example computes: alone in its pass where it is padded."""
+    if len(row) == 1:
+        return row[0]
+    prompt, chosen, rejected = row
+    if not layout.padding_free:
+        return 2 * (prompt + max(chosen, rejected))
+    # The last token of a completion is never an input; a shared prompt's last token stands in
+    # each branch (shared/reference/performance.md, 5.1).
+    return (prompt - 1) * (1 if layout.shared else 2) + chosen + rejected
+
+
+def costs_of(rows: Sequence[Row], layout: Layout) -> Costs:
+    """The costs of all rows."""
+    alone = [cost(row, layout) for row in rows]
+    if len(rows[0]) == 1:
+        mean = sum(alone) / len(rows)
+        return Costs(len(rows), mean, mean, max(alone), 1.0)
+    real = sum(2 * prompt + chosen + rejected for prompt, chosen, rejected in rows)
+    answers = sum(chosen + rejected for _, chosen, rejected in rows)
+    return Costs(
+        examples=len(rows),
+        real=real / len(rows),
+        alone=sum(alone) / len(rows),
+        longest=max(alone),
+        labelled=min(1.0, answers / max(1, sum(alone))),
+        prompts=sum(row[0] for row in rows) / len(rows),
+    )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Tokens computed for one pass over the rows, and forward passes per step and process."""
+
+    computed: float
+    passes: int
+    largest: int
+    """Tokens of the largest pass, padding included."""
+
+
+def traffic(
+    rows: Sequence[Row],
+    layout: Layout,
+    *,
+    batch: int,
+    processes: int,
+    limit: int,
+    micro_batch: int | None = None,
+) -> Traffic:
+    """What an epoch computes: shuffled steps of `batch` examples, each sorted by length and cut
+    into passes of at most `limit` tokens, or of `micro_batch` examples."""
+    each = [cost(row, layout) for row in rows]
+    random.Random(0).shuffle(each)
+    computed, passes, largest = 0.0, 1, 0
+    for start in range(0, len(each), batch):
+        step = sorted(each[start : start + batch], reverse=True)[::processes]
+        sizes = _passes(step, padded=not layout.padding_free, limit=limit, number=micro_batch)
+        computed += sum(sizes) * min(processes, len(each) - start)
+        passes = max(passes, len(sizes))
+        largest = max(largest, *sizes)
+    return Traffic(computed, passes, largest)
+
+
+def _passes(tokens: Sequence[int], *, padded: bool, limit: int, number: int | None) -> list[int]:
+    """Tokens of each pass of a step, longest examples first."""
+    sizes: list[int] = []
+    start = 0
+    while start < len(tokens):
+        end, total = start, 0
+        while end < len(tokens):
+            grown = tokens[start] * (end + 1 - start) if padded else total + tokens[end]
+            over = grown > limit if number is None else end - start >= number
+            if over and end > start:
+                break
+            total, end = grown, end + 1
+        sizes.append(total)
+        start = end
+    return sizes
