@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import varlen
 
 from zephyrctl.training.attention.documents import Documents, Form
-from zephyrctl.training.attention.flash import flash_arguments, torch_arguments
+from zephyrctl.training.attention.flash import attend, flash_arguments, torch_arguments
 
 TORCH_2_10 = "query key value cu_seq_q cu_seq_k max_q max_k is_causal return_aux"
 TORCH_2_11 = "query key value cu_seq_q cu_seq_k max_q max_k return_aux scale window_size"
@@ -57,3 +57,24 @@ def test_flash_attention_is_told_by_its_signature() -> None:
     assert flash_arguments(["q", "k", "v"], documents=ROW, form=bent) == common | {
         "window_size": (1, 0), "softcap": 30.0,
     }  # fmt: skip
+
+
+def test_shapes_through_the_installed_kernel() -> None:
+    """Shapes alone, forward and backward; no number is computed."""
+    with torch.device("meta"):
+        query, key, value = (
+            torch.empty(1, heads, 10, 64, dtype=torch.bfloat16, requires_grad=True)
+            for heads in (8, 2, 2)
+        )
+        told = Documents(
+            starts_q=torch.empty(3, dtype=torch.int32),
+            starts_k=torch.empty(3, dtype=torch.int32),
+            longest_q=6,
+            longest_k=7,
+            kv_index=torch.empty(13, dtype=torch.int64),
+        )
+    form = Form(scale=0.125, window=4)
+    out = attend("torch", query, key, value, documents=told, form=form)
+    assert out.shape == (1, 10, 8, 64)
+    gradients = torch.autograd.grad(out.sum(), (query, key, value))
+    assert [g.shape for g in gradients] == [query.shape, key.shape, value.shape]
