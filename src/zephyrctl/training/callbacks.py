@@ -76,7 +76,7 @@ class Watch(TrainerCallback):
         faults.meet("step", step=step, model=kwargs["model"])
         self.canaries.after_step(kwargs["model"], step=step, total=state.max_steps)
         if step == state.max_steps:
-            weights.check_finite(kwargs["model"], step=step, where=self.folder.path)
+            weights.check_end(kwargs["model"], step=step, where=self.folder.path)
         if self._is_sample_due(step, total=state.max_steps) and self.world.is_first:
             self.take_samples(step=step, total=state.max_steps)
         if step == state.max_steps and self._is_end_cheap(step, device=args.device):

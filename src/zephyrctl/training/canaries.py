@@ -167,6 +167,7 @@ class Canaries:
             "gradient norm": _TOO_SHORT,
             "weights move": _TOO_SHORT,
             "answers end": _NO_SAMPLES,
+            "published model is the trained one": _NO_HELD_OUT,
         }
         if self.training.adapter.type != "none":
             due["adapters move"] = _TOO_SHORT

@@ -4,7 +4,8 @@ A sample of the trained weights is kept and compared some updates later. Embeddi
 the rows of tokens that no example holds get no gradient and rightly stay.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,37 @@ def sample(model: Any) -> Sample:
     return {name: _spread(weight, each) for name, weight in trained.items()}
 
 
-def check_finite(model: Any, *, step: int, where: Path) -> None:
+def check_start(model: Any, *, where: str) -> None:
+    """TrainingDiverged where the starting point's weights, frozen ones included, are no numbers."""
+    _check(
+        model.named_parameters(),
+        what="the starting weights are",
+        where=where,
+        hint="another starting point: this one was broken before",
+    )
+
+
+def check_end(model: Any, *, step: int, where: Path) -> None:
     """TrainingDiverged where a trained weight is not finite: such a model is never published."""
-    trained = {name: w for name, w in model.named_parameters() if w.requires_grad}
-    bad = [name for name, weight in trained.items() if not torch.isfinite(weight).all()]
+    trained = ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+    hint = "a lower learning_rate or a smaller max_grad_norm"
+    _check(trained, what=f"after step {step} weights are", where=str(where), hint=hint)
+
+
+def _check(
+    weights: Iterable[tuple[str, torch.Tensor]], *, what: str, where: str, hint: str
+) -> None:
+    bad = [name for name, weight in weights if not _is_finite(weight)]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise TrainingDiverged(
-            f"weights are not finite at step {step}: {bad[0]}{more}",
-            where=str(where),
-            hint="a lower learning_rate or a smaller max_grad_norm",
-        )
+        raise TrainingDiverged(f"{what} not finite: {bad[0]}{more}", where=where, hint=hint)
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    """By the smallest and largest value, which are NaN where any is; 4-bit weights are integers."""
+    if not weight.is_floating_point() or not weight.numel():
+        return True
+    return all(math.isfinite(float(end)) for end in torch.aminmax(weight.detach()))
 
 
 def share_moved(before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor]) -> float:
