@@ -16,7 +16,7 @@ from zephyrctl.training.attention.documents import Documents, Form, gathered
 _mask = lru_cache(maxsize=16)(bottom_right)
 
 
-# The lengths are numbers of the host: a compiler would trace every batch anew.
+# Lengths become numbers of the host here: a compiler would trace every batch anew.
 @torch.compiler.disable
 def attend(
     query: torch.Tensor,
