@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from zephyrctl.errors import JobFailed
+from zephyrctl.errors import ConfigError, JobFailed
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.training.dpo import Method
 from zephyrctl.training.scoring import token_losses
@@ -68,6 +68,23 @@ def test_a_wrong_reference_is_found_before_the_first_step(
     monkeypatch.setattr(reference.Source, "log_probs", shifted)
     recipe, run = make_run(dpo=FROM_BASE)
     with pytest.raises(JobFailed, match="policy and reference are not the same model"):
+        train_dpo(recipe, run)
+
+
+def test_the_weights_are_not_digested_once_more(
+    make_run: Any, train_dpo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(module: Any) -> str:
+        raise AssertionError("TRL digested the weights")
+
+    monkeypatch.setattr("trl.trainer.dpo_trainer.hash_module", digest)
+    recipe, run = make_run(dpo=FROM_BASE | {"max_steps": 1})
+    train_dpo(recipe, run)
+
+
+def test_what_trl_refuses_is_a_wrong_setting(make_run: Any, train_dpo: Any) -> None:
+    recipe, run = make_run(dpo=FROM_BASE | {"trainer_args": {"router_aux_loss_coef": 0.1}})
+    with pytest.raises(ConfigError, match="not a Mixture-of-Experts model"):
         train_dpo(recipe, run)
 
 

@@ -40,7 +40,8 @@ def test_length_alone_earns_nothing() -> None:
 
 def test_the_gradient_is_shared_by_the_tokens() -> None:
     sums = torch.tensor([-6.0, -60.0], requires_grad=True)
-    pairs = Pairs(sums[:1], sums[1:], *torch.zeros(2, 1), torch.tensor([3]), torch.tensor([30]))
+    none, few, many = torch.zeros(1), torch.tensor([3]), torch.tensor([30])
+    pairs = Pairs(sums[:1], sums[1:], none, none, few, many)
     settings = Dpo(loss="simpo", beta=2.0, simpo_gamma_ratio=0.8)
     losses.simpo(pairs, settings).losses.sum().backward()
     slope = 1 / (1 + np.exp(-1.6))  # 1 − σ(−γ), where both means are equal

@@ -102,7 +102,7 @@ def test_only_what_the_cache_lacks_is_computed(own_cache: Path, tmp_path: Path) 
 
 def test_what_was_computed_before_a_kill_is_kept(own_cache: Path, tmp_path: Path) -> None:
     rows = pairs()
-    one_each = {"batch_size": 1, "round_tokens": 1}
+    one_each: dict[str, Any] = {"batch_size": 1, "round_tokens": 1}
     with pytest.raises(Interrupted):
         source(tmp_path, **one_each).log_probs(rows, split="train", score=Model(fails_after=3))
     model = Model()
@@ -217,12 +217,15 @@ def test_every_kind_of_reference_gives_the_same_training(
     make_run: Any, train_dpo: Any, adapter_run: Run, start: str
 ) -> None:
     settings = FROM_BASE | ({} if start == "weights" else LORA)
+    kinds: dict[str, dict[str, Any]] = {"precompute": {}, "copy": {}}
+    if start == "adapter on weights":
+        kinds = {"precompute": {}, "adapter": {"gradient_checkpointing": True}}
     if start == "adapter on adapter":
         settings = settings | {"init_from": str(adapter_run.stage("sft").path)}
-    kinds = ["precompute", "copy"] + ["adapter"] * (start != "weights")
+        kinds |= {"adapter": {}}
     losses, ends = [], []
-    for kind in kinds:
-        recipe, run = make_run(kind, dpo=settings | {"reference": kind})
+    for kind, also in kinds.items():
+        recipe, run = make_run(kind, dpo=settings | also | {"reference": kind})
         metrics = train_dpo(recipe, run).metrics
         losses.append([*course(run, "train", "loss"), *course(run, "eval", "loss")])
         ends.append([metrics["reward_margin"], metrics["chosen_drift"]])

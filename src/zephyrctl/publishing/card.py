@@ -160,6 +160,8 @@ def _settings(recipe: Recipe, stage: str) -> dict[str, str]:
         rows["loss"] = loss if isinstance(loss, str) else " + ".join(loss)
         if not recipe.dpo.has_reference:
             rows["gamma / beta"] = f"{recipe.dpo.simpo_gamma_ratio:g}"
+        if "rdpo" in recipe.dpo.losses:
+            rows["length penalty"] = f"{recipe.dpo.rdpo_alpha:g} per token"
     return rows
 
 

@@ -111,7 +111,8 @@ def _sft(recipe: Recipe, run: Run) -> dict[str, Value]:
 
 
 def _dpo(recipe: Recipe, run: Run) -> dict[str, Value]:
-    unused = {"simpo_gamma_ratio"} if recipe.dpo.has_reference else set[str]()
+    own = {"simpo": "simpo_gamma_ratio", "rdpo": "rdpo_alpha"}
+    unused = {setting for loss, setting in own.items() if loss not in recipe.dpo.losses}
     return {
         **_template(recipe),
         **_loading(recipe),

@@ -1,18 +1,21 @@
 """How is a policy trained on preference pairs? (TRL 1.16's DPOTrainer, fed with token ids)"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
 from torch.nn.functional import logsigmoid
+from trl.trainer import dpo_trainer as trl_trainer
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Dpo
 from zephyrctl.data.load import load_split
+from zephyrctl.errors import ConfigError
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
 from zephyrctl.training import health, prefix_sharing, reference, session, shares
@@ -66,7 +69,8 @@ class DpoTrainer(HouseTrainer, DPOTrainer):
         self.settings = settings
         self.policy = policy
         self.reference_kind: reference.Kind = kind
-        super().__init__(**kwargs)
+        with _no_digest_of_weights():
+            super().__init__(**kwargs)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """TRL 1.16 goes through the rows unsorted and keeps its cache in a folder that other ranks
@@ -268,15 +272,21 @@ class Method:
     def _build(
         self, trainer_of: Callable[..., Any], plan: Plan, arguments: dict[str, Any], **own: Any
     ) -> Any:
-        trainer = trainer_of(
-            model=plan.policy.model,
-            args=DPOConfig(**arguments),
-            train_dataset=plan.splits.train,
-            eval_dataset=plan.splits.test if plan.job.has_test else None,
-            processing_class=plan.tokenizer,
-            callbacks=[plan.watch],
-            **own,
-        )
+        try:
+            trainer = trainer_of(
+                model=plan.policy.model,
+                args=DPOConfig(**arguments),
+                train_dataset=plan.splits.train,
+                eval_dataset=plan.splits.test if plan.job.has_test else None,
+                processing_class=plan.tokenizer,
+                callbacks=[plan.watch],
+                **own,
+            )
+        except (ValueError, NotImplementedError) as error:
+            if not self.training.trainer_args:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"TRL refuses: {reason}", where="dpo.trainer_args") from error
         trainer.compute_metrics = trainer.exact_metrics
         if plan.layout.padding_free:
             trainer.join_rows(share=plan.layout.shared)
@@ -375,6 +385,19 @@ class Method:
             reporter=plan.reporter,
             batch_size=arguments.get("precompute_ref_batch_size"),
         )
+
+
+@contextmanager
+def _no_digest_of_weights() -> Iterator[None]:
+    """TRL 1.16 digests all weights when a trainer is made, to name a cache that is not used here:
+    half a minute for 7 billion weights in float32."""
+    trl: Any = trl_trainer
+    before = trl.hash_module
+    trl.hash_module = lambda module: ""
+    try:
+        yield
+    finally:
+        trl.hash_module = before
 
 
 def computes_in_bf16(plan: Plan) -> bool:
