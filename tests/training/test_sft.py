@@ -124,6 +124,22 @@ def test_every_way_of_training_with_every_packing(
     assert any("% full; no token is lost" in text for text in said) == (packing != "none")
 
 
+def test_an_attention_that_cannot_join_rows_is_named_and_packing_still_holds(
+    make_run: Any, train_sft: Any
+) -> None:
+    sft = {"packing": "bfd", "max_length": 128, "max_steps": 2}
+    recipe, run = make_run(model={"attention": "eager"}, sft=sft)
+    metrics = train_sft(recipe, run).metrics
+    said = " ".join(notices(run.stage("sft").metrics_path))
+    assert "model.attention is eager" in said
+    assert "kept apart by a dense mask" in said
+    assert metrics["eval_loss"] < metrics["eval_loss_start"]
+
+    insisting, other = make_run("i", model={"attention": "eager"}, sft={"padding_free": True})
+    with pytest.raises(ConfigError, match=r"without padding: model\.attention is eager"):
+        train_sft(insisting, other)
+
+
 def test_thirty_two_dialogues_are_overfitted_to_near_zero_loss(
     make_run: Any, train_sft: Any
 ) -> None:
