@@ -92,11 +92,16 @@ def test_optimizers_that_take_the_steps_of_adamw_are_no_drift():
 
 
 def test_the_number_of_steps_against_the_published_run():
-    sft = changed().sft
-    assert drift.steps(sft, stage="sft", planned=1090) == []
-    assert drift.steps(sft, stage="sft", planned=None) == []
-    (line,) = drift.steps(sft, stage="sft", planned=17429)
+    mine = changed("sft.global_batch_size=8")
+    assert drift.steps(mine, stage="sft", planned=1090) == []
+    assert drift.steps(mine, stage="sft", planned=None) == []
+    (line,) = drift.steps(mine, stage="sft", planned=17429)
     assert "17429 steps, the published run took 1090" in line
+
+
+def test_published_steps_are_those_of_the_published_data():
+    mine = changed("data.sft.train=[{path: ./mine.jsonl}]")
+    assert drift.steps(mine, stage="sft", planned=17) == []
 
 
 def test_the_nearest_packaged_recipe_is_the_one_to_compare_with():

@@ -146,9 +146,11 @@ def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
     from zephyrctl.planning.report import describe_bytes
 
     found = []
-    base = packaged_base(loaded)
+    base = drift.base_of(loaded.source)
     if base is not None:
         found += drift.warnings(loaded.recipe, base[1], name=base[0])
+    for planned in made.stages:
+        found += drift.steps(loaded.recipe, stage=planned.stage, planned=planned.steps)
     free = environment.free_disk(Path(loaded.recipe.output_root))
     if here and free < made.disk_bytes:
         found.append(
@@ -164,18 +166,6 @@ def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
     if made.device.on_gpu and not made.device.bf16:
         found.append(f"{made.device.label} does not compute in bfloat16: planned in float32")
     return found
-
-
-def packaged_base(loaded: Loaded) -> tuple[str, Recipe] | None:
-    """Name and content of the nearest packaged recipe that the configuration builds on, if any."""
-    from zephyrctl.config.layers import load
-    from zephyrctl.config.recipes import packaged
-
-    names = {item.name for item in packaged()}
-    # "zephyr.yaml ← recipe zephyr-7b-qlora ← recipe zephyr-7b": the nearest stands first.
-    chain = [part.strip().removeprefix("recipe ") for part in loaded.source.split("←")]
-    name = next((name for name in chain if name in names), None)
-    return None if name is None else (name, load(recipe=name, env={}).recipe)
 
 
 def show(made: Plan, *, as_json: bool) -> None:

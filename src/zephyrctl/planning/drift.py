@@ -55,7 +55,7 @@ _DPO = {
     "max_prompt_length": "other prompts are cut",
     "init_from": "the policy starts elsewhere",
 }
-_ADAPTER = ("type", "r", "alpha", "target_modules")
+_ADAPTER: tuple[str, ...] = ("type", "r", "alpha", "target_modules")
 _ADAMW = {"auto", "adamw", "flash_adamw", "adamw_bf16", "paged_adamw_32bit"}
 """Optimizers that take the steps of AdamW, whatever they keep in memory."""
 
@@ -95,10 +95,13 @@ def base_of(source: str) -> tuple[str, Recipe] | None:
     return None if name is None else (name, load(recipe=name, env={}).recipe)
 
 
-def steps(training: Training, *, stage: Stage, planned: int | None) -> list[str]:
-    """A line where the planned number of steps is not that of the published run."""
+def steps(recipe: Recipe, *, stage: Stage, planned: int | None) -> list[str]:
+    """A line where the planned number of steps on the published data is not the published one."""
+    training: Training = getattr(recipe, stage)
     published = training.expected.get("steps")
-    if published is None or planned is None:
+    owners = _owners(recipe, stage)
+    is_foreign = owners and all(_other_rows(recipe, other, stage) for _, other in owners)
+    if published is None or planned is None or is_foreign:
         return []
     room = max(published.tolerance, STEPS_TOLERANCE * published.value)
     if abs(planned - published.value) <= room:
@@ -116,12 +119,7 @@ def comparable(recipe: Recipe, *, stage: Stage) -> tuple[Recipe, list[str]]:
     that the user wrote are the user's.
     """
     training: Training = getattr(recipe, stage)
-    if not training.expected and not training.canaries:
-        return recipe, []
-    owners = [(item.name, load(recipe=item.name, env={}).recipe) for item in packaged()]
-    owners = [
-        (name, other) for name, other in owners if _figures(other, stage) == _figures(recipe, stage)
-    ]
+    owners = _owners(recipe, stage)
     if not owners:
         return recipe, []
     different = {name: _incomparable(recipe, other, stage) for name, other in owners}
@@ -144,14 +142,28 @@ def _figures(recipe: Recipe, stage: Stage) -> tuple[Any, Any]:
     return training.expected, training.canaries
 
 
+def _owners(recipe: Recipe, stage: Stage) -> list[tuple[str, Recipe]]:
+    """Packaged recipes with the same published figures, by name; none where there are no figures,
+    or the user's own."""
+    if not any(_figures(recipe, stage)):
+        return []
+    all_of_them = [(item.name, load(recipe=item.name, env={}).recipe) for item in packaged()]
+    mine = _figures(recipe, stage)
+    return [(name, other) for name, other in all_of_them if _figures(other, stage) == mine]
+
+
 def _incomparable(recipe: Recipe, packaged: Recipe, stage: Stage) -> list[str]:
     """Settings by which a metric of this stage is another quantity."""
     found = [f"model.{key}" for key in _SAME_MODEL if _differs(recipe.model, packaged.model, key)]
-    mine, theirs = getattr(recipe.data, stage), getattr(packaged.data, stage)
-    found += [f"data.{stage}.{key}" for key in ("train", "test") if _differs(mine, theirs, key)]
+    found += _other_rows(recipe, packaged, stage)
     keys = _SAME_SFT if stage == "sft" else _SAME_DPO
     mine, theirs = getattr(recipe, stage), getattr(packaged, stage)
     return found + [f"{stage}.{key}" for key in keys if _differs(mine, theirs, key)]
+
+
+def _other_rows(recipe: Recipe, packaged: Recipe, stage: Stage) -> list[str]:
+    mine, theirs = getattr(recipe.data, stage), getattr(packaged.data, stage)
+    return [f"data.{stage}.{key}" for key in ("train", "test") if _differs(mine, theirs, key)]
 
 
 def _of_model(recipe: Recipe, packaged: Recipe, *, name: str) -> list[str]:

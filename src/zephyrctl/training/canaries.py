@@ -152,7 +152,7 @@ class Canaries:
         """The ranges that the recipe gives for those of its metrics that are in `names`."""
         for canary in self.training.canaries:
             name = names.get(canary.metric)
-            if name not in values or not _is_at(canary, step, total):
+            if name is None or name not in values or not _is_at(canary, step, total):
                 continue
             check = health.in_band(canary, values[name])
             seen = self.progress.checks.get(check.name)

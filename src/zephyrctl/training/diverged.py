@@ -19,7 +19,7 @@ from zephyrctl.runs.store import Run
 
 _FEWEST = 16
 """Tokens of a piece of a dialogue that may be looked for inside others; shorter ones are alike."""
-_SHOWN = 3
+_SHOWN, _SHORT = 3, 12
 
 
 def sequences(inputs: Mapping[str, Any]) -> list[list[int]]:
@@ -53,7 +53,7 @@ def describe(path: str | None, run: Run, tokenizer: Any, *, stage: str) -> str:
     rows = _name_rows(Path(path), run, stage=name, bos=tokenizer.bos_token_id)
     if not rows:
         return ""
-    ids = ", ".join(str(row["id"]) for row in rows[:_SHOWN])
+    ids = ", ".join(str(row["id"])[:_SHORT] for row in rows[:_SHOWN])
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     config = shlex.quote(f"{run.root}/config.yaml")
     command = f"zephyrctl data inspect -c {config} --stage {stage} --index {rows[0]['index']}"
