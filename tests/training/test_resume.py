@@ -23,7 +23,7 @@ SFT: dict[str, Any] = {
     "sample_prompts": 1,
     "adapter": {"type": "lora", "r": 4, "dropout": 0.2},
 }
-TIMINGS = ("seconds", "per_second", "peak_memory")
+TIMINGS = ("seconds", "per_second", "peak_memory", "predict")
 
 
 def train_losses(stage: StageDir) -> list[tuple[int, str, float]]:

@@ -80,12 +80,10 @@ class Setting:
 
     @property
     def step_tokens(self) -> int:
-        """Tokens of a step on one process: its share of the examples."""
-        share = -(-self.training.global_batch_size // self.device.count)
-        if is_packed(self.training) or self.costs is None:
-            return share * self.longest
-        each = self.costs.alone if self.layout.padding_free else self.costs.longest
-        return max(self.longest, round(share * each))
+        """Most tokens of a step on one process."""
+        if self.costs is not None:
+            return self.costs.largest_step
+        return share_of(self.training, self.device) * self.longest
 
     @property
     def room(self) -> float:
@@ -118,6 +116,11 @@ class Choice:
         if section["micro_batch_tokens"] == "auto" and section["micro_batch_size"] == "auto":
             section["micro_batch_tokens"] = self.micro_tokens
         return Recipe.model_validate(values)
+
+
+def share_of(training: Sft | Dpo, device: Device) -> int:
+    """Examples of a step that one process takes."""
+    return -(-training.global_batch_size // device.count)
 
 
 def is_packed(training: Sft | Dpo) -> bool:
@@ -261,7 +264,7 @@ def _row(setting: Setting, tokens: int) -> Row:
     tokens = max(tokens, setting.longest)
     labelled, gathered = 1.0, 0.0
     costs = setting.costs
-    if costs is not None and setting.stage == "dpo":
+    if costs is not None:
         labelled = costs.labelled
         if setting.layout.shared:
             gathered = (costs.alone + costs.prompts) / max(1.0, costs.alone)
@@ -347,7 +350,12 @@ def _gib(size: float) -> str:
 
 
 def stage_costs(
-    rows: list[lengths.Row] | None, recipe: Recipe, stage: TrainingStage, model: Architecture
+    rows: list[lengths.Row] | None,
+    recipe: Recipe,
+    stage: TrainingStage,
+    *,
+    model: Architecture,
+    device: Device,
 ) -> Costs | None:
     """What the prepared rows cost; packed dialogues are rows of `max_length`."""
     training = recipe.sft if stage == "sft" else recipe.dpo
@@ -355,6 +363,14 @@ def stage_costs(
         return None
     if is_packed(training):
         total = sum(row[0] for row in rows)
-        length = training.max_length
-        return Costs(max(1, -(-total // length)), float(length), float(length), length, 1.0)
-    return lengths.costs_of(rows, layout_of(recipe, stage, model))
+        length, share = training.max_length, share_of(training, device)
+        return Costs(
+            examples=max(1, -(-total // length)),
+            real=float(length),
+            alone=float(length),
+            longest=length,
+            largest_step=share * length,
+            labelled=sum(row[1] for row in rows) / max(1, total),
+        )
+    share = share_of(training, device)
+    return lengths.costs_of(rows, layout_of(recipe, stage, model), share=share)

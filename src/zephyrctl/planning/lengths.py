@@ -10,11 +10,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Stage = Literal["sft", "dpo"]
 Row = tuple[int, ...]
-"""Tokens of a dialogue, `(n,)`, or of a pair: `(prompt, chosen, rejected)`."""
+"""Tokens of a dialogue and how many of them are trained, `(n, labelled)`, or those of a pair:
+`(prompt, chosen, rejected)`."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,10 @@ class Costs:
     """Mean tokens of an example in one row without padding, the prompt of a pair once if shared."""
     longest: int
     """Tokens of the costliest example."""
+    largest_step: int
+    """Most tokens of a step on one process."""
     labelled: float
-    """Share of the tokens of a row without padding that have a label, at most."""
+    """Share of the tokens of a row without padding that have a label."""
     prompts: float = 0.0
     """Mean tokens of a prompt."""
 
@@ -51,19 +54,42 @@ def read(data: Path, stage: Stage) -> list[Row] | None:
     from pyarrow.parquet import ParquetFile
 
     names = ["input_ids"] if stage == "sft" else ["prompt_ids", "chosen_ids", "rejected_ids"]
-    columns: list[list[int]] = [[] for _ in names]
+    columns: list[list[int]] = [[] for _ in range(2 if stage == "sft" else 3)]
     with ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=names):
-            for column, name in zip(columns, names, strict=True):
-                offsets = batch.column(name).offsets.to_pylist()
-                column += [end - start for start, end in itertools.pairwise(offsets)]
+        masked = "assistant_mask" in file.schema_arrow.names
+        wanted = [*names, "assistant_mask"] if stage == "sft" and masked else names
+        for batch in file.iter_batches(columns=wanted):
+            found = [_list_lengths(batch.column(name)) for name in names]
+            if stage == "sft":
+                found.append(_list_sums(batch.column("assistant_mask")) if masked else found[0])
+            for column, values in zip(columns, found, strict=True):
+                column += values
     rows = list(zip(*columns, strict=True))
     return rows or None
 
 
+def _list_lengths(column: Any) -> list[int]:
+    from pyarrow import compute
+
+    run: Any = compute  # its functions are made at run time, where no type checker sees them
+    return run.list_value_length(column).to_pylist()
+
+
+def _list_sums(column: Any) -> list[int]:
+    """Sum of each list, by differences of the running sum: the lists hold millions of tokens."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    run: Any = compute
+    running = run.cumulative_sum(run.cast(column.flatten(), pa.int64()))
+    ends = list(itertools.accumulate(_list_lengths(column)))
+    sums = [0, *(running[end - 1].as_py() if end else 0 for end in ends)]
+    return [after - before for before, after in itertools.pairwise(sums)]
+
+
 def cost(row: Row, layout: Layout) -> int:
     """Tokens that one example computes: alone in its pass where it is padded."""
-    if len(row) == 1:
+    if len(row) == 2:
         return row[0]
     prompt, chosen, rejected = row
     if not layout.padding_free:
@@ -73,21 +99,26 @@ def cost(row: Row, layout: Layout) -> int:
     return (prompt - 1) * (1 if layout.shared else 2) + chosen + rejected
 
 
-def costs_of(rows: Sequence[Row], layout: Layout) -> Costs:
-    """The costs of all rows."""
-    alone = [cost(row, layout) for row in rows]
-    if len(rows[0]) == 1:
-        mean = sum(alone) / len(rows)
-        return Costs(len(rows), mean, mean, max(alone), 1.0)
-    real = sum(2 * prompt + chosen + rejected for prompt, chosen, rejected in rows)
-    answers = sum(chosen + rejected for _, chosen, rejected in rows)
+def costs_of(rows: Sequence[Row], layout: Layout, *, share: int = 1) -> Costs:
+    """The costs of all rows, of which a process takes `share` in each step."""
+    alone = sorted((cost(row, layout) for row in rows), reverse=True)
+    total = sum(alone)
+    most = sum(alone[:share]) if layout.padding_free else share * alone[0]
+    if len(rows[0]) == 2:
+        labelled, real, prompts = sum(row[1] for row in rows), total, 0
+    else:
+        labelled = sum(chosen + rejected for _, chosen, rejected in rows)
+        prompts = sum(row[0] for row in rows)
+        real = 2 * prompts + labelled
+    count = len(rows)
     return Costs(
-        examples=len(rows),
-        real=real / len(rows),
-        alone=sum(alone) / len(rows),
-        longest=max(alone),
-        labelled=min(1.0, answers / max(1, sum(alone))),
-        prompts=sum(row[0] for row in rows) / len(rows),
+        examples=count,
+        real=real / count,
+        alone=total / count,
+        longest=alone[0],
+        largest_step=most,
+        labelled=min(1.0, labelled / max(1, total)),
+        prompts=prompts / count,
     )
 
 

@@ -169,7 +169,7 @@ def plan_stage(
             compiled=training.compile is True,
         ),
     )
-    costs = choose.stage_costs(data.rows, recipe, stage, model)
+    costs = choose.stage_costs(data.rows, recipe, stage, model=model, device=machine.device)
     setting = Setting(recipe, stage, model, machine.device, costs, entry)
     choice = choose.choose(setting, flash=machine.flash, keep=keep)
     steps = count_steps(training, data)

@@ -6,13 +6,14 @@ from zephyrctl import catalogue
 from zephyrctl.config.schema import Recipe
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
-from zephyrctl.stages import published
+from zephyrctl.stages import forecast, published
 
 
 def run(recipe: Recipe, run: Run) -> Result:
     """Train the policy on the run's preference pairs: `RUN/dpo/model`."""
     from zephyrctl.training import dpo, own_loss
 
-    recipe = published.settle(recipe, run, stage="dpo")
+    expected = forecast.make(published.settle(recipe, run, stage="dpo"), run, "dpo")
     is_own = recipe.dpo.losses[0] in catalogue.OWN_LOSSES
-    return (own_loss if is_own else dpo).train(recipe, run)
+    result = (own_loss if is_own else dpo).train(expected.recipe, run)
+    return forecast.compared(expected, result, run.stage("dpo"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from zephyrctl.config.schema import Recipe
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
-from zephyrctl.stages import published
+from zephyrctl.stages import forecast, published
 
 
 def run(recipe: Recipe, run: Run) -> Result:
     """Fine-tune the base model on the run's dialogues: `RUN/sft/model`."""
     from zephyrctl.training.sft import train
 
-    return train(published.settle(recipe, run, stage="sft"), run)
+    expected = forecast.make(published.settle(recipe, run, stage="sft"), run, "sft")
+    return forecast.compared(expected, train(expected.recipe, run), run.stage("sft"))

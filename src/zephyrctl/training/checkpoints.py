@@ -149,7 +149,7 @@ def rewind(stage_dir: StageDir, *, step: int) -> None:
 
 def _step(record: dict[str, Any]) -> int:
     """The optimizer step of a record; records without one (progress, notices) are always kept."""
-    return int(record.get("step", 0))
+    return int(record.get("step", -1))
 
 
 def _read_seal(folder: Path) -> Seal | None:
