@@ -13,7 +13,7 @@ from zephyrctl.training.scoring import score_pairs
 pytestmark = pytest.mark.train
 
 SETTINGS: dict[str, Any] = {
-    "init_from": "base", "global_batch_size": 16, "epochs": 15, "learning_rate": 4e-3, "beta": 0.5,
+    "init_from": "base", "global_batch_size": 16, "epochs": 8, "learning_rate": 8e-3, "beta": 0.5,
 }  # fmt: skip
 
 

@@ -110,6 +110,6 @@ def test_length_is_penalised_in_training(make_run: Any, train_dpo: Any) -> None:
 
 def test_adapters_train_without_a_reference(make_run: Any, train_dpo: Any) -> None:
     adapter = {"type": "lora", "r": 4}
-    recipe, run = make_run(dpo=SIMPO | {"adapter": adapter, "epochs": 3, "learning_rate": 1e-2})
+    recipe, run = make_run(dpo=SIMPO | {"adapter": adapter, "max_steps": 3, "learning_rate": 1e-2})
     metrics = train_dpo(recipe, run).metrics
     assert metrics["eval_loss"] < metrics["eval_loss_start"]

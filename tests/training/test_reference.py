@@ -23,7 +23,7 @@ pytestmark = pytest.mark.train
 
 ALONE = World(0, 1, "cpu", bf16=False)
 LORA: dict[str, Any] = {"adapter": {"type": "lora", "r": 4, "dropout": 0.0}, "learning_rate": 0.02}
-FROM_BASE: dict[str, Any] = {"init_from": "base", "epochs": 3}
+FROM_BASE: dict[str, Any] = {"init_from": "base", "max_steps": 4}
 
 
 @pytest.fixture
@@ -212,17 +212,15 @@ def adapter_run(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Ru
     return run
 
 
-@pytest.mark.parametrize("start", ["weights", "adapter on weights", "adapter on adapter"])
+@pytest.mark.parametrize("start", ["weights", "adapter on adapter"])
 def test_every_kind_of_reference_gives_the_same_training(
     make_run: Any, train_dpo: Any, adapter_run: Run, start: str
 ) -> None:
     settings = FROM_BASE | ({} if start == "weights" else LORA)
     kinds: dict[str, dict[str, Any]] = {"precompute": {}, "copy": {}}
-    if start == "adapter on weights":
-        kinds = {"precompute": {}, "adapter": {"gradient_checkpointing": True}}
     if start == "adapter on adapter":
         settings = settings | {"init_from": str(adapter_run.stage("sft").path)}
-        kinds |= {"adapter": {}}
+        kinds |= {"adapter": {"gradient_checkpointing": True}}
     losses, ends = [], []
     for kind, also in kinds.items():
         recipe, run = make_run(kind, dpo=settings | also | {"reference": kind})
