@@ -4,10 +4,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.zephyrctl-installed
 PYTHON ?= python3
 
-.PHONY: help setup demo test check fix docs bench clean
+.PHONY: help setup demo test check fix docs bench bench-gpu clean
 
 help:            ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## Install zephyrctl with exact pins.
 
@@ -40,8 +40,24 @@ fix: $(STAMP)    ## Format, mend what ruff can mend, and write the generated ref
 docs: $(STAMP)   ## Write the generated reference.
 	"$(BIN)/python" scripts/generate_docs.py
 
-bench: $(STAMP)  ## Measure the start-up of the commands.
+bench: $(STAMP)  ## Measure the start-up of the commands, and training steps beside TRL's, briefly.
 	"$(BIN)/python" benchmarks/startup.py
+	"$(BIN)/python" benchmarks/dpo_step.py --steps 2 --repeats 1
+	"$(BIN)/python" benchmarks/sft_step.py --steps 1 --repeats 1
+
+BENCH_DIR ?= /tmp/zephyrctl-bench
+ON_GPU     = --device cuda --keep "$(BENCH_DIR)" --out benchmarks/results
+
+# A leading "-": a race that breaks is kept as a result, and the next one runs.
+bench-gpu: $(STAMP) ## Race 7B training steps against TRL's on one GPU (each race under 10 minutes).
+	-"$(BIN)/python" benchmarks/dpo_step.py $(ON_GPU) --adapter lora
+	-"$(BIN)/python" benchmarks/dpo_step.py $(ON_GPU) --adapter lora --lengths multi-turn
+	-"$(BIN)/python" benchmarks/dpo_step.py $(ON_GPU)
+	-"$(BIN)/python" benchmarks/sft_step.py $(ON_GPU) --adapter lora
+	-"$(BIN)/python" benchmarks/sft_step.py $(ON_GPU)
+	-"$(BIN)/python" benchmarks/dpo_step.py $(ON_GPU) --adapter lora --repeats 1 \
+	    --contenders trl-best@4 trl-best@16 trl-best+compile@8 ours ours+compile \
+	    --out-name dpo_step-cuda-sweep
 
 clean:           ## Remove what the tools leave behind.
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

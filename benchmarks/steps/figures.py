@@ -32,6 +32,7 @@ TOLERANCES = {
     "cpu": Tolerances(loss=2e-3, log_probs=1e-5, gradient=1e-3),
     "cuda": Tolerances(loss=3e-2, log_probs=5e-3, gradient=5e-2),
 }
+PLANNED = ("optimizer", "checkpointing", "micro_batch_tokens")
 LOG_PROBS = ("logps/chosen", "logps/rejected")
 
 
@@ -84,6 +85,7 @@ def contender(
         "tokens_per_s": median(speeds) * per_example,
         "tokens_per_cpu_s": median(by_cpu) * per_example,
         "step_s": {"median": median(steps), "least": min(steps), "most": max(steps)},
+        "first_step_s": median(record["wall"][0] for record in well),
         "reference_s_per_pair": median(_reference(record, "wall") for record in well),
         "real_tokens": tokens,
         "padded_slots": sum(first["slots"][warmup:]),
@@ -99,10 +101,13 @@ def contender(
         most = max(record["peak_device_bytes"] for record in well)
         figures["peak_device_mb"] = round(most / MEBIBYTE)
         figures["gpu_log"] = first["gpu_log"]
-    if predicted := first.get("metrics", {}).get("predicted_peak_bytes"):
-        figures["predicted_peak_mb"] = round(predicted / MEBIBYTE)
-    if "notices" in first:
-        figures["notices"] = first["notices"]
+    if "forecast" in first:
+        expected = first["forecast"]
+        figures |= {
+            "predicted_peak_mb": round(expected["predicted_peak_bytes"] / MEBIBYTE),
+            "plan": {name: expected[name] for name in PLANNED},
+            "notices": first["notices"],
+        }
     return figures
 
 

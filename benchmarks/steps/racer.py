@@ -91,18 +91,19 @@ def _ours(heat: Heat) -> dict[str, Any]:
     if worker.main(arguments):
         report = json.loads(worker.error_path(stage, 0).read_text(encoding="utf-8"))
         raise RuntimeError(report["error"]["message"])
-    manifest = stage.read_manifest()
-    assert manifest is not None, "a worker that ended well leaves a manifest"
-    return {**_said(heat), "metrics": manifest.metrics}
+    return _said(heat)
 
 
 def _said(heat: Heat) -> dict[str, Any]:
-    """The notices of our stage: which kernels ran, what was predicted, what it fell back from."""
+    """What our stage said: which kernels ran, what it fell back from, and its forecast."""
     from zephyrctl.runs.atomic import read_jsonl
     from zephyrctl.runs.store import Run
+    from zephyrctl.stages import forecast
 
-    stream = read_jsonl(Run(heat.folder / "run").stage(heat.course.stage).metrics_path)
-    return {"notices": [record["text"] for record in stream if record["kind"] == "notice"]}
+    stage = Run(heat.folder / "run").stage(heat.course.stage)
+    notices = [r["text"] for r in read_jsonl(stage.metrics_path) if r["kind"] == "notice"]
+    expected = json.loads((stage.path / forecast.FILE).read_text(encoding="utf-8"))
+    return {"notices": notices, "forecast": expected}
 
 
 def _trl(heat: Heat, rows: Any) -> dict[str, Any]:

@@ -25,7 +25,16 @@ def lines(found: dict[str, Any]) -> list[str]:
         for name, figures in found["contenders"].items()
         if "error" in figures
     ]
-    return [title(found), "", *table, "", *_ratio_lines(found), *_parity_lines(found), *broken]
+    return [
+        title(found),
+        "",
+        *table,
+        "",
+        *_ratio_lines(found),
+        *_parity_lines(found),
+        *_plan_lines(found),
+        *broken,
+    ]
 
 
 def title(found: dict[str, Any]) -> str:
@@ -94,3 +103,19 @@ def _parity_lines(found: dict[str, Any]) -> list[str]:
         f"gradient norm {parity['step1_gradient_norm']:.1e}"
         for name, parity in found["parity"].items()
     ]
+
+
+def _plan_lines(found: dict[str, Any]) -> list[str]:
+    """What the memory plan of ours chose, and how well it foresaw the peak."""
+    said = []
+    for name, figures in found["contenders"].items():
+        if "plan" not in figures:
+            continue
+        peak = figures.get("peak_device_mb", figures["peak_rss_mb"])
+        chosen = ", ".join(f"{key} {value}" for key, value in figures["plan"].items())
+        error = figures["predicted_peak_mb"] / peak - 1
+        said.append(
+            f"{name}: planned {chosen}; peak {figures['predicted_peak_mb']:,} MB predicted, "
+            f"{peak:,} MB measured ({error:+.0%})"
+        )
+    return said
