@@ -183,7 +183,7 @@ def freeze_all_but(model: PreTrainedModel, *, last_layers: int | Literal["all"])
     """Leave only the last decoder layers and the final norm trainable, or everything."""
     if last_layers == "all":
         return
-    layers, norms = _decoder_parts(model)
+    layers, norms = decoder_parts(model)
     if last_layers > len(layers):
         raise ConfigError(
             f"the model has {len(layers)} decoder layers, not {last_layers}",
@@ -195,7 +195,7 @@ def freeze_all_but(model: PreTrainedModel, *, last_layers: int | Literal["all"])
         part.requires_grad_(True)
 
 
-def _decoder_parts(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
+def decoder_parts(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
     """The decoder layers in order, and the norms behind them (modules with vectors only)."""
     decoder = model.get_decoder()
     stacks = [m for m in decoder.children() if isinstance(m, nn.ModuleList)]

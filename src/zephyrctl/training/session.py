@@ -40,11 +40,13 @@ from zephyrctl.training import (
     micro_batches,
     order,
     publish,
+    recompute,
     starting_point,
     token_checks,
     trackers,
 )
 from zephyrctl.training.callbacks import Watch, peak_memory
+from zephyrctl.training.compile import check_compiler, compile_layers
 from zephyrctl.training.experts import router_settings_stay
 from zephyrctl.training.fused_head import labelled_positions_only
 from zephyrctl.training.layout import Layout, decide
@@ -60,8 +62,8 @@ Losses = publish.Losses
 RESCORED_ROWS = 64
 LARGEST_EVAL_BATCH = 32
 RESCORED_TOKENS_ON_CPU = 4096
-_BYTES_PER_TRAINED_WEIGHT = 12
-"""In a checkpoint: the weight and AdamW's two moments in float32."""
+_TENSORS_PER_TRAINED_WEIGHT = 3
+"""In a checkpoint: the weight and AdamW's two moments, in the weight's number format."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def _prepare(
     training = method.training
     trackers.prepare(recipe.track, folder=folder.path)
     micro_batches.check_division(training, world_size=world.size, where=method.stage)
+    if training.compile is True:
+        check_compiler(world.device, where=f"{method.stage}.compile")
     splits = method.load(run)
     if not len(splits.train):
         raise DataError(
@@ -262,6 +266,11 @@ def _build(method: Method, plan: Plan) -> Any:
     if trainer.args.gradient_checkpointing and plan.policy.peft is not None:
         # Frozen embeddings would cut the graph before the first checkpointed layer.
         plan.policy.model.enable_input_require_grads()
+    if method.training.gradient_checkpointing == "selective":
+        recompute.keep_attention(plan.policy.model)
+    if method.training.compile is True:
+        layers = compile_layers(plan.policy.model, where=f"{method.stage}.compile")
+        plan.reporter.notice(f"{layers} decoder layers are compiled; the first steps wait for it")
     return trainer
 
 
@@ -310,7 +319,8 @@ def _say_what_is_done(
 
 def _check_disk(folder: StageDir, policy: Policy, *, keep: int) -> None:
     """DiskFull before the work where checkpoints and model cannot fit."""
-    needed = policy.trained * _BYTES_PER_TRAINED_WEIGHT * (keep + 1) + policy.trained * 4
+    trained = sum(w.nbytes for w in policy.model.parameters() if w.requires_grad)
+    needed = trained * _TENSORS_PER_TRAINED_WEIGHT * (keep + 1) + trained
     folder.path.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.path).free
     if free < needed:
