@@ -2,7 +2,7 @@
 
 import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from zephyrctl.planning import activations, architecture
 from zephyrctl.planning.activations import Forward, Lora, Row
+from zephyrctl.training import attention
 
 TOKENS = 52
 SIZES: dict[str, Any] = {
@@ -102,9 +103,10 @@ class _Kept:
         self.tensor = tensor
 
 
-def kept_bytes(model: Any, run: Callable[[], Any]) -> int:
+def kept_bytes(model: Any, run: Callable[[], Any], *, parts: Sequence[int] = ()) -> int:
     """Bytes of the distinct tensors that the graph holds after `run`, weights and their narrow
-    copies left out (these have no dimension of as many tokens)."""
+    copies left out: these have no dimension of as many tokens as there are, or of a part."""
+    lengths = {TOKENS, TOKENS // 2, 2 * TOKENS, *parts}
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     packed: list[weakref.ref[_Kept]] = []
 
@@ -118,7 +120,7 @@ def kept_bytes(model: Any, run: Callable[[], Any]) -> int:
     sizes = {}
     for reference in packed:
         kept = reference()
-        if kept is None or not {TOKENS, TOKENS // 2, 2 * TOKENS} & set(kept.tensor.shape):
+        if kept is None or not lengths & set(kept.tensor.shape):
             continue
         storage = kept.tensor.untyped_storage()
         if storage.data_ptr() not in own:
@@ -188,3 +190,24 @@ def test_the_weights_of_an_adapter_are_counted_exactly(family):
         trained = sum(w.numel() for w in model.parameters() if w.requires_grad)
         assert sizes is not None
         assert sizes.adapter(lora.rank, dora=lora.dora) == trained
+
+
+@pytest.mark.parametrize("mode", ["float32", "lora"])
+def test_documents_in_one_row_keep_their_own_output_beside_the_joined_one(mode):
+    model = build("llama", MODES[mode])
+    attention.install(model)
+    starts = torch.tensor([0, 20, 45, TOKENS], dtype=torch.int32)
+    positions = torch.cat([torch.arange(n) for n in starts.diff().tolist()])
+    inputs = {
+        "input_ids": torch.randint(3, 256, (1, TOKENS)), "position_ids": positions[None],
+        "cu_seq_lens_q": starts, "cu_seq_lens_k": starts, "max_length_q": 25, "max_length_k": 25,
+        "use_cache": False,
+    }  # fmt: skip
+    sizes = architecture.of_config(model.config.to_dict())
+    assert sizes is not None
+    how = Forward(**vars(MODES[mode].forward) | {"attention": "loop"})
+    counted = activations.kept(
+        sizes, how, row=Row(TOKENS, 25, 0), checkpointing="none", layers=sizes.layers
+    )
+    measured = kept_bytes(model, lambda: model.base_model(**inputs), parts=starts.diff().tolist())
+    assert counted == pytest.approx(measured, rel=0.01)
