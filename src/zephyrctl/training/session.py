@@ -44,6 +44,7 @@ from zephyrctl.training import (
     starting_point,
     token_checks,
     trackers,
+    weights,
 )
 from zephyrctl.training.callbacks import Watch, peak_memory
 from zephyrctl.training.compile import check_compiler, compile_layers
@@ -136,6 +137,8 @@ def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
 
 def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     plan, resume = _prepare(recipe, run, method, world)
+    if resume is None:
+        weights.check_start(plan.policy.model, where=str(plan.policy.start.base))
     trainer = _build(method, plan)
     if resume is None:
         method.before(trainer, plan)
@@ -148,6 +151,7 @@ def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     held_out = trainer.held_out
     trainer.optimizer = trainer.lr_scheduler = None
     model = _publish(recipe, method, plan, held_out) if world.is_first else plan.folder.model
+    metrics[verdict.METRIC] = verdict.to_metric(plan.watch.canaries.finish(steps=plan.job.steps))
     barrier()
     if world.is_first:
         shutil.rmtree(plan.folder.checkpoints, ignore_errors=True)  # the model stands for them
@@ -386,8 +390,6 @@ def _final_metrics(method: Method, plan: Plan) -> dict[str, Any]:
             f"{f' ({source})' if (source := entry['source']) else ''}",
             level="info" if entry["within"] else "warning",
         )
-    checks = plan.watch.canaries.finish(steps=job.steps)
-    metrics[verdict.METRIC] = verdict.to_metric(checks)
     return metrics | ({"expected": compared} if compared else {})
 
 
@@ -431,6 +433,9 @@ def _publish(recipe: Recipe, method: Method, plan: Plan, held_out: Any) -> Any:
         in_memory = method.losses_in_memory(held_out, splits, rows)
         published = method.losses_of(model, held_out, splits, rows)
         publish.compare(in_memory, published, where=plan.folder.model)
+        off = max(abs(published[name] - value) for name, value in in_memory.items())
+        same = Check("published model is the trained one", "pass", "", off, f"{publish.TOLERANCE}")
+        plan.watch.canaries.note([same], step=plan.job.steps)
         plan.reporter.event("published", rows=len(rows), in_memory=in_memory, loaded=published)
 
     return publish.publish(

@@ -1,0 +1,124 @@
+"""Training that breaks stops with exit code 6, names the last good checkpoint and the rows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from zephyrctl.errors import TrainingDiverged
+from zephyrctl.training import diverged, faults
+
+
+def record_of(run: Any, stage: str) -> dict[str, Any]:
+    path = run.stage(stage).path / "diverged-rank0.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def broken_base(base: Path, folder: Path) -> Path:
+    """A copy of a model with one weight that is no number."""
+    folder.mkdir()
+    for path in base.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "mlp" in name)
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("packing", ["none", "wrapped"])
+def test_a_weight_that_breaks_in_the_middle_of_sft_stops_it_and_names_the_rows(
+    make_run: Any, train_sft: Any, monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, "step=3:nan")
+    recipe, run = make_run(sft={"epochs": 4, "save_every": 2, "packing": packing})
+    with pytest.raises(TrainingDiverged) as caught:
+        train_sft(recipe, run)
+    assert caught.value.exit_code == 6
+    assert "not finite at step 4" in caught.value.message
+    hint = str(caught.value.hint)
+    assert f"last good checkpoint: {run.stage('sft').checkpoints / 'checkpoint-2'}" in hint
+    assert "--stage sft --index " in hint
+    assert str(caught.value.where).endswith("diverged-rank0.json")
+    record = record_of(run, "sft")
+    assert record["step"] == 4
+    assert record["rows"]
+    prepared = json.loads(
+        (run.stage("data").path / "sft" / "train.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()[record["rows"][0]["index"]]
+    )
+    assert prepared["id"] == record["rows"][0]["id"]
+
+
+def test_a_weight_that_breaks_in_the_middle_of_dpo_names_pairs(
+    make_run: Any, train_dpo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, "step=1:nan")
+    recipe, run = make_run(dpo={"init_from": "base", "epochs": 2})
+    with pytest.raises(TrainingDiverged, match="not finite at step 2") as caught:
+        train_dpo(recipe, run)
+    assert "no checkpoint was saved before" in str(caught.value.hint)
+    assert "--stage dpo --index " in str(caught.value.hint)
+    assert len(record_of(run, "dpo")["rows"]) == 4  # the step's pairs
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_a_base_model_that_is_broken_is_no_training_of_ours(
+    make_run: Any, train_sft: Any, train_dpo: Any, tiny_base: Path, tmp_path: Path, stage: str
+) -> None:
+    base = broken_base(tiny_base, tmp_path / "broken")
+    recipe, run = make_run(model={"base": str(base)}, dpo={"init_from": "base"})
+    train = train_sft if stage == "sft" else train_dpo
+    with pytest.raises(TrainingDiverged) as caught:
+        train(recipe, run)
+    assert "the starting weights are not finite: model.layers.0.mlp" in caught.value.message
+    assert not run.stage(stage).model.exists()
+
+
+def test_an_absurd_rate_never_ends_in_a_published_model(make_run: Any, train_sft: Any) -> None:
+    recipe, run = make_run(sft={"epochs": 8, "learning_rate": 1e30, "warmup_ratio": 0.0})
+    with pytest.raises(TrainingDiverged):
+        train_sft(recipe, run)
+    assert not run.stage("sft").model.exists()
+
+
+def test_a_weight_that_breaks_in_the_last_step_is_found_too(
+    make_run: Any, train_sft: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, "step=4:nan")
+    recipe, run = make_run(sft={"epochs": 2})
+    with pytest.raises(TrainingDiverged, match="after step 4 weights are not finite"):
+        train_sft(recipe, run)
+
+
+def test_an_evaluation_that_is_no_number_ends_the_stage_too(
+    make_run: Any, train_sft: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, "step=2:nan")
+    recipe, run = make_run(sft={"epochs": 2, "eval_every": 2})
+    with pytest.raises(TrainingDiverged, match="held-out loss is nan at step 2"):
+        train_sft(recipe, run)
+
+
+# ------------------------------------------------------------------------------- sequences
+
+
+def test_padding_is_no_part_of_a_sequence() -> None:
+    batch = {
+        "input_ids": torch.tensor([[1, 2, 0], [3, 4, 5]]),
+        "attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]]),
+    }
+    assert diverged.sequences(batch) == [[1, 2], [3, 4, 5]]
+
+
+def test_documents_that_share_a_row_are_taken_apart() -> None:
+    batch = {
+        "input_ids": torch.tensor([[7, 8, 9, 7, 8]]),
+        "position_ids": torch.tensor([[0, 1, 2, 0, 1]]),
+    }
+    assert diverged.sequences(batch) == [[7, 8, 9], [7, 8]]
+    assert diverged.sequences({"input_ids": torch.tensor([[7, 8]])}) == [[7, 8]]
