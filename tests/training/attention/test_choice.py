@@ -38,6 +38,7 @@ A100, H100, B200 = (8, 0), (9, 0), (10, 0)
         (H100, "", {"dropout": True}, "loop"),
         (H100, "", {"value_head": 64}, "loop"),
         (H100, "", {"head": 512, "value_head": 512}, "loop"),
+        (H100, "", {"head": 100, "value_head": 100}, "loop"),
         ((7, 5), "", {}, "loop"),
         (None, "", {}, "loop"),
     ],

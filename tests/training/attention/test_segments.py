@@ -67,7 +67,7 @@ def test_every_token_looks_at_what_its_document_names(
 
     inputs = draw(4, 8), draw(2, 8), draw(2, 6)
     form = Form(scale=1 / math.sqrt(8), window=window, softcap=softcap)
-    found = segments.attend(*inputs, documents=told, form=form)
+    found = segments.attend(*inputs, documents=told, form=form).transpose(1, 2)
     expected = by_formula(*inputs, told=told, form=form)
     assert relative(found, expected) < 1e-14
     factors = torch.randn(expected.shape, generator=generator, dtype=torch.float64)

@@ -23,6 +23,8 @@ DESCRIPTIONS: dict[Kernel, str] = {
 }
 WIDEST_HEAD = 256
 """No flash kernel computes wider heads."""
+HEAD_STEP = 8
+"""Flash kernels want heads of a multiple of it; only SDPA pads others."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ class Machine:
 def choose(needs: Needs, machine: Machine) -> Kernel:
     """The fastest kernel that computes exactly what is needed; the loop computes everything."""
     half = needs.dtype in (torch.float16, torch.bfloat16)
-    odd = needs.head != needs.value_head or needs.head > WIDEST_HEAD or needs.dropout
+    odd = (
+        needs.head != needs.value_head
+        or needs.head > WIDEST_HEAD
+        or needs.head % HEAD_STEP > 0
+        or needs.dropout
+    )
     if machine.capability is None or machine.capability < (8, 0) or not half or odd:
         return "loop"
     bent = needs.softcap or needs.window

@@ -21,8 +21,6 @@ from zephyrctl.training.attention.documents import Documents, Form
 NAME = "zephyrctl_varlen"
 REFUSED = ("s_aux", "position_bias", "head_mask", "cache")
 """Arguments of a layer's attention that would change the result and that no kernel here knows."""
-# torch annotates what `torch.compiler.disable` returns without the function's signature.
-loop: Any = segments.attend
 
 
 @torch.compiler.disable  # compiled layers call it: its kernels are, and its lengths never repeat
@@ -98,8 +96,7 @@ def _over_documents(
     )
     kernel = choose(needs, machine_of(query.device))
     if kernel == "loop":
-        out = loop(query, key, value, documents=documents, form=form)
-        return out.transpose(1, 2)
+        return segments.attend(query, key, value, documents=documents, form=form)
     return flash.attend(kernel, query, key, value, documents=documents, form=form)
 
 

@@ -16,8 +16,6 @@ from zephyrctl.training.attention.documents import Documents, Form, gathered
 _mask = lru_cache(maxsize=16)(bottom_right)
 
 
-# Lengths become numbers of the host here: a compiler would trace every batch anew.
-@torch.compiler.disable
 def attend(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -26,28 +24,33 @@ def attend(
     documents: Documents,
     form: Form,
 ) -> torch.Tensor:
-    """Attention of every segment: `(1, H, T, D)` from queries of that shape, and keys and values
-    that may have fewer heads."""
+    """Attention of every segment: `(1, T, H, D)` from queries `(1, H, T, D)`, and keys and values
+    that may have fewer heads.
+
+    Cut and joined with the rows before the heads, as they lie in memory: other copies are slower.
+    """
     queries = documents.starts_q.diff().tolist()
     keys = documents.starts_k.diff().tolist()
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     parts = zip(
-        query.split(queries, dim=2),
-        gathered(key, documents, dim=2).split(keys, dim=2),
-        gathered(value, documents, dim=2).split(keys, dim=2),
+        query.split(queries, dim=1),
+        gathered(key, documents, dim=1).split(keys, dim=1),
+        gathered(value, documents, dim=1).split(keys, dim=1),
         strict=True,
     )
-    return torch.cat([_segment(*part, form=form) for part in parts if part[0].shape[2]], dim=2)
+    return torch.cat([_segment(*part, form=form) for part in parts if part[0].shape[1]], dim=1)
 
 
 def _segment(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, form: Form
 ) -> torch.Tensor:
-    queries, keys = query.shape[2], key.shape[2]
+    queries, keys = query.shape[1], key.shape[1]
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     plain = queries == keys and (form.window is None or form.window >= keys)
     if form.softcap is not None:
         mask = _mask(queries, keys, window=form.window, device=query.device)
-        return softcapped(query, key, value, mask=mask, form=form)
-    return functional.scaled_dot_product_attention(
+        return softcapped(query, key, value, mask=mask, form=form).transpose(1, 2)
+    out = functional.scaled_dot_product_attention(
         query,
         key,
         value,
@@ -57,3 +60,4 @@ def _segment(
         scale=form.scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    return out.transpose(1, 2)
