@@ -164,14 +164,12 @@ def choose(setting: Setting, *, flash: bool, keep: str | None = None) -> Choice:
 
 def optimizers(setting: Setting, *, flash: bool) -> list[str]:
     """The stated optimizer, or those that may be chosen, the most exact first."""
-    wanted, dtype = setting.training.optimizer, setting.recipe.model.dtype
+    wanted = setting.training.optimizer
     if wanted != "auto":
         return [wanted]
     if setting.training.adapter.type != "none" or setting.training.trainable_layers != "all":
         return ["adamw"]
     of_bf16 = [*(["flash_adamw"] if flash else []), "adamw_bf16"]
-    if dtype == "bfloat16":
-        return of_bf16
     usable = setting.narrow and setting.device.on_gpu
     return ["adamw", *(of_bf16 if usable else [])]
 

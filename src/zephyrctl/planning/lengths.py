@@ -149,7 +149,8 @@ def traffic(
     for start in range(0, len(each), batch):
         step = sorted(each[start : start + batch], reverse=True)[::processes]
         sizes = _passes(step, padded=not layout.padding_free, limit=limit, number=micro_batch)
-        computed += sum(sizes) * min(processes, len(each) - start)
+        examples = each[start : start + batch]
+        computed += sum(sizes) * processes if not layout.padding_free else sum(examples)
         passes = max(passes, len(sizes))
         largest = max(largest, *sizes)
     return Traffic(computed, passes, largest)
