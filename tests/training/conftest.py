@@ -95,9 +95,18 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     assert process.stdin is not None
     assert process.stdout is not None
 
-    def start(run: Run, stage: str, *, fault: str | None = None, ranks: int = 1) -> list[int]:
+    def start(
+        run: Run,
+        stage: str,
+        *,
+        fault: str | None = None,
+        ranks: int = 1,
+        record: Path | None = None,
+    ) -> list[int]:
         env = {"ZEPHYRCTL_FAULT": fault} if fault else {}
+        env |= {"ZEPHYRCTL_TEST_SYNC": str(record)} if record else {}
         order = {"run": str(run.root), "stage": stage, "env": env, "ranks": ranks}
+        order["record"] = record is not None
         process.stdin.write(json.dumps(order) + "\n")
         process.stdin.flush()
         return json.loads(process.stdout.readline())["codes"]

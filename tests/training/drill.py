@@ -1,8 +1,8 @@
 """A process that has imported torch and TRL once and forks a child for each drill.
 
-It reads one JSON object a line, {"run", "stage", "env", "ranks"}, starts the worker's own `main` in
-that many forked processes, and answers {"codes": [...]}. It never trains itself: autograd does not
-survive a fork.
+It reads one JSON object a line, {"run", "stage", "env", "ranks", "record"}, starts the worker's own
+`main` in that many forked processes, and answers {"codes": [...]}; `record` makes each write down
+what it does (`sync_record`). It never trains itself: autograd does not survive a fork.
 """
 
 import json
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 
+import sync_record
 import trl.trainer.dpo_trainer
 
 import zephyrctl.training.dpo
@@ -46,6 +47,8 @@ def start(order: dict, rank: int, *, port: int) -> int:
                 "LOCAL_WORLD_SIZE": str(order["ranks"]), "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
             }  # fmt: skip
+        if order["record"]:
+            sync_record.install()
         code = worker.main(["--run", order["run"], "--stage", order["stage"]])
     finally:
         sys.stderr.flush()

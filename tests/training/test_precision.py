@@ -88,14 +88,26 @@ def test_the_micro_batches_of_a_step_change_bf16_training_by_rounding_only(
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
-def test_two_processes_hold_the_same_bf16_weights(make_run: Any, drill: Any) -> None:
-    _, run = make_run("pair", sft=BF16)
-    assert drill(run, "sft", ranks=2) == [0, 0]
-    metrics = (run.stage("sft").read_manifest() or pytest.fail("no manifest")).metrics
-    # Rank 0 published its weights; both ranks' weights gave the held-out loss before.
-    in_memory, loaded = published(run, "sft")
-    assert loaded == pytest.approx(in_memory, abs=2e-3)
-    assert metrics["eval_loss"] < metrics["eval_loss_start"]
+def test_two_processes_sum_gradients_once_per_step_and_hold_the_same_bf16_weights(
+    make_run: Any, drill: Any, tmp_path: Path
+) -> None:
+    _, run = make_run("pair", sft=BF16 | {"micro_batch_size": 1, "max_steps": 3})
+    assert drill(run, "sft", ranks=2, record=tmp_path) == [0, 0]
+    steps = []
+    for rank in (0, 1):
+        lines = (tmp_path / f"rank{rank}").read_text().splitlines()
+        ends = [i for i, line in enumerate(lines) if line.startswith("step")]
+        assert len(ends) == 3
+        begins = [0, *(end + 1 for end in ends)]
+        for begin, end in zip(begins, ends, strict=False):
+            done = lines[begin:end]
+            buckets = [line for line in done if line.startswith("reduce")]
+            assert done[:2] == ["pass", "pass"]  # 4 examples, 2 processes, 1 at once
+            assert done[2:] == buckets
+            assert len(buckets) == len(set(buckets)) > 0
+        steps.append([lines[end] for end in ends])
+    assert steps[0] == steps[1]
+    assert len(set(steps[0])) == 3
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])

@@ -96,7 +96,8 @@ class HouseTrainer(_Base):
         path = Path(resume_from_checkpoint) / WEIGHTS
         saved = safetensors.torch.load_file(path)
         wanted = {n: w for n, w in (model or self.model).named_parameters() if w.requires_grad}
-        if {n: w.shape for n, w in saved.items()} != {n: w.shape for n, w in wanted.items()}:
+        forms = [{n: (w.shape, w.dtype) for n, w in held.items()} for held in (saved, wanted)]
+        if forms[0] != forms[1]:
             raise DataError("the checkpoint holds other weights than are trained", where=str(path))
         with torch.no_grad():
             for name, weight in wanted.items():
