@@ -11,7 +11,7 @@ from trl.trainer.dpo_config import DPOConfig
 from zephyrctl import catalogue
 from zephyrctl.config.schema import Recipe
 from zephyrctl.training import reference
-from zephyrctl.training.dpo import DpoTrainer
+from zephyrctl.training.dpo_trainer import DpoTrainer
 from zephyrctl.training.loading import Policy
 from zephyrctl.training.micro_batches import MicroBatches
 from zephyrctl.training.own_loss import OwnLossTrainer

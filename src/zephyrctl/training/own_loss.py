@@ -1,7 +1,7 @@
 """How is a policy trained with a loss that TRL 1.16 lacks?
 
 The forward pass, the log-probs, the reference and all metrics but the rewards are those of
-`dpo.DpoTrainer`; the loss is a function of `losses`.
+`dpo_trainer.DpoTrainer`; the loss is a function of `losses`.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from zephyrctl.config.schema.training import Dpo
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
 from zephyrctl.training import dpo, session
+from zephyrctl.training.dpo_trainer import DpoTrainer
 from zephyrctl.training.losses import Scored
 from zephyrctl.training.pairs import Pairs, reward_metrics
 from zephyrctl.training.session import Losses
@@ -24,7 +25,7 @@ def train(recipe: Recipe, run: Run) -> Result:
     return session.train(recipe, run, method=Method(recipe))
 
 
-class OwnLossTrainer(dpo.DpoTrainer):
+class OwnLossTrainer(DpoTrainer):
     """DpoTrainer with a loss of our own in the place of TRL's."""
 
     def _score(self, model: Any, inputs: Any) -> tuple[torch.Tensor, Any, Pairs]:
