@@ -79,6 +79,11 @@ from zephyrctl.config.schema import Recipe
             "aot sorts its pairs",
         ),
         (
+            {"dpo": {"loss": ["sigmoid", "sft"], "trainer_args": {"use_weighting": True}}},
+            "dpo.trainer_args.use_weighting",
+            "cannot weigh pairs",
+        ),
+        (
             {"dpo": {"trainer_args": {"ld_alpha": 1.5}}},
             "dpo.trainer_args.ld_alpha",
             "a number from 0 to 1, not 1.5",

@@ -116,6 +116,12 @@ def trainer_args(recipe: Recipe) -> Iterator[Finding]:
             f"the loss {', '.join(sorted(names & _SORTED))} sorts its pairs and cannot weigh them",
             "remove use_weighting",
         )
+    if given.get("use_weighting") and "sft" in names:
+        yield Finding(
+            ("dpo.trainer_args.use_weighting", "dpo.loss"),
+            "the loss sft is a mean over tokens and cannot weigh pairs",
+            "remove use_weighting, or sft from dpo.loss",
+        )
     ld_alpha = given.get(_CHANGES_LOG_PROBS)
     if ld_alpha is not None and not (isinstance(ld_alpha, int | float) and 0 <= ld_alpha <= 1):
         yield Finding(
