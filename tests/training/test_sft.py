@@ -19,7 +19,7 @@ from zephyrctl.data.tokens import encode_dialogue
 from zephyrctl.errors import ConfigError, DataError, JobFailed
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.metrics import notices
-from zephyrctl.training import attention, publish, session
+from zephyrctl.training import attention, outcome, publish
 from zephyrctl.training.rows import IGNORED
 from zephyrctl.training.sft import Method
 
@@ -244,4 +244,4 @@ def test_a_split_without_rows_is_an_error(make_run: Any, train_sft: Any) -> None
 def test_rows_that_are_scored_again_spread_over_the_split(
     lengths: list[int], on_cpu: bool, expected: list[int]
 ) -> None:
-    assert session.rescored_rows(lengths, on_cpu=on_cpu) == expected
+    assert outcome.rescored_rows(lengths, on_cpu=on_cpu) == expected

@@ -16,6 +16,7 @@ from zephyrctl.runs.store import Run
 from zephyrctl.training import health, prefix_sharing, reference, session
 from zephyrctl.training.dpo_trainer import DpoTrainer
 from zephyrctl.training.layout import Layout
+from zephyrctl.training.method import Losses, Plan, Splits
 from zephyrctl.training.pairs import (
     START_TOLERANCE,
     START_TOLERANCE_BF16,
@@ -26,7 +27,6 @@ from zephyrctl.training.pairs import (
 from zephyrctl.training.reference import pair_lengths, pair_sizes
 from zephyrctl.training.rows import longest_first
 from zephyrctl.training.scoring import score_pairs
-from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trl_arguments import dpo_arguments
 
 COLUMNS = ["prompt_ids", "chosen_ids", "rejected_ids"]
@@ -43,7 +43,7 @@ def train(recipe: Recipe, run: Run) -> Result:
 
 
 class Method:
-    """What is particular to DPO; see `session.Method`."""
+    """What is particular to DPO; see `method.Method`."""
 
     stage: Literal["dpo"] = "dpo"
     metric_names = (

@@ -16,8 +16,8 @@ from zephyrctl.runs.store import Run
 from zephyrctl.training import dpo, session
 from zephyrctl.training.dpo_trainer import DpoTrainer
 from zephyrctl.training.losses import Scored
+from zephyrctl.training.method import Losses
 from zephyrctl.training.pairs import Pairs, reward_metrics
-from zephyrctl.training.session import Losses
 
 
 def train(recipe: Recipe, run: Run) -> Result:
@@ -59,7 +59,7 @@ class OwnLossTrainer(DpoTrainer):
 
 
 class Method(dpo.Method):
-    """What is particular to these losses; see `session.Method`."""
+    """What is particular to these losses; see `method.Method`."""
 
     trainer_class = OwnLossTrainer
 

@@ -1,16 +1,14 @@
 """How does a training stage go from the prepared data to a published model?
 
-The steps are the same for both stages; what is particular to one is its `Method`.
+The steps are the same for both stages; what is particular to one is its `method.Method`.
 """
 
 import shutil
 import warnings
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any
 
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -19,15 +17,12 @@ from zephyrctl.config.schema.training import Training
 from zephyrctl.data.load import sample_prompts
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import (
-    ConfigError,
     DataError,
     DiskFull,
     EnvironmentProblem,
-    Problem,
     StoppedEarly,
     TrainingDiverged,
 )
-from zephyrctl.registry import did_you_mean
 from zephyrctl.runs import verdict
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.metrics import Reporter
@@ -39,88 +34,29 @@ from zephyrctl.training import (
     diverged,
     micro_batches,
     order,
+    outcome,
     publish,
     recompute,
+    schedule,
     starting_point,
     token_checks,
     trackers,
     weights,
 )
-from zephyrctl.training.callbacks import Watch, peak_memory
+from zephyrctl.training.callbacks import Watch
 from zephyrctl.training.compile import check_compiler, compile_layers
 from zephyrctl.training.experts import router_settings_stay
 from zephyrctl.training.fused_head import labelled_positions_only
-from zephyrctl.training.layout import Layout, decide
+from zephyrctl.training.layout import decide
 from zephyrctl.training.loading import Policy, check_vocabulary, formats_stay, load_policy
-from zephyrctl.training.micro_batches import Costs
+from zephyrctl.training.method import Method, Plan, Splits
 from zephyrctl.training.processes import World, barrier, from_first, join
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.progress import load as load_progress
 from zephyrctl.training.samples import Sampler
-from zephyrctl.training.trl_arguments import Job
 
-Losses = publish.Losses
-RESCORED_ROWS = 64
-LARGEST_EVAL_BATCH = 32
-RESCORED_TOKENS_ON_CPU = 4096
 _TENSORS_PER_TRAINED_WEIGHT = 3
 """In a checkpoint: the weight and AdamW's two moments, in the weight's number format."""
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Prepared rows, and the tokens of each, `(N,)`."""
-
-    train: Dataset
-    test: Dataset
-    test_lengths: list[int]
-    lengths: list[int]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a trainer is built from."""
-
-    run: Run
-    folder: StageDir
-    reporter: Reporter
-    job: Job
-    policy: Policy
-    tokenizer: Any
-    splits: Splits
-    order: order.Order
-    layout: Layout
-    watch: Watch
-
-
-class Method(Protocol):
-    """What a stage has of its own."""
-
-    @property
-    def stage(self) -> Literal["sft", "dpo"]: ...
-    @property
-    def training(self) -> Training: ...
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Final metrics that `expected` may name."""
-        ...
-
-    def load(self, run: Run) -> Splits: ...
-    def costs(self, splits: Splits, layout: Layout) -> tuple[list[int], list[int]]:
-        """Tokens that each training and each held-out row costs in a forward pass, `(N,)` each."""
-        ...
-
-    def trainer(self, plan: Plan) -> Any: ...
-    def before(self, trainer: Any, plan: Plan) -> None:
-        """Check what must hold before the first step."""
-        ...
-
-    def result(self, plan: Plan) -> dict[str, float]:
-        """Held-out metrics for the manifest."""
-        ...
-
-    def losses_in_memory(self, held_out: Any, splits: Splits, rows: list[int]) -> Losses: ...
-    def losses_of(self, model: Any, held_out: Any, splits: Splits, rows: list[int]) -> Losses: ...
 
 
 def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
@@ -129,7 +65,7 @@ def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
     transformers_logging.disable_progress_bar()
     # Names that TRL itself uses; nothing a user could act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
-    check_expected(method)
+    outcome.check_expected(method)
     world = join(recipe)
     with labelled_positions_only(world.device):
         return _train(recipe, run, method, world)
@@ -147,7 +83,7 @@ def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     _run(trainer, plan, resume)
     if plan.job.has_test and trainer.held_out is None:
         trainer.evaluate()  # killed after the last step: its evaluation was not kept by row
-    metrics = _final_metrics(method, plan)
+    metrics = outcome.metrics(method, plan)
     held_out = trainer.held_out
     trainer.optimizer = trainer.lr_scheduler = None
     model = _publish(recipe, method, plan, held_out) if world.is_first else plan.folder.model
@@ -197,7 +133,7 @@ def _prepare(
     )
     if layout.padding_free:
         attention.install(policy.model)
-    splits, planned, job = _schedule(method, splits, layout, seed=recipe.seed, world=world)
+    splits, planned, job = schedule.make(method, splits, layout, seed=recipe.seed, world=world)
     job = replace(job, folder=folder.checkpoints, resumes=resume is not None)
     if resume is None:
         _say_what_is_done(reporter, policy, planned, training=training, splits=splits)
@@ -218,46 +154,6 @@ def _prepare(
         watch.canaries.before_training(steps=planned.steps)
     plan = Plan(run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)
     return plan, resume
-
-
-def _schedule(
-    method: Method, splits: Splits, layout: Layout, *, seed: int, world: World
-) -> tuple[Splits, order.Order, Job]:
-    """Which examples each step takes, and in which passes; rows that no step takes are left out,
-    so that nothing is computed for them."""
-    costs, test_costs = method.costs(splits, layout)
-    planned = order.plan(method.training, lengths=costs, seed=seed)
-    used = sorted(set(planned.indices))
-    if len(used) < len(splits.train):
-        place = {index: number for number, index in enumerate(used)}
-        splits = replace(
-            splits, train=splits.train.select(used), lengths=[splits.lengths[i] for i in used]
-        )
-        costs = [costs[i] for i in used]
-        planned = replace(planned, indices=[place[index] for index in planned.indices])
-    each = Costs(costs, padded=not layout.padding_free)
-    passes = micro_batches.plan(
-        method.training, planned, each, world_size=world.size, rank=world.rank
-    )
-    job = Job(
-        passes=passes,
-        eval_batch_size=_eval_batch_size(method.training, passes, test_costs),
-        steps=planned.steps,
-        world=world,
-        folder=Path(),
-        has_test=len(splits.test) > 0,
-        resumes=False,
-    )
-    return splits, planned, job
-
-
-def _eval_batch_size(
-    training: Training, passes: micro_batches.MicroBatches, costs: list[int]
-) -> int:
-    """Held-out rows per forward pass: as many as a training pass may have tokens."""
-    if training.micro_batch_size != "auto" or not costs:
-        return passes.largest
-    return min(LARGEST_EVAL_BATCH, max(1, micro_batches.limit_of(training) // max(costs)))
 
 
 def _build(method: Method, plan: Plan) -> Any:
@@ -363,71 +259,10 @@ def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
         )
 
 
-def _final_metrics(method: Method, plan: Plan) -> dict[str, Any]:
-    progress, job, policy = plan.watch.progress, plan.job, plan.policy
-    metrics: dict[str, Any] = {
-        "train_loss": progress.mean_loss,
-        **method.result(plan),
-        "steps": job.steps,
-        "epochs": job.steps * method.training.global_batch_size / plan.order.examples,
-        "examples": plan.order.examples,
-        "held_out": len(plan.splits.test),
-        "tokens": progress.tokens,
-        "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
-        "train_seconds": progress.seconds,
-        "peak_memory_bytes": max(progress.peak_memory_bytes, peak_memory(job.world)),
-        "parameters": policy.total,
-        "trained_parameters": policy.trained,
-        "micro_batch_size": job.passes.largest,
-        "micro_batch_tokens": job.passes.most_tokens,
-        "accumulation_steps": job.passes.per_step,
-    }
-    compared = compare_with_expected(method.training, metrics)
-    for name, entry in compared.items():
-        word = "within" if entry["within"] else "OUTSIDE"
-        plan.reporter.notice(
-            f"{name} {entry['value']:.4f} is {word} {entry['expected']:g} ± {entry['tolerance']:g}"
-            f"{f' ({source})' if (source := entry['source']) else ''}",
-            level="info" if entry["within"] else "warning",
-        )
-    return metrics | ({"expected": compared} if compared else {})
-
-
-def check_expected(method: Method) -> None:
-    """ConfigError for an `expected` metric that this stage does not report."""
-    known = (*method.metric_names, "steps", "tokens")
-    problems = [
-        Problem(
-            f"the {method.stage} stage reports no metric '{name}'{did_you_mean(name, known)}",
-            f"{method.stage}.expected.{name}",
-            f"known: {', '.join(known)}",
-        )
-        for name in method.training.expected
-        if name not in known
-    ]
-    if problems:
-        raise ConfigError.of(problems)
-
-
-def compare_with_expected(training: Training, metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Each published value beside the one of this run; one that was not measured is left out."""
-    return {
-        name: {
-            "value": metrics[name],
-            "expected": published.value,
-            "tolerance": published.tolerance,
-            "within": abs(metrics[name] - published.value) <= published.tolerance,
-            "source": published.source,
-        }
-        for name, published in training.expected.items()
-        if name in metrics
-    }
-
-
 def _publish(recipe: Recipe, method: Method, plan: Plan, held_out: Any) -> Any:
     """Publish, checked against the last evaluation in memory."""
     splits, world = plan.splits, plan.job.world
-    rows = rescored_rows(splits.test_lengths, on_cpu=world.device == "cpu")
+    rows = outcome.rescored_rows(splits.test_lengths, on_cpu=world.device == "cpu")
 
     def verify(model: Any) -> None:
         in_memory = method.losses_in_memory(held_out, splits, rows)
@@ -447,12 +282,3 @@ def _publish(recipe: Recipe, method: Method, plan: Plan, held_out: Any) -> Any:
         world=world,
         verify=verify if rows else None,
     )
-
-
-def rescored_rows(lengths: list[int], *, on_cpu: bool) -> list[int]:
-    """Held-out rows to score again, evenly spread over the split; on a CPU within a few seconds."""
-    count = min(RESCORED_ROWS, len(lengths))
-    if on_cpu and lengths:
-        mean = max(1, sum(lengths) // len(lengths))
-        count = min(count, max(1, RESCORED_TOKENS_ON_CPU // mean))
-    return [i * len(lengths) // count for i in range(count)] if count else []

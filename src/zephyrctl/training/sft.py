@@ -21,9 +21,9 @@ from zephyrctl.training import packing, session, shares
 from zephyrctl.training.documents import check_apart, sums_by_document
 from zephyrctl.training.embedding_noise import EmbeddingNoise, lengths_by_token
 from zephyrctl.training.layout import Layout
+from zephyrctl.training.method import Losses, Plan, Splits
 from zephyrctl.training.rows import lengths_of, longest_first, with_labels
 from zephyrctl.training.scoring import token_losses
-from zephyrctl.training.session import Losses, Plan, Splits
 from zephyrctl.training.trainer import HouseTrainer, Recorder
 from zephyrctl.training.trl_arguments import sft_arguments
 
@@ -110,7 +110,7 @@ class SftTrainer(HouseTrainer, SFTTrainer):
 
 
 class Method:
-    """What is particular to supervised fine-tuning; see `session.Method`."""
+    """What is particular to supervised fine-tuning; see `method.Method`."""
 
     stage: Literal["sft"] = "sft"
     metric_names = ("train_loss", "eval_loss", "eval_loss_start", "eval_token_accuracy")
