@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
+from torch._C._distributed_c10d import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -28,7 +28,7 @@ def install() -> None:
         with path.open("a") as file:
             file.write(text + "\n")
 
-    def hook(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def hook(state: Any, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
         say(f"reduce {bucket.index()}")
         return allreduce_hook(state, bucket)
 

@@ -108,7 +108,7 @@ def test_the_second_moment_follows_a_falling_gradient() -> None:
 
 
 def test_the_split_into_chunks_is_no_matter_of_correctness(monkeypatch: Any) -> None:
-    monkeypatch.setattr("zephyrctl.training.adamw_bf16._CHUNK", 12)
+    monkeypatch.setattr("zephyrctl.training.adamw_bf16._CHUNK_ON_CPU", 12)
     assert 0.9 < realised_of_matrix((30, 7)) < 1.1
     assert 0.9 < realised_of_matrix((3, 50)) < 1.1
     scalar = nn.Parameter(torch.tensor(1.0, dtype=torch.bfloat16))
@@ -210,10 +210,22 @@ def test_the_last_guard_looks_at_the_weights_themselves() -> None:
         optimizers.check_weights(model, "adamw_bf16")
 
 
-def test_flash_adamw_needs_a_gpu_and_its_package() -> None:
+@pytest.mark.parametrize("name", ["flash_adamw", "adamw_8bit", "paged_adamw_32bit"])
+def test_optimizers_of_a_package_need_a_gpu_and_the_package(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(EnvironmentProblem, match="needs a GPU") as caught:
-        optimizers.check_installed("flash_adamw", device="cpu", where="sft.optimizer")
-    assert caught.value.hint == "--set sft.optimizer=adamw_bf16"
+        optimizers.check_installed(name, device="cpu", where="sft.optimizer")
+    assert str(caught.value.hint).startswith("--set sft.optimizer=adamw")
+    monkeypatch.setattr(optimizers, "find_spec", lambda _: None)
+    with pytest.raises(EnvironmentProblem, match="needs the package") as caught:
+        optimizers.check_installed(name, device="cuda", where="sft.optimizer")
+    assert "zephyrctl[cuda]" in str(caught.value.hint)
+    monkeypatch.setattr(optimizers, "find_spec", lambda name: name)
+    optimizers.check_installed(name, device="cuda", where="sft.optimizer")
+
+
+def test_optimizers_of_torch_need_nothing() -> None:
     for name in ("auto", "adamw", "adamw_bf16"):
         optimizers.check_installed(name, device="cpu", where="sft.optimizer")
 

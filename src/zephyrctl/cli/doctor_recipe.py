@@ -93,15 +93,19 @@ def _dataset_cached(name: str) -> bool:
 def _extras(recipe: Recipe) -> list[Finding]:
     """Packages and hardware that a setting needs."""
     found = []
+    eight_bit = ("adamw_8bit", "paged_adamw_32bit")
+    optimizers = {"sft.optimizer": recipe.sft.optimizer, "dpo.optimizer": recipe.dpo.optimizer}
     wanted = {
-        "model.load_in_4bit": recipe.model.load_in_4bit,
-        "sft.optimizer": recipe.sft.optimizer in ("adamw_8bit", "paged_adamw_32bit"),
-        "dpo.optimizer": recipe.dpo.optimizer in ("adamw_8bit", "paged_adamw_32bit"),
+        "bitsandbytes": [
+            *(["model.load_in_4bit"] if recipe.model.load_in_4bit else []),
+            *(key for key, name in optimizers.items() if name in eight_bit),
+        ],
+        "flashoptim": [key for key, name in optimizers.items() if name == "flash_adamw"],
     }
-    asking = [key for key, asks in wanted.items() if asks]
-    if asking and environment.package_version("bitsandbytes") is None:
-        text = f"{', '.join(asking)} needs bitsandbytes, which is not installed"
-        found.append(Finding("extras", "problem", text, "pip install 'zephyrctl[cuda]'"))
+    for package, asking in wanted.items():
+        if asking and environment.package_version(package) is None:
+            text = f"{', '.join(asking)} needs {package}, which is not installed"
+            found.append(Finding("extras", "problem", text, "pip install 'zephyrctl[cuda]'"))
     if recipe.model.load_in_4bit and not environment.visible_gpus():
         remedy = "a machine with a GPU, or --set model.load_in_4bit=false"
         found.append(Finding("extras", "problem", "model.load_in_4bit needs a GPU", remedy))

@@ -20,8 +20,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+_CHUNK_ON_CPU = 1 << 18
+"""Numbers updated at once: the float32 copies stay in the CPU's cache (9 ns per weight on one core,
+20 to 30 in large pieces)."""
 _CHUNK = 1 << 24
-"""Numbers updated at once: bounds the float32 copies to about 0.4 GB however large a matrix is."""
+"""The same elsewhere: bounds the float32 copies to about 0.4 GB however large a matrix is."""
 _LOW = 0xFFFF
 """The bits of a float32 that its bfloat16 prefix leaves out."""
 
@@ -118,9 +121,10 @@ def round_stochastically(value: Tensor, bits: Tensor, *, out: Tensor) -> None:
 
 
 def _chunks(tensor: Tensor) -> list[Tensor]:
-    """Views of at most `_CHUNK` numbers along the first dimension, or of one row."""
+    """Views of so many numbers along the first dimension, or of one row."""
     rows = torch.atleast_1d(tensor)
-    return list(rows.split(max(1, _CHUNK * len(rows) // max(1, rows.numel()))))
+    numbers = _CHUNK_ON_CPU if tensor.device.type == "cpu" else _CHUNK
+    return list(rows.split(max(1, numbers * len(rows) // max(1, rows.numel()))))
 
 
 def _mixed(seed: int, step: int, number: int) -> int:

@@ -6,7 +6,9 @@ tokens is symbolic, so that batches of other sizes run the same code. Checkpoint
 and repeats the compiled layer; attention over documents stays eager between two compiled parts,
 because its kernels are compiled already and its lengths differ from step to step.
 
-`auto` is off: measured on a CPU, compilation gained nothing (EXPERIMENTS.md), and no GPU was there.
+`auto` is off: on one CPU core a step of a small Llama (4 layers, hidden 384, 640 to 896 tokens)
+took 572 to 604 µs per token instead of 600 to 668, and the first one half a minute more. No GPU was
+measured.
 """
 
 from typing import Any

@@ -21,6 +21,13 @@ OF_BF16_WEIGHTS = ("flash_adamw", "adamw_bf16")
 """Optimizers of bfloat16 weights: a 24-bit master weight (Gonzalez Ortiz et al. 2026,
 arXiv 2602.23349), and stochastic rounding."""
 
+PACKAGES = {
+    "flash_adamw": "flashoptim",
+    "adamw_8bit": "bitsandbytes",
+    "paged_adamw_32bit": "bitsandbytes",
+}
+"""Optimizers of the `cuda` extra."""
+
 MASTER_BITS = 24
 """Of FlashAdamW's weights: 8 bits of correction beside each bfloat16 weight."""
 
@@ -48,18 +55,15 @@ def build(
 
 
 def check_installed(name: str, *, device: str, where: str) -> None:
-    """EnvironmentProblem where `flash_adamw` lacks its package or a GPU."""
-    if name != "flash_adamw":
+    """EnvironmentProblem where an optimizer of a package lacks the package or a GPU."""
+    package = PACKAGES.get(name)
+    if package is None or (device == "cuda" and find_spec(package) is not None):
         return
-    absent = find_spec("flashoptim") is None
-    if device == "cuda" and not absent:
-        return
-    missing = "the package flashoptim" if device == "cuda" else "a GPU"
-    install = "pip install 'zephyrctl[cuda]'   or " if device == "cuda" else ""
+    instead = f"--set {where}={'adamw_bf16' if name in OF_BF16_WEIGHTS else 'adamw'}"
     raise EnvironmentProblem(
-        f"the optimizer flash_adamw needs {missing}",
+        f"the optimizer {name} needs {f'the package {package}' if device == 'cuda' else 'a GPU'}",
         where=where,
-        hint=f"{install}--set {where}=adamw_bf16",
+        hint=f"pip install 'zephyrctl[cuda]'   or {instead}" if device == "cuda" else instead,
     )
 
 
