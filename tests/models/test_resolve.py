@@ -105,7 +105,7 @@ def test_what_cannot_be_located_is_said(base, revision, error, words):
 
 def test_a_folder_without_weights_is_no_model(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UsageError, match="not a model"):
+    with pytest.raises(UsageError, match="the folder holds no model"):
         locate(str(tmp_path))
 
 

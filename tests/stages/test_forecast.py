@@ -127,6 +127,7 @@ def test_a_model_of_unknown_sizes_is_trained_without_a_prediction(prepared, tmp_
     recipe, run = prepared
     begin(run, "sft")
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
     other = recipe.model_dump() | {"model": recipe.model.model_dump() | {"base": str(tmp_path)}}
     found = forecast.make(Recipe.model_validate(other), run, "sft")
     assert found.peak_bytes is None

@@ -86,6 +86,15 @@ def _lengths(recipe: Recipe) -> Iterator[Finding]:
         )
 
 
+def _start(recipe: Recipe) -> Iterator[Finding]:
+    if recipe.dpo.init_from in ("dpo", "@dpo"):
+        yield Finding(
+            ("dpo.init_from",),
+            f"dpo.init_from = {recipe.dpo.init_from} is the model that this stage is about to make",
+            "--set dpo.init_from=@sft",
+        )
+
+
 def _trainer_args(recipe: Recipe) -> Iterator[Finding]:
     for stage, training in _stages(recipe):
         for name in training.trainer_args:
@@ -225,6 +234,7 @@ _CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
     _number_format,
     _batches,
     _lengths,
+    _start,
     preference_checks.losses,
     preference_checks.trainer_args,
     preference_checks.reference,

@@ -3,6 +3,7 @@
 What TRL 1.16 would refuse after the model is loaded, or take and not use, is refused here.
 """
 
+import math
 from collections.abc import Iterator
 
 from zephyrctl import catalogue
@@ -54,6 +55,13 @@ def losses(recipe: Recipe) -> Iterator[Finding]:
             ("dpo.loss_weights", "dpo.loss"),
             f"dpo.loss_weights has {len(weights)} values for {len(names)} in dpo.loss",
             f"--set 'dpo.loss_weights=[{', '.join(['1.0'] * max(1, len(names)))}]'",
+        )
+    elif weights is not None and not all(0 < weight < math.inf for weight in weights):
+        yield Finding(
+            ("dpo.loss_weights",),
+            "a weight in dpo.loss_weights is not above 0: that loss would do nothing, or teach the "
+            "opposite",
+            f"--set 'dpo.loss_weights=[{', '.join(['1.0'] * len(weights))}]'",
         )
     for name in own:
         yield from _own_loss(dpo, name)

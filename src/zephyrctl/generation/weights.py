@@ -8,31 +8,75 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from zephyrctl.errors import EnvironmentProblem
+from zephyrctl.errors import DataError, EnvironmentProblem
 
 
 def load_base(
     base: str, *, dtype: torch.dtype, attention: str = "auto", revision: str | None = None
 ) -> Any:
     """A full model from a folder or a Hub id; `attention` is as in the configuration."""
+    # None: sdpa, or what else the model can (Gemma 2 has its own, with soft-capping).
+    model, _ = read_weights(
+        base,
+        dtype=dtype,
+        attn_implementation=None if attention == "auto" else attention,
+        revision=revision if not Path(base).is_dir() else None,
+    )
+    return model
+
+
+def read_weights(base: str, **options: Any) -> tuple[Any, list[str]]:
+    """A full model, every tensor of which stands in its files, and the names of those in the files
+    that the model has no place for. `options` are those of `from_pretrained`.
+
+    DataError where files are damaged or do not belong together: transformers 5.23 draws what it
+    does not find at random, with a warning.
+    """
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=dtype,
-            # None: sdpa, or what else the model can (Gemma 2 has its own, with soft-capping).
-            attn_implementation=None if attention == "auto" else attention,
-            revision=revision if not Path(base).is_dir() else None,
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            base, output_loading_info=True, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise EnvironmentProblem(
-            f"the model cannot be loaded: {reason}",
+    except SafetensorError as error:
+        raise DataError(
+            f"a file of weights is damaged: {_reason(error)}",
             where=base,
-            hint="zephyrctl models list shows the bases that need no Hub",
+            hint="copy or download the model again",
         ) from error
+    except RuntimeError as error:
+        if "mismatched_sizes" not in str(error):
+            raise
+        raise _do_not_belong("tensors have other shapes than config.json says", base) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise EnvironmentProblem(
+            f"the model cannot be loaded: {_reason(error)}",
+            where=base,
+            hint="zephyrctl models list   shows the bases that need no Hub",
+        ) from error
+    model, found = loaded
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise _do_not_belong(
+            f"{len(missing)} tensors that config.json asks for are in no file ({missing[0]}, …)",
+            base,
+        )
+    return model, sorted(found["unexpected_keys"])
+
+
+def _do_not_belong(reason: str, base: str) -> DataError:
+    return DataError(
+        f"config.json and the weights are of different models: {reason}",
+        where=base,
+        hint="copy or download the model again, both from one place",
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def put_on(model: Any, adapter: Path, *, name: str = "default") -> Any:

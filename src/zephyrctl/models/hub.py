@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl import environment
-from zephyrctl.errors import CredentialsError, DiskFull, NetworkError, UsageError
+from zephyrctl.errors import CredentialsError, DataError, DiskFull, NetworkError, UsageError
 
 PROBE_S = 3.0
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -55,9 +55,20 @@ def is_complete(folder: Path) -> bool:
             return True
         index = folder / f"{stem}.index.json"
         if index.is_file():
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            return all((folder / shard).is_file() for shard in shards)
+            return all((folder / shard).is_file() for shard in _shards(index))
     return False
+
+
+def _shards(index: Path) -> set[str]:
+    """The files of weights that an index names."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"the index of the weights cannot be read ({error})",
+            where=str(index),
+            hint="copy or download the model again",
+        ) from error
 
 
 @functools.cache

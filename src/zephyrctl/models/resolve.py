@@ -12,6 +12,7 @@ from zephyrctl.models import cache, hub, named
 from zephyrctl.models.cache import Say
 from zephyrctl.models.located import Located
 from zephyrctl.registry import did_you_mean, nearest
+from zephyrctl.runs.references import no_model
 
 __all__ = ["Located", "locate", "on_disk"]
 
@@ -60,11 +61,7 @@ def _folder(base: str) -> Located:
             hint="zephyrctl models list   shows the named base models",
         )
     if not hub.is_complete(path):
-        raise UsageError(
-            f"{path} is not a model: config.json or its weights are missing",
-            where=f"model.base: {base}",
-            hint=f"ls {path}   (config.json and *.safetensors are wanted)",
-        )
+        raise no_model(path)
     digest = cache.folder_digest(path)
     return Located(base, path, None, "folder", digest, f"{path} ({digest[:12]})")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from zephyrctl.errors import DataError
 from zephyrctl.planning import families
 from zephyrctl.planning.families import LLAMA, Family
 
@@ -222,11 +223,32 @@ def find(base: str, *, folder: Path | None) -> Architecture | None:
     encoders).
     """
     if folder is not None and (folder / "config.json").is_file():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        found = of_config(config)
+        found = of_config(_read_config(folder / "config.json"))
         return replace(found, exact=count_weights(folder)) if found else None
     name = base.lower()
     return KNOWN.get(_SAME_SIZES.get(name, name))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """A model's configuration; DataError for one that cannot be read, or that sees or hears."""
+    try:
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the model's config.json cannot be read: {error}",
+            where=str(path),
+            hint="copy or download the model again",
+        ) from error
+    if not isinstance(config, dict):
+        raise DataError("the model's config.json is not a mapping", where=str(path))
+    if "vision_config" in config or "audio_config" in config:
+        raise DataError(
+            f"the base is a multimodal model ({config.get('model_type')}); only text is trained "
+            "here",
+            where=str(path),
+            hint="--set model.base=FOLDER   (or a Hub id, of a language model)",
+        )
+    return config
 
 
 def of_config(config: Mapping[str, Any]) -> Architecture | None:
@@ -262,7 +284,15 @@ def count_weights(folder: Path) -> int | None:
 
 def _count_header(path: Path) -> int:
     """Sum of the sizes in one safetensors header (8 bytes length, then JSON)."""
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return sum(math.prod(item["shape"]) for key, item in header.items() if key != "__metadata__")
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        tensors = [item["shape"] for key, item in header.items() if key != "__metadata__"]
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise DataError(
+            f"a file of weights is damaged: {error}",
+            where=str(path),
+            hint="copy or download the model again",
+        ) from error
+    return sum(math.prod(shape) for shape in tensors)

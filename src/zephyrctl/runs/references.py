@@ -110,7 +110,7 @@ def _elsewhere(ref: str, *, output_root: Path) -> ModelRef:
         known = [*BASE_MODELS.names(), *(run.name for run in list_runs(output_root))]
         raise UsageError(
             f"no model '{ref}'{did_you_mean(ref, known)}",
-            where=str(path) if local else None,
+            where=str(path) if local else f"looked in {output_root}",
             hint="@last, RUN/dpo, a model's folder, a Hub id, or a name of `zephyrctl models list`",
         )
     return ModelRef(safe_name(ref), "hub", ref)
@@ -127,12 +127,24 @@ def _run_or_folder(folder: Path, *, ref: str) -> ModelRef | None:
     if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         return ModelRef(safe_name(folder.resolve().name), "folder", str(folder))
     if folder.is_dir():
-        raise UsageError(
-            "the folder holds no model (no config.json or adapter_config.json)",
-            where=str(folder),
-            hint="name a model's folder, or a run's stage such as runs/NAME/dpo",
-        )
+        raise no_model(folder)
     return None
+
+
+def no_model(folder: Path) -> UsageError:
+    """Why a folder is no model, by what it holds instead."""
+    if gguf := next(folder.glob("*.gguf"), None):
+        return UsageError(
+            f"the folder holds GGUF weights ({gguf.name}), which are made for inference",
+            where=str(folder),
+            hint="--set model.base=HUB_ID   (the model that the GGUF file was made from)",
+        )
+    found = "it is empty" if not any(folder.iterdir()) else "no config.json with weights"
+    return UsageError(
+        f"the folder holds no model ({found})",
+        where=str(folder),
+        hint="name a model's folder, or a run's stage such as runs/NAME/dpo",
+    )
 
 
 def _known_stage(name: str, ref: str) -> StageName:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyrctl import environment
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import DiskFull, EnvironmentProblem
-from zephyrctl.models.resolve import on_disk
+from zephyrctl.errors import DiskFull, EnvironmentProblem, ZephyrctlError
 from zephyrctl.planning import architecture, calibration, choose, hardware, memory
 from zephyrctl.planning.architecture import Architecture
 from zephyrctl.planning.choose import Choice, Setting, TrainingStage
@@ -30,7 +29,6 @@ from zephyrctl.planning.report import describe_bytes, memory_parts
 from zephyrctl.planning.workload import Data, of_prepared
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.manifest import Result
-from zephyrctl.runs.references import resolve_model
 from zephyrctl.runs.store import Run, StageDir
 
 if TYPE_CHECKING:
@@ -56,20 +54,21 @@ class Forecast:
 
 def make(recipe: Recipe, run: Run, stage: TrainingStage) -> Forecast:
     """The forecast of rank 0, the same on every rank; EnvironmentProblem or DiskFull where this
-    machine is too small. Every rank must call it."""
+    machine is too small, the starting point's own errors where it cannot be read. Every rank must
+    call it."""
     from zephyrctl.training.processes import from_first, join
 
     world = join(recipe)
     folder = run.stage(stage)
-    found: Forecast | EnvironmentProblem | DiskFull | None = None
+    found: Forecast | ZephyrctlError | None = None
     if world.is_first:
         try:
             found = _make(recipe, run, stage, world)
-        except (EnvironmentProblem, DiskFull) as error:
+        except ZephyrctlError as error:
             found = error  # every rank must hear of it
     found = from_first(found)
     assert found is not None
-    if isinstance(found, Exception):
+    if isinstance(found, ZephyrctlError):
         raise found
     if world.is_first:
         for text in found.notices:
@@ -186,18 +185,10 @@ def _machine(device: Device, *, flash: bool) -> Machine:
 
 def _sizes(recipe: Recipe, run: Run, stage: TrainingStage) -> Architecture | None:
     """The sizes of the model that the stage starts from, at the bottom of its adapters."""
-    wanted = "base" if stage == "sft" else recipe.dpo.init_from
-    root = Path(recipe.output_root).expanduser()
-    ref = resolve_model(wanted, output_root=root, run=run, recipe=recipe)
-    name, revision = ref.target, ref.revision
-    if ref.kind == "folder":
-        adapter = Path(name) / "adapter_config.json"
-        if not adapter.is_file():
-            return architecture.find(name, folder=Path(name))
-        settings: Mapping[str, Any] = json.loads(adapter.read_text(encoding="utf-8"))
-        name = str(settings.get("base_model_name_or_path", ""))
-        revision = settings.get("revision")
-    return architecture.find(name, folder=on_disk(name, revision=revision))
+    from zephyrctl.training import starting_point
+
+    start = starting_point.find(recipe, run, stage=stage, say=run.stage(stage).reporter().notice)
+    return architecture.find(start.label, folder=start.base)
 
 
 def _largest_pass(

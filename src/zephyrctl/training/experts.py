@@ -24,3 +24,14 @@ def router_settings_stay(model: Any) -> Iterator[None]:
     yield
     for name, value in before.items():
         setattr(config, name, value)
+
+
+def beyond_4bit(model: Any) -> str | None:
+    """What 4-bit loading does not reach, in words: bitsandbytes quantizes linear layers, and
+    transformers 5 keeps the experts of a layer in one tensor per matrix."""
+    weights = dict(model.named_parameters())
+    held = sum(w.numel() for name, w in weights.items() if ".experts." in name and w.dim() == 3)
+    if not held:
+        return None
+    size = held * model.dtype.itemsize / 2**30
+    return f"4-bit loading does not reach the experts: their {held:,} weights take {size:.1f} GiB"

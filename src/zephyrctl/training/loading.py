@@ -6,21 +6,23 @@ adapter is always float32, whatever the weights below it are.
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import PreTrainedModel, set_seed
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.model import Adapter
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, DataError, EnvironmentProblem
-from zephyrctl.training import adapter_targets, optimizers
+from zephyrctl.generation.weights import read_weights
+from zephyrctl.training import adapter_targets, base_checks, experts, optimizers
 from zephyrctl.training.processes import World
 from zephyrctl.training.starting_point import Start
 
@@ -80,17 +82,21 @@ def load_policy(
     settings = training.adapter
     _check_settings(recipe, training, where=where)
     optimizers.check_installed(training.optimizer, device=world.device, where=f"{where}.optimizer")
-    check_architecture(start, training, where=where)
     dtype = weights_dtype(recipe, training, world=world)
-    if settings.type == "none":
-        return _dense(recipe, training, start, world, dtype=dtype)
-    model = load_weights(recipe, start, dtype=dtype, world=world)
+    model, said = load_weights(recipe, start, dtype=_exact(dtype, start, settings), world=world)
+    base_checks.check_checkpointing(model, training, where=where)
     set_seed(recipe.seed)
-    policy = _with_adapter(model, start, settings, quantized=recipe.model.load_in_4bit, where=where)
+    if settings.type == "none":
+        policy = _dense(model, training, start, dtype=dtype)
+    else:
+        policy = _with_adapter(
+            model, start, settings, quantized=recipe.model.load_in_4bit, where=where
+        )
+    base_checks.check_finite(policy.model, start)
     if recipe.model.load_in_4bit:
         # transformers refuses to train a quantized model unless it knows of its adapter.
         policy.model._hf_peft_config_loaded = True
-    return policy
+    return replace(policy, notices=(*said, *policy.notices))
 
 
 def weights_dtype(recipe: Recipe, training: Training, *, world: World) -> torch.dtype:
@@ -107,22 +113,25 @@ def weights_dtype(recipe: Recipe, training: Training, *, world: World) -> torch.
 
 def load_weights(
     recipe: Recipe, start: Start, *, dtype: torch.dtype, world: World
-) -> PreTrainedModel:
-    """The model at the bottom of the starting point, on the CPU (4-bit: on the GPU)."""
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model at the bottom of the starting point, on the CPU (4-bit: on the GPU), and what of
+    it is not as one would expect, in words."""
     options: dict[str, Any] = {"dtype": dtype}
     if recipe.model.attention != "auto":
         options["attn_implementation"] = recipe.model.attention
     if recipe.model.load_in_4bit:
         options["quantization_config"] = _nf4(world)
         options["device_map"] = {"": torch.cuda.current_device()}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(str(start.base), **options)
-    except (OSError, ImportError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EnvironmentProblem(
-            f"the model cannot be loaded: {reason}", where=str(start.base)
-        ) from error
-    return model
+    model, unused = read_weights(str(start.base), **options)
+    said: list[str] = []
+    if unused:
+        said.append(
+            f"{len(unused)} tensors of the base have no place in its configuration and are left "
+            f"out ({unused[0]}, …)"
+        )
+    if recipe.model.load_in_4bit and (text := experts.beyond_4bit(model)) is not None:
+        said.append(text)
+    return model, said
 
 
 @contextlib.contextmanager
@@ -136,36 +145,6 @@ def formats_stay(policy: Policy) -> Iterator[None]:
     for weight, before in trained:
         if weight.dtype != before.dtype:
             weight.data = before.to(weight.device)
-
-
-def check_architecture(start: Start, training: Training, *, where: str) -> None:
-    """DataError or ConfigError where the model's configuration says that this stage cannot train
-    it."""
-    try:
-        config = AutoConfig.from_pretrained(str(start.base))
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"the model's config.json is of no use: {reason}", where=str(start.base)
-        ) from (error)
-    if hasattr(config, "vision_config") or hasattr(config, "audio_config"):
-        raise DataError(
-            f"{start.label} is a multimodal model ({config.model_type}); only text is trained here",
-            where=str(start.base),
-            hint="set model.base to the language model it is built on",
-        )
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise DataError(
-            f"{start.label} is no causal language model ({config.model_type})",
-            where=str(start.base),
-        )
-    positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(positions, int) and training.max_length > positions:
-        raise ConfigError(
-            f"max_length {training.max_length} is over the model's {positions} positions",
-            where=f"{where}.max_length",
-            hint=f"--set {where}.max_length={positions}",
-        )
 
 
 def check_vocabulary(policy: Policy, tokenizer: Any) -> None:
@@ -303,20 +282,42 @@ def _cannot_be_joined(adapter: Any) -> bool:
 
 
 def _load_below(model: Any, start: Start) -> Any:
-    return PeftModel.from_pretrained(
-        model, str(start.adapter), adapter_name=BELOW, is_trainable=False
+    """The starting point's adapter, frozen; DataError where it does not fit the model whole."""
+    assert start.adapter is not None, "asked for only where there is one"
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            peft = PeftModel.from_pretrained(
+                model, str(start.adapter), adapter_name=BELOW, is_trainable=False
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise _unfit(start, str(error).strip().splitlines()[-1].strip()) from error
+    # PEFT 0.21 only warns, and leaves what it did not find as it was drawn.
+    missing = [str(w.message) for w in said if "missing adapter keys" in str(w.message)]
+    if missing:
+        raise _unfit(start, "it lacks weights that its configuration names")
+    return peft
+
+
+def _unfit(start: Start, reason: str) -> DataError:
+    return DataError(
+        f"the adapter does not fit the model below it: {reason}",
+        where=str(start.adapter),
+        hint=f"name the model it was trained on in {start.adapter}/adapter_config.json, or train "
+        "it again",
     )
 
 
-def _dense(
-    recipe: Recipe, training: Training, start: Start, world: World, *, dtype: torch.dtype
-) -> Policy:
-    """Full fine-tuning. The starting point's adapter, where it has one, is merged in float32
-    first; bfloat16 weights are then rounded once, not the adapter's product apart."""
-    exact = torch.float32 if start.adapter is not None else dtype
-    model: Any = load_weights(recipe, start, dtype=exact, world=world)
+def _exact(dtype: torch.dtype, start: Start, settings: Adapter) -> torch.dtype:
+    """The number format to load in: float32 where an adapter is to be merged into weights that
+    are then trained, so that bfloat16 weights are rounded once and not the product apart."""
+    merges = settings.type == "none" and start.adapter is not None
+    return torch.float32 if merges else dtype
+
+
+def _dense(model: Any, training: Training, start: Start, *, dtype: torch.dtype) -> Policy:
+    """Full fine-tuning; the starting point's adapter, where it has one, is merged first."""
     if start.adapter is not None:
-        set_seed(recipe.seed)
         model = _load_below(model, start).merge_and_unload()
         model.requires_grad_(True)
         model.to(dtype)

@@ -132,7 +132,7 @@ def _load_again(
         gc.collect()
         torch.cuda.empty_cache()
     if (folder / _ADAPTER_FILES[0]).is_file():
-        below = load_weights(recipe, policy.start, dtype=policy.model.dtype, world=world)
+        below, _ = load_weights(recipe, policy.start, dtype=policy.model.dtype, world=world)
         model: Any = PeftModel.from_pretrained(below, str(folder))
     else:
         model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)

@@ -30,6 +30,7 @@ from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.runs.verdict import Check
 from zephyrctl.training import (
     attention,
+    base_checks,
     checkpoints,
     diverged,
     micro_batches,
@@ -37,6 +38,7 @@ from zephyrctl.training import (
     outcome,
     publish,
     recompute,
+    row_checks,
     schedule,
     starting_point,
     token_checks,
@@ -114,9 +116,11 @@ def _prepare(
             hint=f"zephyrctl data stats -c {run.root}/config.yaml",
         )
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
+    vocabulary = base_checks.check_architecture(start, training, where=method.stage)
     manifest = folder.read_manifest()
     inputs_digest = manifest.digest if manifest is not None else ""
     resume = _resume(folder, reporter, world, inputs_digest=inputs_digest)
+    row_checks.check(recipe, run, method.stage, vocabulary=vocabulary, reporter=reporter)
     tokenizer = load_tokenizer(str(start.tokenizer), chat_template=recipe.model.chat_template)
     tokens: list[Check] = []
     if resume is None and world.is_first:

@@ -43,12 +43,19 @@ def find(
 ) -> Start:
     """The starting point of a stage: the base model, or `dpo.init_from`."""
     wanted = "base" if stage == "sft" else recipe.dpo.init_from
+    place = "model.base" if stage == "sft" else "dpo.init_from"
+    if stage == "dpo" and wanted in ("dpo", "@dpo"):
+        raise _of_itself(place, wanted)
     ref = resolve_model(
         wanted, output_root=Path(recipe.output_root).expanduser(), run=run, recipe=recipe
     )
+    if ref.run is not None and ref.stage == stage and _same(ref.run, run):
+        raise _of_itself(place, wanted if stage == "dpo" else recipe.model.base)
     if ref.kind == "endpoint":
         raise UsageError(
-            f"'{wanted}' is an endpoint and cannot be trained", where=f"{stage}.init_from"
+            f"'{wanted}' is an endpoint and cannot be trained",
+            where=place,
+            hint="--set dpo.init_from=@sft",
         )
     if ref.kind in ("base", "hub"):
         return _of_located(locate(ref.target, revision=ref.revision, say=say))
@@ -56,6 +63,18 @@ def find(
     if (folder / ADAPTER_CONFIG).is_file():
         return _of_adapter(folder, say=say)
     return _of_located(locate(str(folder.absolute()), say=say))
+
+
+def _same(one: Run, other: Run) -> bool:
+    return one.root.expanduser().resolve() == other.root.expanduser().resolve()
+
+
+def _of_itself(place: str, value: str) -> UsageError:
+    return UsageError(
+        f"{place} names the model that this stage is about to make",
+        where=f"{place}: {value}",
+        hint=f"--set {place}={'@sft' if place == 'dpo.init_from' else 'FOLDER'}",
+    )
 
 
 def _of_located(located: Located) -> Start:
@@ -68,11 +87,19 @@ def _of_adapter(folder: Path, *, say: Callable[[str], None]) -> Start:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         base, revision = settings["base_model_name_or_path"], settings.get("revision")
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            "the adapter does not say which model it belongs to", where=str(path)
-        ) from (error)
+            "the adapter does not say which model it belongs to",
+            where=str(path),
+            hint="write base_model_name_or_path into it, the model it was trained on",
+        ) from error
     below = _of_located(locate(base, revision=revision, say=say))
+    if (below.base / ADAPTER_CONFIG).is_file():
+        raise DataError(
+            f"the adapter stands on another adapter ({base})",
+            where=str(path),
+            hint=f"zephyrctl export merged {base}   and name the merged model there",
+        )
     lock = template_lock.read(folder)
     if lock is not None and not lock.base_digest.startswith(below.digest):
         raise DataError(
