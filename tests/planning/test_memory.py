@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from trl.kernels import chunked_logprob
+from trl.trainer import utils as trl_utils
 
 from zephyrctl.planning import activations, flops, memory
 from zephyrctl.planning.activations import Forward, Lora, Row
 from zephyrctl.planning.architecture import KNOWN
+from zephyrctl.training import fused_head
 
 MISTRAL = KNOWN["mistralai/mistral-7b-v0.1"]
 GB = 1e9
@@ -111,7 +114,16 @@ def test_the_head_never_holds_all_logits():
         return memory._tile(MISTRAL, load(forward=how, row=row))
 
     assert head(65536, on_gpu=True) == head(4096, on_gpu=True) == 4096 * 32768 * 2
-    assert head(1, on_gpu=False) == 32000 * 4 * 8.25
+    assert head(65536, on_gpu=False) == head(512, on_gpu=False) == 512 * 1024 * 4 * 8.25
+
+
+def test_the_tiles_are_those_of_the_head_that_runs():
+    assert (memory.CPU_TILE_TOKENS, memory.CPU_TILE_WORDS) == (
+        fused_head.TILE_TOKENS,
+        fused_head.TILE_ENTRIES,
+    )
+    assert chunked_logprob.TOKEN_CHUNK_SIZE == memory.TILE_TOKENS
+    assert trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE == memory.TILE_WORDS
 
 
 def test_training_the_last_layers_keeps_and_updates_only_these():

@@ -165,6 +165,25 @@ def test_prepared_data_are_counted_from_the_account(tmp_path: Path):
     assert workload.of_account(tmp_path / "absent.json", stage="sft") is None
 
 
+def test_prepared_rows_say_what_padding_and_prompts_would_cost():
+    rows = [(100, 200, 100)] * 64 + [(20, 40, 80)] * 64
+    known = Workload(128, 400, "counted: the run's prepared data")
+    device = hardware.stated("h100-80g", count=1)
+
+    def tokens(**sets) -> plan.Tokens:
+        recipe = zephyr(**{"dpo__epochs": 2, **sets})
+        return make(recipe, device, data={"dpo": Data(known, rows)}).stages[1].tokens
+
+    ours = tokens()
+    assert ours.real == 2 * 64 * (500 + 160)
+    assert ours.computed == 2 * 64 * (399 + 139)  # the prompt once, without its last token
+    apart = tokens(dpo__prefix_sharing=False)
+    assert apart.computed == 2 * 64 * (498 + 158)
+    padded = tokens(dpo__padding_free=False)
+    assert padded.computed == padded.padded
+    assert padded.computed > apart.computed
+
+
 # ------------------------------------------------------------------------------------- report
 
 

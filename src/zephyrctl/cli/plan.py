@@ -163,6 +163,9 @@ def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
             found.append(
                 f"{stage}.global_batch_size {size} cannot be shared by {made.device.count}"
             )
+    chosen = {stage.optimizer for stage in made.stages}
+    if "flash_adamw" in chosen and environment.package_version("flashoptim") is None:
+        found.append("flash_adamw needs a package: pip install 'zephyrctl[cuda]'")
     if made.device.on_gpu and not made.device.bf16:
         found.append(f"{made.device.label} does not compute in bfloat16: planned in float32")
     return found

@@ -63,10 +63,12 @@ CPU_OVERHEAD = 0.8 * 2**30
 
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 """Tile of TRL 1.16's output head: so many labelled tokens by so much of the vocabulary."""
-_TILES_ON_CPU = 8.25
-"""Copies of a tile, in float32, that TRL's head holds at once where Triton does not run: the
-logits, scaled, with temperature, log-probs, probs, gradient, target (as bool and as float), and
-their difference."""
+CPU_TILE_TOKENS, CPU_TILE_WORDS = 512, 1024
+"""The tile of `training.fused_head`, which a core's cache holds."""
+_TILES_ON_CPU = 7.25
+"""Copies of a tile, in float32, that TRL's head holds beside the logits where Triton does not run:
+scaled, with temperature, log-probs, probs, gradient, target (as bool and as float), and their
+difference."""
 
 
 @dataclass(frozen=True)
@@ -224,11 +226,12 @@ def _at_head(model: Architecture, load: Load, still: Peak) -> Peak:
 
 def _tile(model: Architecture, load: Load) -> float:
     """Bytes of the logits that exist at once; all of them never do."""
-    tokens = min(load.row.labelled, TILE_TOKENS)
+    labelled = load.row.labelled
     if load.on_gpu:
-        return float(tokens * TILE_WORDS * load.forward.product_bytes)
-    words = min(model.vocabulary, TILE_WORDS)
-    return 4.0 * tokens * words * _TILES_ON_CPU
+        return float(min(labelled, TILE_TOKENS) * TILE_WORDS * load.forward.product_bytes)
+    words = min(model.vocabulary, CPU_TILE_WORDS)
+    size = 4.0 * min(labelled, CPU_TILE_TOKENS)
+    return size * (CPU_TILE_WORDS + _TILES_ON_CPU * words)
 
 
 def _one_layer_forward(model: Architecture, load: Load) -> float:
