@@ -180,12 +180,11 @@ def answer(
         )
         for label, runs in records.items()
     }
-    ratios = {
-        name: figures.ratios(records[ours], records[theirs], warmup=options.warmup)
-        for name, (ours, family) in benchmark.rivals.items()
-        if ours in records
-        and (theirs := _fastest(family, by_label, contenders, unit=benchmark.unit)) is not None
-    }
+    ratios = dict.fromkeys(benchmark.rivals)
+    for name, (ours, family) in benchmark.rivals.items():
+        theirs = _fastest(family, by_label, contenders, unit=benchmark.unit)
+        if ours in records and theirs is not None:
+            ratios[name] = figures.ratios(records[ours], records[theirs], warmup=options.warmup)
     parity = {}
     for label, who in by_label.items():
         other = benchmark.same.get(who.name)

@@ -12,7 +12,7 @@ PACKAGES = (
     "zephyrctl", "torch", "transformers", "trl", "peft", "accelerate", "flashoptim", "liger-kernel",
     "flash-attn", "flash-attn-4",
 )  # fmt: skip
-PROBE_S = 0.3
+PROBE_S = 0.2
 FIELDS = ("clocks.sm", "power.draw", "temperature.gpu", "utilization.gpu")
 
 
