@@ -6,12 +6,12 @@ before they are moved to a device.
 
 from typing import Any
 
-import torch
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, DataError
+from zephyrctl.training import weights
 from zephyrctl.training.starting_point import Start
 
 _OTHER_SENSES = ("vision_config", "audio_config", "vision_tower", "vq_config")
@@ -68,15 +68,10 @@ def check_checkpointing(model: Any, training: Training, *, where: str) -> None:
 
 def check_finite(model: Any, start: Start) -> None:
     """DataError where a weight is NaN or infinite: every loss would be, too."""
-    bad = [
-        name
-        for name, weight in model.named_parameters()
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all())
-    ]
+    bad = weights.not_finite(model.named_parameters())
     if bad:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise DataError(
-            f"the weights hold NaN or infinity: {bad[0]}{more}",
+            f"the weights hold NaN or infinity: {bad}",
             where=str(start.base),
             hint="copy or download the model again; if it was trained, from an earlier checkpoint",
         )

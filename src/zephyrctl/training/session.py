@@ -43,7 +43,6 @@ from zephyrctl.training import (
     starting_point,
     token_checks,
     trackers,
-    weights,
 )
 from zephyrctl.training.callbacks import Watch
 from zephyrctl.training.compile import check_compiler, compile_layers
@@ -75,8 +74,6 @@ def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
 
 def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     plan, resume = _prepare(recipe, run, method, world)
-    if resume is None:
-        weights.check_start(plan.policy.model, where=str(plan.policy.start.base))
     trainer = _build(method, plan)
     if resume is None:
         method.before(trainer, plan)

@@ -38,30 +38,22 @@ def sample(model: Any) -> Sample:
     return {name: _spread(weight, each) for name, weight in trained.items()}
 
 
-def check_start(model: Any, *, where: str) -> None:
-    """TrainingDiverged where the starting point's weights, frozen ones included, are no numbers."""
-    _check(
-        model.named_parameters(),
-        what="the starting weights are",
-        where=where,
-        hint="another starting point: this one was broken before",
-    )
-
-
 def check_end(model: Any, *, step: int, where: Path) -> None:
     """TrainingDiverged where a trained weight is not finite: such a model is never published."""
-    trained = ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
-    hint = "a lower learning_rate or a smaller max_grad_norm"
-    _check(trained, what=f"after step {step} weights are", where=str(where), hint=hint)
-
-
-def _check(
-    weights: Iterable[tuple[str, torch.Tensor]], *, what: str, where: str, hint: str
-) -> None:
-    bad = [name for name, weight in weights if not _is_finite(weight)]
+    bad = not_finite((n, w) for n, w in model.named_parameters() if w.requires_grad)
     if bad:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise TrainingDiverged(f"{what} not finite: {bad[0]}{more}", where=where, hint=hint)
+        raise TrainingDiverged(
+            f"after step {step} weights are not finite: {bad}",
+            where=str(where),
+            hint="a lower learning_rate or a smaller max_grad_norm",
+        )
+
+
+def not_finite(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """The first weight that is NaN or infinite, and how many more there are; or an empty text."""
+    bad = [name for name, weight in weights if not _is_finite(weight)]
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return f"{bad[0]}{more}" if bad else ""
 
 
 def _is_finite(weight: torch.Tensor) -> bool:
