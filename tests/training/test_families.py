@@ -22,7 +22,7 @@ from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.metrics import notices
 from zephyrctl.runs.store import Run
-from zephyrctl.training import adapter_targets
+from zephyrctl.training import adapter_targets, experts
 
 pytestmark = pytest.mark.train
 
@@ -90,8 +90,11 @@ def check_both_stages(recipe: Any, run: Run) -> None:
     assert sft["eval_loss"] < sft["eval_loss_start"]
     assert dpo["eval_loss_start"] == pytest.approx(math.log(2), abs=1e-5)
     assert dpo["reward_margin"] > 0
+    padded = any(word in recipe.model.base for word in ("falcon", "mamba"))
     for stage in ("sft", "dpo"):
         check_what_was_published(run, stage)
+        said = notices(run.root / stage / "metrics.jsonl")
+        assert any(text.startswith("examples are padded") for text in said) == padded
 
 
 def check_what_was_published(run: Run, stage: Any) -> None:
@@ -217,6 +220,14 @@ def test_routers_get_an_adapter_only_where_they_are_named() -> None:
     # Mixtral's router is no layer: its weight is named in full.
     asked = targets_of("mixtral", target_modules=["q_proj", "gate.weight"], dropout=0.0)
     assert asked.parameters == ["gate.weight"]
+
+
+def test_what_4bit_loading_leaves_as_it_is_is_counted() -> None:
+    model = AutoModelForCausalLM.from_config(families.FAMILIES["mixtral"].config())
+    weights = 2 * 4 * (96 * 32 + 32 * 48)  # layers, experts, two matrices each
+    assert f"their {weights:,} weights" in str(experts.beyond_4bit(model))
+    dense = AutoModelForCausalLM.from_config(families.FAMILIES["mistral"].config())
+    assert experts.beyond_4bit(dense) is None
 
 
 def _model(run: Run) -> Path:

@@ -41,4 +41,6 @@ class Adapter(Section):
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Dropout on the adapter's input."""
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
-    """Modules that get an adapter: every linear layer but the output head, or a list of names."""
+    """Modules that get an adapter, as a list of names, or every linear layer but the output head,
+    routers, and what a state-space kernel reads past its layers. Experts that share one tensor are
+    reached by name only: `experts.gate_up_proj`, `experts.down_proj`."""
