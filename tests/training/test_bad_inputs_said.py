@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import transformers
-from tests.training.conftest import build_run, run_stage
+from tests.training.conftest import Drill, build_run, run_stage
 from tests.training.spoiled import (
     FROM_BASE,
     Case,
@@ -163,25 +163,15 @@ def typed(
     )
 
 
-def test_the_command_ends_with_the_code_and_shows_no_trace(tmp_path: Path, tiny_base: Path) -> None:
-    base = tmp_path / "base"
-    shutil.copytree(tiny_base, base)
-    weights(with_nan)(base)
-    rows = [
-        {"messages": [{"role": "user", "content": f"Which sea has number {number}?"},
-                      {"role": "assistant", "content": f"The sea number {number}."}]}
-        for number in range(8)
-    ]  # fmt: skip
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "zephyr.yaml").write_text(
-        "model: {base: ./base}\ndata: {sft: {train: [{path: ./rows.jsonl}], test_size: 0}}\n"
-        "sft: {max_length: 64}\ndpo: {max_length: 64, max_prompt_length: 32}\n"
-    )
-    done = typed(tmp_path, "sft")
-    assert done.returncode == 2, done.stderr
-    assert "error[data]: the weights hold NaN or infinity" in done.stderr
-    assert "hint: copy or download the model again" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_worker_ends_with_the_code_and_leaves_the_error(
+    tmp_path: Path, tiny_base: Path, drill: Drill
+) -> None:
+    _, run = spoiled(Case("", "", base=weights(with_nan)), tmp_path, tiny_base)
+    assert drill(run, "sft", ranks=2) == [2, 2]
+    left = json.loads((run.root / "sft" / "error-rank0.json").read_text())["error"]
+    assert left["message"].startswith("the weights hold NaN or infinity")
+    assert left["hint"]
+    assert "Traceback" not in (run.root / "sft" / "logs" / "rank0.log").read_text()
 
 
 def test_a_plan_for_a_multimodal_base_is_refused(tmp_path: Path, tiny_base: Path) -> None:
