@@ -1,5 +1,6 @@
 """Small runs on the tiny base model, with data written as data preparation writes it."""
 
+import gc
 import json
 import os
 import subprocess
@@ -29,6 +30,7 @@ Drill = Callable[..., list[int]]
 @pytest.fixture(scope="module", autouse=True)
 def _no_cache_of_mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     disable_progress_bars()
+    gc.freeze()  # accelerate collects at each start of a trainer: not what was imported, each time
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZEPHYRCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
