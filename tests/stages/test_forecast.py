@@ -56,18 +56,46 @@ def test_every_auto_that_memory_decides_is_made_concrete(prepared, stage):
     assert any(f"{stage} takes adamw without recomputation" in text for text in said)
 
 
-def test_a_resumed_stage_keeps_the_optimizer_of_its_checkpoint(prepared, tmp_path):
+def test_a_resumed_stage_keeps_what_its_first_attempt_decided(prepared):
     recipe, run = prepared
     folder = run.stage("sft")
+    decided = {"optimizer": "adamw_bf16", "checkpointing": "selective", "micro_batch_tokens": 128}
+
+    def settings() -> tuple[Any, Any, Any]:
+        sft = forecast.make(recipe, run, "sft").recipe.sft
+        return sft.optimizer, sft.gradient_checkpointing, sft.micro_batch_tokens
+
+    def record() -> None:
+        manifested = folder.read_manifest()
+        assert manifested is not None
+        text = json.dumps({"digest": manifested.digest, **decided})
+        (folder.path / forecast.FILE).write_text(text)
+
     begin(run, "sft", work=1)
-    record = {"digest": folder.read_manifest().digest, "optimizer": "adamw_bf16"}
-    (folder.path / forecast.FILE).write_text(json.dumps(record))
-    assert forecast._kept_optimizer(folder) is None  # nothing was saved
+    record()
+    assert settings()[0] == "adamw"  # nothing was saved
+    record()
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
-    assert forecast._kept_optimizer(folder) == "adamw_bf16"
-    assert forecast.make(recipe, run, "sft").recipe.sft.optimizer == "adamw_bf16"
+    assert settings() == ("adamw_bf16", "selective", 128)
     begin(run, "sft", work=2)  # other work: its checkpoints go
-    assert forecast._kept_optimizer(folder) is None
+    assert settings()[0] == "adamw"
+
+
+def test_a_resume_on_a_smaller_device_keeps_the_optimizer_alone(prepared, monkeypatch):
+    recipe, run = prepared
+    folder = run.stage("sft")
+    begin(run, "sft", work=3)
+    manifested = folder.read_manifest()
+    assert manifested is not None
+    decided = {"optimizer": "adamw_bf16", "checkpointing": "none", "micro_batch_tokens": 10**7}
+    text = json.dumps({"digest": manifested.digest, **decided})
+    (folder.path / forecast.FILE).write_text(text)
+    (folder.checkpoints / "checkpoint-2").mkdir(parents=True, exist_ok=True)
+    small_machine(monkeypatch, 2**30)
+    sft = forecast.make(recipe, run, "sft").recipe.sft
+    assert sft.optimizer == "adamw_bf16"
+    assert isinstance(sft.micro_batch_tokens, int)
+    assert sft.micro_batch_tokens < 10**7
 
 
 def test_too_little_memory_is_said_before_any_work_with_a_way_out(prepared, monkeypatch):

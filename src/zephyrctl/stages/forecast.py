@@ -108,12 +108,17 @@ def _make(recipe: Recipe, run: Run, stage: TrainingStage, world: World) -> Forec
     device = device_of(world)
     data = of_prepared(recipe, run.stage("data").path, stage)
     machine = _machine(device, flash=world.device == "cuda")
-    keep = _kept_optimizer(folder)
-    planned, choice = plan_stage(recipe, stage, model, machine, data=data, keep=keep)
+    before = _earlier_attempt(folder)
+    asked = _as_before(recipe, stage, before) if before else recipe
+    planned, choice = plan_stage(asked, stage, model, machine, data=data)
+    if before and not choice.fits:  # a smaller device; only the optimizer's state must stay
+        asked = recipe
+        keep = before["optimizer"]
+        planned, choice = plan_stage(recipe, stage, model, machine, data=data, keep=keep)
     if choice.peak.total > device.memory:
         raise _too_small(recipe, stage, model, device, choice=choice, flash=machine.flash)
     _check_disk(folder, planned)
-    settled = choice.applied(recipe, stage)
+    settled = choice.applied(asked, stage)
     largest = _largest_pass(settled, stage, data, world, model=model)
     peak = choice.peak
     if largest is not None:
@@ -212,8 +217,8 @@ def _largest_pass(
     return passes.most_tokens
 
 
-def _kept_optimizer(folder: StageDir) -> str | None:
-    """The optimizer of an earlier attempt at the same work, whose checkpoints hold its state."""
+def _earlier_attempt(folder: StageDir) -> Mapping[str, Any] | None:
+    """The record of an earlier attempt at the same work that left checkpoints."""
     if not any(folder.checkpoints.glob("checkpoint-*")):
         return None
     try:
@@ -221,8 +226,23 @@ def _kept_optimizer(folder: StageDir) -> str | None:
     except (OSError, ValueError):
         return None
     same = record.get("digest") == _digest(folder)
-    optimizer = record.get("optimizer")
-    return optimizer if same and optimizer in memory.OPTIMIZERS else None
+    return record if same and record.get("optimizer") in memory.OPTIMIZERS else None
+
+
+def _as_before(recipe: Recipe, stage: TrainingStage, before: Mapping[str, Any]) -> Recipe:
+    """Every `auto` as the earlier attempt decided it: passes of other sizes would give the same
+    steps with other rounding, and so no bit-equal end."""
+    values = recipe.model_dump()
+    section: dict[str, Any] = values[stage]
+    checkpointing = {"none": False, "selective": "selective", "full": True}
+    decided = {
+        "optimizer": before["optimizer"],
+        "gradient_checkpointing": checkpointing[before["checkpointing"]],
+    }
+    if section["micro_batch_size"] == "auto":
+        decided["micro_batch_tokens"] = before["micro_batch_tokens"]
+    values[stage] = section | {k: v for k, v in decided.items() if section[k] == "auto"}
+    return Recipe.model_validate(values)
 
 
 def _digest(folder: StageDir) -> str:
