@@ -22,7 +22,7 @@ demo: $(STAMP)   ## Train, align and measure a small real model, from data to re
 	"$(BIN)/zephyrctl" run -c examples/first-run/zephyr.yaml --yes
 
 test: $(STAMP)   ## Run the whole test suite (no network, no GPU).
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## Run the style, type, layering, size and documentation gates.
 	"$(BIN)/ruff" format --check .

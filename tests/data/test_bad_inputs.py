@@ -251,7 +251,7 @@ SOUND: list[tuple[str, str, bytes]] = [
     (
         "two gzip files in one",
         "rows.jsonl.gz",
-        gzip.compress(GOOD[:999]) + gzip.compress(GOOD[999:]),
+        gzip.compress(GOOD[:999], mtime=0) + gzip.compress(GOOD[999:], mtime=0),
     ),
 ]
 
@@ -317,13 +317,13 @@ def named(name: str) -> Make:
 
 def bomb(folder: Path) -> str:
     """A gzip file of 10 MB that unpacks to one line of 10 GB."""
-    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(b"0" * 100_000_000) * 100)
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(b"0" * 100_000_000, mtime=0) * 100)
     return str(folder / "rows.jsonl.gz")
 
 
-CUT = gzip.compress(GOOD * 400)
+CUT = gzip.compress(GOOD * 400, mtime=0)
 CUT = CUT[: len(CUT) // 2]
-SPOILT = bytearray(gzip.compress(GOOD * 400))
+SPOILT = bytearray(gzip.compress(GOOD * 400, mtime=0))
 SPOILT[len(SPOILT) // 2] ^= 0xFF
 LATIN = "messages\nBrontë\n".encode("latin-1")
 STRAY = b'prompt,completion\nWhy?,Yes.\nWho?,"Me." said he\n'

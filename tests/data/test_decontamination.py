@@ -334,7 +334,7 @@ def test_human_eval_is_found_by_docstring_and_by_whole_solution(
     path = tmp_path / "HumanEval.jsonl.gz"
     plain = HUMAN_EVAL | {"canonical_solution": "    return x + y\n"}
     content = "".join(json.dumps(line) + "\n" for line in (HUMAN_EVAL, plain))
-    path.write_bytes(gzip.compress(content.encode()))
+    path.write_bytes(gzip.compress(content.encode(), mtime=0))
     (found,) = load_lists(recipe_of({"decontaminate": {"against": [str(path)]}}))
     assert found.solutions == (HUMAN_EVAL["canonical_solution"].strip(),)
     index = Index([found], ngram=13)

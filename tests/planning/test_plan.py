@@ -133,7 +133,7 @@ def test_local_rows_are_counted_also_when_packed(tmp_path: Path):
     text = (line * 10 + "\n").encode()
     for name, content in {
         "a.jsonl": text,
-        "b.jsonl.gz": gzip.compress(text),
+        "b.jsonl.gz": gzip.compress(text, mtime=0),
         "c.jsonl.bz2": bz2.compress(text),
     }.items():
         (tmp_path / name).write_bytes(content)
