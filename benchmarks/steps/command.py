@@ -23,6 +23,8 @@ from steps.rows import SEED, Row, Shape
 MOST_SECONDS = 9 * 60
 """No round is begun that would end later than this on a GPU: one command stays under 10 minutes."""
 
+NOTHING_RAN: dict[str, Any] = {"processor": "unknown: no contender ended well", "versions": {}}
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -124,7 +126,9 @@ def _race(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> di
         "threads": options.threads,
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": next(r["machine"] for runs in records.values() for r in race.whole(runs)),
+        "machine": next(
+            (r["machine"] for runs in records.values() for r in race.whole(runs)), NOTHING_RAN
+        ),
         **answer(benchmark, options, records),
     }
 

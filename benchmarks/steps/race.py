@@ -54,8 +54,9 @@ class Plan:
 def run(plan: Plan, *, say: Callable[[str], None]) -> dict[str, list[Record]]:
     """The records of every contender, one for each round.
 
-    No round is begun that would end after the time limit. A contender that breaks (out of memory,
-    say) leaves a record with `error` and does not run again.
+    No second round is begun that would end after the time limit, and what still runs then is
+    ended. A contender that breaks (out of memory, say) leaves a record with `error` and does not
+    run again.
     """
     os.environ |= {key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()}
     context = get_context("forkserver")
@@ -71,28 +72,30 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> dict[str, list[Record]]:
     longest = 0.0
     for number in range(plan.repeats):
         began = time.monotonic()
-        if began - start + longest > plan.time_limit_s:
+        if number and began - start + longest > plan.time_limit_s:
             say(f"round {number + 1} of {plan.repeats} is left out: the time limit would pass")
             break
         for who in plan.contenders:
             if not any("error" in record for record in records[who.label]):
-                records[who.label].append(_heat(context, plan, who, number=number, say=say))
+                left = max(0.0, plan.time_limit_s - (time.monotonic() - start))
+                found = _heat(context, plan, who, number=number, limit_s=left)
+                records[who.label].append(found)
+                say(f"round {number + 1}: {who.label}: {_summary(found)}")
         longest = max(longest, time.monotonic() - began)
     return records
 
 
-def _heat(
-    context: Any, plan: Plan, who: Contender, *, number: int, say: Callable[[str], None]
-) -> Record:
+def _heat(context: Any, plan: Plan, who: Contender, *, number: int, limit_s: float) -> Record:
     folder = plan.folder / f"{number}-{who.label}"
     heat = Heat(who, plan.course, plan.rows, folder, plan.threads, plan.finish)
-    start = time.monotonic()
     process = context.Process(target=racer.run, args=(heat,))
     process.start()
-    process.join()
+    process.join(None if limit_s == float("inf") else limit_s)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return {"error": f"still running after {limit_s:.0f} s"}
     record = _read(folder, code=process.exitcode)
-    word = record.get("error") or f"{_seconds(record):.2f} s of steps"
-    say(f"round {number + 1}: {who.label}: {word}, {time.monotonic() - start:.0f} s in all")
     for name in ("run", "out", "data", "datasets", "cache"):
         shutil.rmtree(folder / name, ignore_errors=True)  # models of 15 GB, on a GPU machine
     return record
@@ -105,8 +108,10 @@ def _read(folder: Path, *, code: int | None) -> Record:
         return {"error": f"the process ended with code {code}; see {folder / racer.LOG}"}
 
 
-def _seconds(record: Record) -> float:
-    return sum(record["wall"])
+def _summary(record: Record) -> str:
+    if "error" in record:
+        return record["error"]
+    return f"{sum(record['wall']):.2f} s of steps, {record['whole_s']:.0f} s in all"
 
 
 def whole(records: Sequence[Record]) -> list[Record]:

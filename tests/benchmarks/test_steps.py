@@ -75,6 +75,21 @@ def test_sft_is_raced_against_trl_on_the_same_dialogues(capsys: pytest.CaptureFi
     assert all(parity["same"] for parity in found["parity"].values())
 
 
+@pytest.mark.train
+def test_a_contender_that_breaks_is_a_result(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import dpo_step
+    from steps import command
+
+    arguments = [*SMALL, "--contenders", "ours", "--time-limit", "0", "--out", str(tmp_path)]
+    assert command.main(dpo_step.BENCHMARK, "", arguments) == 1
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["contenders"]["ours"] == {"error": "still running after 0 s"}
+    assert found["speedup_over_trl_padded"] is None
+    assert "ours broke: still running" in next(tmp_path.glob("*.md")).read_text()
+
+
 def test_lengths_have_the_published_medians() -> None:
     from steps.rows import draw_dialogues, draw_pairs
 
