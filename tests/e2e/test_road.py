@@ -40,7 +40,7 @@ def _numbers(metrics: dict) -> dict:
     return {
         name: value
         for name, value in metrics.items()
-        if not any(word in name for word in ("second", "memory", "rss", "time"))
+        if not any(word in name for word in ("second", "memory", "rss", "time", "predict"))
     }
 
 
