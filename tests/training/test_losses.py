@@ -147,34 +147,33 @@ def models() -> tuple[Any, Any]:
 
 
 @torch.no_grad()
+def of_completions(model: Any, read: Callable[[Any, Any], Any]) -> list[list[Array]]:
+    """What `read` makes of logits `(T-1, V)` and labels `(T-1,)` in float64, without padding: its
+    values for the completion tokens, chosen and rejected."""
+    exact = copy.deepcopy(model).double()
+    sides: list[list[Array]] = []
+    for name in ("chosen_ids", "rejected_ids"):
+        side = []
+        for row in pairs().to_list():
+            ids = torch.tensor([row["prompt_ids"] + row[name]])
+            found = read(exact(input_ids=ids).logits[0, :-1], ids[0, 1:])
+            side.append(found[len(row["prompt_ids"]) - 1 :].numpy())
+        sides.append(side)
+    return sides
+
+
 def token_log_probs(model: Any) -> list[list[Array]]:
-    """Log-probs of each completion token in float64, chosen and rejected, without padding."""
-    exact = copy.deepcopy(model).double()
-    sides: list[list[Array]] = []
-    for name in ("chosen_ids", "rejected_ids"):
-        side = []
-        for row in pairs().to_list():
-            ids = torch.tensor([row["prompt_ids"] + row[name]])
-            table = exact(input_ids=ids).logits[0, :-1].log_softmax(dim=-1)  # (T-1, V)
-            found = table.gather(1, ids[0, 1:, None])[:, 0]
-            side.append(found[len(row["prompt_ids"]) - 1 :].numpy())
-        sides.append(side)
-    return sides
+    """Log-probs of each completion token."""
+    return of_completions(
+        model, lambda logits, ids: logits.log_softmax(dim=-1).gather(1, ids[:, None])[:, 0]
+    )
 
 
-@torch.no_grad()
 def sums_of_squares(model: Any) -> list[list[Array]]:
-    """log Σ_v π(v)² before each completion token, as `token_log_probs`."""
-    exact = copy.deepcopy(model).double()
-    sides: list[list[Array]] = []
-    for name in ("chosen_ids", "rejected_ids"):
-        side = []
-        for row in pairs().to_list():
-            ids = torch.tensor([row["prompt_ids"] + row[name]])
-            found = exact(input_ids=ids).logits[0, :-1].softmax(dim=-1).square().sum(dim=-1).log()
-            side.append(found[len(row["prompt_ids"]) - 1 :].numpy())
-        sides.append(side)
-    return sides
+    """log Σ_v π(v)² before each completion token."""
+    return of_completions(
+        model, lambda logits, _: logits.softmax(dim=-1).square().sum(dim=-1).log()
+    )
 
 
 def scored(

@@ -109,7 +109,7 @@ class Method:
         except (ValueError, NotImplementedError) as error:
             if not self.training.trainer_args:
                 raise
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"TRL refuses: {reason}", where="dpo.trainer_args") from error
         trainer.compute_metrics = trainer.exact_metrics
         if plan.layout.padding_free:

@@ -105,13 +105,7 @@ def _prepare(
     micro_batches.check_division(training, world_size=world.size, where=method.stage)
     if training.compile is True:
         check_compiler(world.device, where=f"{method.stage}.compile")
-    splits = method.load(run)
-    if not len(splits.train):
-        raise DataError(
-            f"the {method.stage} training split is empty",
-            where=str(run.stage("data").path / method.stage),
-            hint=f"zephyrctl data stats -c {run.root}/config.yaml",
-        )
+    splits = _load(method, run)
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
     vocabulary = base_checks.check_architecture(start, training, where=method.stage)
     manifest = folder.read_manifest()
@@ -155,6 +149,18 @@ def _prepare(
         watch.canaries.before_training(steps=planned.steps)
     plan = Plan(run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)
     return plan, resume
+
+
+def _load(method: Method, run: Run) -> Splits:
+    """The prepared rows; DataError where there is nothing to train on."""
+    splits = method.load(run)
+    if not len(splits.train):
+        raise DataError(
+            f"the {method.stage} training split is empty",
+            where=str(run.stage("data").path / method.stage),
+            hint=f"zephyrctl data stats -c {run.root}/config.yaml",
+        )
+    return splits
 
 
 def _build(method: Method, plan: Plan) -> Any:

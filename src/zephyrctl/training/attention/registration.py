@@ -23,7 +23,7 @@ REFUSED = ("s_aux", "position_bias", "head_mask", "cache")
 """Arguments of a layer's attention that would change the result and that no kernel here knows."""
 
 
-@torch.compiler.disable  # compiled layers call it: its kernels are, and its lengths never repeat
+@torch.compiler.disable  # in compiled layers: its kernels are compiled, its lengths never repeat
 def attention(
     module: torch.nn.Module,
     query: torch.Tensor,
