@@ -177,7 +177,9 @@ BENCHMARKS = Registry(
     [
         Entry("rules", "instructions verified by code", "zephyrctl.evaluation.rules:benchmark"),
         Entry(
-            "mt-bench", "80 two-turn questions, graded", "zephyrctl.evaluation.mt_bench:benchmark"
+            "mt-bench",
+            "80 two-turn questions, graded",
+            "zephyrctl.evaluation.mt_bench.benchmark:benchmark",
         ),
     ],
 )
@@ -187,9 +189,9 @@ _JUDGES = "zephyrctl.evaluation.judges"
 JUDGES = Registry(
     "judge",
     [
-        Entry("openai", "an OpenAI-compatible service", f"{_JUDGES}:RemoteJudge"),
-        Entry("local", "a model in this process", f"{_JUDGES}:LocalJudge"),
-        Entry("replay", "recorded judgments", f"{_JUDGES}:ReplayJudge"),
+        Entry("openai", "an OpenAI-compatible service", f"{_JUDGES}.remote:RemoteJudge"),
+        Entry("local", "a model in this process", f"{_JUDGES}.local:LocalJudge"),
+        Entry("replay", "recorded judgments", f"{_JUDGES}.replay:ReplayJudge"),
     ],
 )
 

@@ -9,7 +9,7 @@ import pytest
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, UsageError
-from zephyrctl.evaluation.benchmark import Answer, LeftOut
+from zephyrctl.evaluation.benchmark import Answer, LeftOut, Match
 from zephyrctl.evaluation.rules import Rules, benchmark, parse_question, read_questions
 
 STOPPED = [{"name": "stopped"}]
@@ -29,7 +29,7 @@ def answers(texts: dict[int, str]) -> list[Answer]:
 
 
 def judged(rules: Rules, given: list[Answer], path: Path) -> list[dict[str, Any]]:
-    return rules.judge(given, model="sft", path=path, on_done=lambda done, total: None)
+    return rules.judge({"sft": given}, Match("sft"), path=path, on_done=lambda done, total: None)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_scores_are_shares_of_answers_with_their_intervals(rules: Rules, tmp_pat
     texts[2] = "2 it is"
     texts[3] = "I'm sorry, but I can't help with that."
     rows = judged(rules, answers(texts), tmp_path / "judgments.jsonl")
-    scores = rules.aggregate(rows, model="sft")
+    scores = rules.aggregate(rows, Match("sft"))
     values = {score.metric: score for score in scores.scores}
     assert next(iter(values)) == "pass_rate"
     assert values["pass_rate"].value == pytest.approx(6 / 8)
@@ -141,7 +141,7 @@ def test_two_turns_of_a_question_are_one_cluster(tmp_path: Path) -> None:
     ]
     rules = Rules(read_questions(write(tmp_path / "q.jsonl", rows)), max_new_tokens=8)
     given = [Answer(number, turn, "x", 1, number < 3) for number in range(6) for turn in (1, 2)]
-    scores = rules.aggregate(judged(rules, given, tmp_path / "j.jsonl"), model="m")
+    scores = rules.aggregate(judged(rules, given, tmp_path / "j.jsonl"), Match("m"))
     assert scores.scores[0].n == 12
     assert scores.by_question == {0: 1, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0}
 
@@ -154,7 +154,7 @@ def test_a_score_that_means_less_than_it_seems_comes_with_a_warning(
     rules: Rules, tmp_path: Path, text: str, stopped: bool, notice: str
 ) -> None:
     given = [Answer(number, 1, text, 1, stopped) for number in range(1, 9)]
-    scores = rules.aggregate(judged(rules, given, tmp_path / "j.jsonl"), model="m")
+    scores = rules.aggregate(judged(rules, given, tmp_path / "j.jsonl"), Match("m"))
     assert any(notice in said for said in scores.notices)
 
 

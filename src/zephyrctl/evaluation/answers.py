@@ -20,6 +20,9 @@ from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.atomic import append_jsonl, dumps, read_jsonl, write_text
 from zephyrctl.runs.digests import digest_json
 
+_Replies = dict[tuple[QuestionId, int], list[dict[str, Any]]]
+"""Answered turns by question and repeat."""
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -27,6 +30,7 @@ class _Wanted:
 
     question_id: QuestionId
     turn: int
+    sample: int
     messages: list[Message]
     sampling: Sampling
     key: str
@@ -61,34 +65,42 @@ def collect(
     path: Path,
     on_progress: Callable[[int, int], None],
 ) -> list[Answer]:
-    """Every answer of the subject to the benchmark, in the order of its questions and turns.
+    """Every answer of the subject to the benchmark, by repeat, question and turn.
+
+    A greedy answer is drawn once for all repeats.
 
     `path` is the JSONL file of the answers; `on_progress(done, total)` counts turns. Rows that
     belong to another state of the model (retrained, other template) are taken out at the end.
     """
     subject = answerer.subject
     rows = {row["key"]: row for row in read_jsonl(path)}
-    replies: dict[QuestionId, list[dict[str, Any]]] = {
-        question.question_id: [] for question in benchmark.questions
+    samples = range(benchmark.repeats)
+    replies: _Replies = {
+        (question.question_id, sample): [] for question in benchmark.questions for sample in samples
     }
-    total = sum(len(question.turns) for question in benchmark.questions)
+    total = sum(len(question.turns) for question in benchmark.questions) * len(samples)
     turns = max((len(question.turns) for question in benchmark.questions), default=0)
     done = 0
     for turn in range(turns):
         asked = [question for question in benchmark.questions if len(question.turns) > turn]
-        wanted = [_wanted(benchmark, question, subject, replies) for question in asked]
+        wanted = [
+            _wanted(benchmark, question, subject, replies, sample=sample)
+            for question in asked
+            for sample in samples
+        ]
         _ask_missing(
             wanted, answerer, rows, path=path, tell=lambda n, d=done: on_progress(d + n, total)
         )
         for item in wanted:
-            replies[item.question_id].append(rows[item.key])
+            replies[(item.question_id, item.sample)].append(rows[item.key])
         done += len(wanted)
         on_progress(done, total)
     _drop_stale(path, identity=subject.digest)
     return [
-        Answer(question.question_id, turn, row["answer"], row["tokens"], row["stopped"])
+        Answer(question.question_id, turn, row["answer"], row["tokens"], row["stopped"], sample)
+        for sample in samples
         for question in benchmark.questions
-        for turn, row in enumerate(replies[question.question_id], start=1)
+        for turn, row in enumerate(replies[(question.question_id, sample)], start=1)
     ]
 
 
@@ -96,11 +108,13 @@ def _wanted(
     benchmark: Benchmark,
     question: Question,
     subject: Subject,
-    replies: dict[QuestionId, list[dict[str, Any]]],
+    replies: _Replies,
+    *,
+    sample: int,
 ) -> _Wanted:
-    said = [row["answer"] for row in replies[question.question_id]]
+    said = [row["answer"] for row in replies[(question.question_id, sample)]]
     messages = benchmark.conversation(question, said)
-    sampling = benchmark.sampling(question)
+    sampling = benchmark.sampling(question, sample=sample)
     key = digest_json(
         {
             "identity": subject.identity,
@@ -108,7 +122,7 @@ def _wanted(
             "messages": to_json(messages),
         }
     )
-    return _Wanted(question.question_id, len(said) + 1, messages, sampling, key)
+    return _Wanted(question.question_id, len(said) + 1, sample, messages, sampling, key)
 
 
 def _ask_missing(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zephyrctl.data.messages import Message
+from zephyrctl.evaluation.judges.contract import JudgeRequest
 from zephyrctl.evaluation.statistics import Interval
 from zephyrctl.generation.sampling import Sampling
 
@@ -36,13 +37,30 @@ class Question(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answered turn, counted from 1."""
+    """One answered turn, counted from 1; `sample` counts repeats from 0."""
 
     question_id: QuestionId
     turn: int
     text: str
     tokens: int
     stopped: bool
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Match:
+    """What is judged together: one model's answers, or a model's against its opponent's.
+
+    Against an opponent every score is the model's, so that above one half the model is better.
+    """
+
+    model: str
+    opponent: str | None = None
+
+    @property
+    def label(self) -> str:
+        """`dpo`, or `dpo against sft`."""
+        return self.model if self.opponent is None else f"{self.model} against {self.opponent}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,9 @@ class Benchmark(Protocol):
     digest: str
     """SHA-256 of the questions and of whatever else decides a judgment."""
 
+    repeats: int
+    """How often each question is answered and judged."""
+
     @property
     def questions(self) -> Sequence[Question]:
         """The questions that are asked, in order."""
@@ -116,23 +137,33 @@ class Benchmark(Protocol):
         """The prompt of the next turn, after the model's own `replies` to the turns before."""
         ...
 
-    def sampling(self, question: Any) -> Sampling:
-        """How this question is answered."""
+    def sampling(self, question: Any, *, sample: int) -> Sampling:
+        """How this question is answered in one repeat."""
+        ...
+
+    def matches(self, models: Sequence[str], *, baseline: str | None) -> Sequence[Match]:
+        """What is judged of `models` (in the order of the recipe), each model alone first."""
+        ...
+
+    def requests(
+        self, answers: Mapping[str, Sequence[Answer]], match: Match
+    ) -> Sequence[JudgeRequest]:
+        """What the judge is asked about `answers` (by model); nothing where code decides."""
         ...
 
     def judge(
         self,
-        answers: Sequence[Answer],
+        answers: Mapping[str, Sequence[Answer]],
+        match: Match,
         *,
-        model: str,
         path: Path,
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
-        """One judgment per answer, kept in the JSONL file `path` and read back from it where it
-        stands there. `on_done(done, total)` tells how far it is."""
+        """The judgments of one match, kept in the JSONL file `path` and read back from it where
+        they stand there. `on_done(done, total)` tells how far it is."""
         ...
 
-    def aggregate(self, judgments: Sequence[Judgment], *, model: str) -> Scores:
+    def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """The scores; no I/O."""
         ...
 

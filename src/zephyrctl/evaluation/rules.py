@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,17 @@ from zephyrctl.config.schema.section import Variant
 from zephyrctl.data.messages import Message
 from zephyrctl.data.refusals import find_hedge, find_refusal
 from zephyrctl.errors import DataError, UsageError
-from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, QuestionId, Score, Scores
+from zephyrctl.evaluation.benchmark import (
+    Answer,
+    Judgment,
+    LeftOut,
+    Match,
+    QuestionId,
+    Score,
+    Scores,
+)
 from zephyrctl.evaluation.checks import Checked
+from zephyrctl.evaluation.judges.contract import JudgeRequest
 from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean, load_attribute
@@ -53,6 +62,7 @@ class Rules:
     name = "rules"
     judge_name = None
     judge_folder = "code"
+    repeats = 1
 
     def __init__(
         self,
@@ -76,27 +86,40 @@ class Rules:
             messages += [Message("user", turn), Message("assistant", reply)]
         return [*messages, Message("user", question.turns[len(replies)])]
 
-    def sampling(self, question: RuleQuestion) -> Sampling:
+    def sampling(self, question: RuleQuestion, *, sample: int) -> Sampling:
         """Greedy: the benchmark has no dice in it."""
-        del question
+        del question, sample
         return Sampling(max_new_tokens=self._max_new_tokens)
+
+    def matches(self, models: Sequence[str], *, baseline: str | None) -> list[Match]:
+        """Each model alone."""
+        del baseline
+        return [Match(model) for model in models]
+
+    def requests(
+        self, answers: Mapping[str, Sequence[Answer]], match: Match
+    ) -> tuple[JudgeRequest, ...]:
+        """Nobody is asked."""
+        del answers, match
+        return ()
 
     def judge(
         self,
-        answers: Sequence[Answer],
+        answers: Mapping[str, Sequence[Answer]],
+        match: Match,
         *,
-        model: str,
         path: Path,
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
         """The verdicts of code on all answers, in the order of the questions."""
-        rows = [self._verdict(answer, model=model) for answer in answers]
+        rows = [self._verdict(answer, model=match.model) for answer in answers[match.model]]
         write_text(path, "".join(f"{dumps(row)}\n" for row in rows))
         on_done(len(rows), len(rows))
         return rows
 
-    def aggregate(self, judgments: Sequence[Judgment], *, model: str) -> Scores:
+    def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """Pass rate first, then refusals, hedges, answers ended by the model, and length."""
+        model = match.model
         graded = [row for row in judgments if row["passed"] is not None]
         metrics: dict[str, tuple[Sequence[Judgment], Callable[[Judgment], float]]] = {
             "pass_rate": (graded, lambda row: float(row["passed"])),

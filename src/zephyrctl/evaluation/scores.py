@@ -1,6 +1,7 @@
 """How do a benchmark's numbers stand on disk?
 
-`<run>/eval/<benchmark>/<model>/<judge>/scores.json` holds what one model got, and
+`<run>/eval/<benchmark>/<model>/<judge>/scores.json` holds what one model got (in the folder
+`vs-<opponent>` beside it, what it got against another one), and
 `<run>/eval/<benchmark>/comparisons.json` how models differ. Rates are 0..1.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.evaluation.benchmark import Benchmark, Scores
+from zephyrctl.evaluation.benchmark import Benchmark, Match, Scores
 from zephyrctl.runs.atomic import read_jsonl, write_json
 from zephyrctl.runs.store import Run
 
@@ -33,13 +34,17 @@ class Places:
         """The answers of a model, one JSON line each."""
         return self.root / model / "answers.jsonl"
 
-    def judgments(self, model: str) -> Path:
-        """The judgments on a model's answers, one JSON line each."""
-        return self.root / model / self.judge_folder / "judgments.jsonl"
+    def judgments(self, match: Match) -> Path:
+        """The judgments of a match, one JSON line each."""
+        return self._judged(match) / "judgments.jsonl"
 
-    def scores(self, model: str) -> Path:
-        """What the model got."""
-        return self.root / model / self.judge_folder / "scores.json"
+    def scores(self, match: Match) -> Path:
+        """What the model got in a match."""
+        return self._judged(match) / "scores.json"
+
+    def _judged(self, match: Match) -> Path:
+        alone = self.root / match.model / self.judge_folder
+        return alone if match.opponent is None else alone / f"vs-{match.opponent}"
 
     @property
     def comparisons(self) -> Path:
@@ -69,8 +74,9 @@ def standing(
     for path in sorted(places.root.glob(f"*/{places.judge_folder}/scores.json")):
         model = path.parent.parent.name
         if model not in found and _digest_of(path) == benchmark.digest:
-            judgments = read_jsonl(places.judgments(model))
-            found[model] = benchmark.aggregate(judgments, model=model)
+            match = Match(model)
+            judgments = read_jsonl(places.judgments(match))
+            found[model] = benchmark.aggregate(judgments, match)
     if set(found) == set(fresh):
         return found
     known = [name for name in ("base", "sft", "dpo") if name in found]

@@ -16,7 +16,7 @@ from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import GateMissed, UsageError
 from zephyrctl.evaluation.answers import LazyAnswerer, collect
-from zephyrctl.evaluation.benchmark import Answer, Benchmark, LeftOut, Scores
+from zephyrctl.evaluation.benchmark import Answer, Benchmark, LeftOut, Match, Scores
 from zephyrctl.evaluation.comparison import compare
 from zephyrctl.evaluation.scores import Places, standing, write_scores
 from zephyrctl.generation.answerer import Subject, subject_of
@@ -53,10 +53,10 @@ def run(recipe: Recipe, run: Run) -> Result:
     for benchmark in benchmarks:
         scores = _score(job, benchmark, subjects, answers[benchmark.name])
         outputs += _write_comparisons(job, benchmark, scores)
-        outputs += [job.places(benchmark).scores(name) for name in subjects]
-        for name, found in scores.items():
+        outputs += [job.places(benchmark).scores(match) for match in scores]
+        for match, found in scores.items():
             for score in found.scores[:1]:
-                metrics[f"{benchmark.name}.{name}.{score.metric}"] = score.value
+                metrics[f"{benchmark.name}.{match.model}.{score.metric}"] = score.value
         gates += _missed(benchmark, scores, recipe.eval.fail_under)
     if gates:
         raise GateMissed(
@@ -122,47 +122,56 @@ def _score(
     benchmark: Benchmark,
     subjects: Mapping[str, Subject],
     answers: Mapping[str, list[Answer]],
-) -> dict[str, Scores]:
-    """Judge the answers and write what each model got."""
+) -> dict[Match, Scores]:
+    """Judge the answers and write what each match came to."""
     places = job.places(benchmark)
-    found: dict[str, Scores] = {}
+    found: dict[Match, Scores] = {}
     try:
-        for name, subject in subjects.items():
+        for match in benchmark.matches(list(subjects), baseline=_baseline(job)):
             raise_if_stopping()
             judgments = benchmark.judge(
-                answers[name],
-                model=name,
-                path=places.judgments(name),
-                on_done=_teller(job, f"{benchmark.name} judgments of {name}", "judgments"),
+                answers,
+                match,
+                path=places.judgments(match),
+                on_done=_teller(job, f"{benchmark.name} judgments of {match.label}", "judgments"),
             )
-            found[name] = benchmark.aggregate(judgments, model=name)
+            found[match] = benchmark.aggregate(judgments, match)
+            subject = subjects[match.model]
             about = {
                 "model": subject.target,
                 "model_digest": subject.digest,
                 "template_sha256": subject.template_sha256,
                 "benchmark_digest": benchmark.digest,
+                "opponent": match.opponent,
             }
-            write_scores(places.scores(name), found[name], about=about)
-            for text in found[name].notices:
+            write_scores(places.scores(match), found[match], about=about)
+            for text in found[match].notices:
                 job.reporter.notice(text, level="warning")
     finally:
         benchmark.close()
     return found
 
 
-def _write_comparisons(job: _Job, benchmark: Benchmark, scores: Mapping[str, Scores]) -> list[Path]:
+def _baseline(job: _Job) -> str | None:
+    """The name of the model that the others are compared with."""
+    baseline = job.recipe.eval.baseline
+    if baseline is None:
+        return None
+    root = Path(job.recipe.output_root).expanduser()
+    return resolve_model(baseline, output_root=root, run=job.run, recipe=job.recipe).name
+
+
+def _write_comparisons(
+    job: _Job, benchmark: Benchmark, scores: Mapping[Match, Scores]
+) -> list[Path]:
     """Compare the scored models with each other, and with those scored earlier on the same
     questions."""
     places = job.places(benchmark)
-    everyone = standing(places, benchmark, fresh=scores)
-    baseline = job.recipe.eval.baseline
-    if baseline is not None:
-        root = Path(job.recipe.output_root).expanduser()
-        baseline = resolve_model(baseline, output_root=root, run=job.run, recipe=job.recipe).name
+    alone = {match.model: found for match, found in scores.items() if match.opponent is None}
     found = compare(
         benchmark,
-        everyone,
-        baseline=baseline,
+        standing(places, benchmark, fresh=alone),
+        baseline=_baseline(job),
         replicates=job.recipe.eval.bootstrap,
         seed=job.recipe.seed,
     )
@@ -171,17 +180,22 @@ def _write_comparisons(job: _Job, benchmark: Benchmark, scores: Mapping[str, Sco
 
 
 def _missed(
-    benchmark: Benchmark, scores: Mapping[str, Scores], fail_under: float | None
+    benchmark: Benchmark, scores: Mapping[Match, Scores], fail_under: float | None
 ) -> list[str]:
-    """What keeps the stage from passing: no score at all, or the last model's under the gate."""
+    """What keeps the stage from passing: no score at all, or the last model's under the gate.
+
+    The gate is for models alone; where every match has an opponent, for the last match.
+    """
     found = [
-        f"{benchmark.name}: too few verdicts on {name} to print a score"
-        for name, got in scores.items()
+        f"{benchmark.name}: too few verdicts on {match.label} to print a score"
+        for match, got in scores.items()
         if got.gate is None
     ]
-    last, got = list(scores.items())[-1]
-    if fail_under is not None and got.gate is not None and got.gate < fail_under:
-        found.append(f"{benchmark.name}: {last} has {got.gate:.4g}, under {fail_under:g}")
+    alone = [match for match in scores if match.opponent is None]
+    for last in (alone or list(scores))[-1:]:
+        gate = scores[last].gate
+        if fail_under is not None and gate is not None and gate < fail_under:
+            found.append(f"{benchmark.name}: {last.label} has {gate:.4g}, under {fail_under:g}")
     return found
 
 

@@ -29,7 +29,10 @@ _HOW_TO_TRAIN = {
     "keep_checkpoints", "sample_every", "sample_prompts", "expected", "canaries",
 }  # fmt: skip
 BASE_DIGEST = "model.base digest"
-_HOW_TO_JUDGE = {"concurrency", "timeout_s", "api_key_file"}
+_HOW_TO_JUDGE = {
+    "concurrency", "timeout_s", "deadline_s", "api_key_file", "prompt_price", "completion_price",
+}  # fmt: skip
+_QUESTIONS = {"rules", "mt_bench", "alpaca_eval", "own"}
 
 
 def inputs(
@@ -124,7 +127,7 @@ def _dpo(recipe: Recipe, run: Run) -> dict[str, Value]:
 
 def _eval(recipe: Recipe, run: Run) -> dict[str, Value]:
     settings = recipe.eval.model_dump(
-        mode="json", exclude={"batch_size", "models", "data_dir", "rules", "mt_bench"}
+        mode="json", exclude={"batch_size", "models", "data_dir", "max_cost", *_QUESTIONS}
     )
     settings["judge"] = {
         key: value for key, value in settings["judge"].items() if key not in _HOW_TO_JUDGE

@@ -1,6 +1,6 @@
 """How good are the answers to MT-Bench's 80 two-turn questions? (the benchmark `mt-bench`)
 
-The protocol is in `mt_bench_protocol.py`; here it meets the stage: answers in, judgments kept as
+The protocol is in `protocol.py`; here it meets the stage: answers in, judgments kept as
 JSON lines keyed by everything that decides them, scores with intervals out.
 """
 
@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from itertools import count
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError
-from zephyrctl.evaluation import mt_bench_protocol as protocol
-from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, QuestionId, Score, Scores
-from zephyrctl.evaluation.formats import MtBenchFiles, Question, read_mt_bench
-from zephyrctl.evaluation.judges import Judge, judge_folder, open_judge
-from zephyrctl.evaluation.mt_bench_protocol import JudgeRequest
+from zephyrctl.evaluation.benchmark import (
+    Answer,
+    Judgment,
+    LeftOut,
+    Match,
+    QuestionId,
+    Score,
+    Scores,
+)
+from zephyrctl.evaluation.judges.contract import Judge, JudgeReply, JudgeRequest
+from zephyrctl.evaluation.judges.open import judge_folder, open_judge
+from zephyrctl.evaluation.judging import judged
+from zephyrctl.evaluation.mt_bench import protocol
+from zephyrctl.evaluation.mt_bench.formats import MtBenchFiles, Question, read_mt_bench
 from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
 from zephyrctl.evaluation.verdicts import in_range
 from zephyrctl.generation.sampling import Sampling
-from zephyrctl.runs.atomic import append_jsonl, read_jsonl
 from zephyrctl.runs.digests import digest_json
 
 _ALL_QUESTIONS = 80
@@ -39,7 +47,8 @@ class MtBench:
         self.questions: tuple[Question, ...] = files.questions[: settings.limit]
         self.judge_name = judge.name
         self.judge_folder = judge_folder(judge.name)
-        self.digest = digest_json([files.digest, len(self.questions), judge.identity])
+        self.digest = digest_json([files.digest, len(self.questions), dict(judge.identity)])
+        self.repeats = recipe.eval.repeats
         self._files = files
         self._judge = judge
         self._settings = settings
@@ -54,43 +63,61 @@ class MtBench:
             messages += [Message("user", turn), Message("assistant", reply)]
         return [*messages, Message("user", question.turns[len(replies)])]
 
-    def sampling(self, question: Question) -> Sampling:
+    def sampling(self, question: Question, *, sample: int) -> Sampling:
         """The category's temperature, and nothing of the model's own settings."""
         return Sampling(
             temperature=protocol.temperature(question.category),
             max_new_tokens=self._settings.max_new_tokens,
-            seed=self._seed,
+            seed=self._seed + sample,
         )
+
+    def matches(self, models: Sequence[str], *, baseline: str | None) -> list[Match]:
+        """Each model alone."""
+        del baseline
+        return [Match(model) for model in models]
+
+    def requests(self, answers: Mapping[str, Sequence[Answer]], match: Match) -> list[JudgeRequest]:
+        """One grading per answered turn and repeat."""
+        mine = answers[match.model]
+        said: dict[tuple[QuestionId, int], dict[int, str]] = defaultdict(dict)
+        for answer in mine:
+            said[(answer.question_id, answer.sample)][answer.turn] = answer.text
+        requests = []
+        for answer in mine:
+            replies = said[(answer.question_id, answer.sample)]
+            if set(range(1, answer.turn)) - set(replies):
+                raise DataError(
+                    f"question {answer.question_id}: turn {answer.turn} is answered and an "
+                    "earlier one is not"
+                )
+            request = protocol.single_request(
+                self._files,
+                self._by_id[answer.question_id],
+                [replies[turn] for turn in sorted(replies)],
+                turn=answer.turn,
+            )
+            requests.append(replace(request, models=(match.model,), sample=answer.sample))
+        return requests
 
     def judge(
         self,
-        answers: Sequence[Answer],
+        answers: Mapping[str, Sequence[Answer]],
+        match: Match,
         *,
-        model: str,
         path: Path,
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
         """Grade every answered turn; what stands in `path` is not asked again."""
-        requests = self._requests(answers)
-        keys = [digest_json([self._judge.identity, r.system, r.user]) for r in requests]
-        kept = {row["key"]: row for row in read_jsonl(path)} if path.exists() else {}
-        missing = [index for index, key in enumerate(keys) if key not in kept]
-        done = count(len(requests) - len(missing))
-        on_done(next(done), len(requests))
+        requests = self.requests(answers, match)
 
-        def keep(place: int, judgment: str) -> None:
-            index = missing[place]
-            row = self._row(requests[index], answers[index], model=model, judgment=judgment)
-            row["key"] = keys[index]
-            append_jsonl(path, row)
-            kept[keys[index]] = row
-            on_done(next(done), len(requests))
+        def row(index: int, reply: JudgeReply) -> Judgment:
+            return self._row(requests[index], answers[match.model][index], reply)
 
-        self._judge.decide([requests[index] for index in missing], model=model, on_judgment=keep)
-        return [kept[key] for key in keys]
+        return judged(self._judge, requests, path=path, make_row=row, on_done=on_done)
 
-    def aggregate(self, judgments: Sequence[Judgment], *, model: str) -> Scores:
+    def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """The average first, then each turn; categories and FastChat's figures are details."""
+        model = match.model
         categories = {q.question_id: q.category for q in self.questions}
         own = protocol.own_scores(judgments, categories)
         rated = [row for row in judgments if in_range(row["score"])]
@@ -130,28 +157,13 @@ class MtBench:
         """Free the judge."""
         self._judge.close()
 
-    def _requests(self, answers: Sequence[Answer]) -> list[JudgeRequest]:
-        turns: dict[QuestionId, dict[int, str]] = defaultdict(dict)
-        for answer in answers:
-            turns[answer.question_id][answer.turn] = answer.text
-        requests = []
-        for answer in answers:
-            replies = turns[answer.question_id]
-            said = [replies[turn] for turn in sorted(replies)]
-            if len(said) < answer.turn:
-                raise DataError(
-                    f"question {answer.question_id}: turn {answer.turn} is answered and an "
-                    "earlier one is not"
-                )
-            question = self._by_id[answer.question_id]
-            requests.append(protocol.single_request(self._files, question, said, turn=answer.turn))
-        return requests
-
-    def _row(self, request: JudgeRequest, answer: Answer, *, model: str, judgment: str) -> Judgment:
-        row = protocol.single_row(request, model=model, judge=self.judge_name, judgment=judgment)
+    def _row(self, request: JudgeRequest, answer: Answer, reply: JudgeReply) -> Judgment:
+        (model,) = request.models
+        row = protocol.single_row(request, model=model, judge=self.judge_name, judgment=reply.text)
         return {
             **row,
             "category": self._by_id[request.question_id].category,
+            "sample": request.sample,
             "answer": answer.text,
             "stopped": answer.stopped,
             "tstamp": time.time(),

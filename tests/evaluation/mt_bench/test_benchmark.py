@@ -7,9 +7,9 @@ import pytest
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import DataError, UsageError
-from zephyrctl.evaluation.benchmark import Answer, LeftOut
-from zephyrctl.evaluation.formats import read_answers
-from zephyrctl.evaluation.mt_bench import MtBench, benchmark
+from zephyrctl.evaluation.benchmark import Answer, LeftOut, Match
+from zephyrctl.evaluation.mt_bench.benchmark import MtBench, benchmark
+from zephyrctl.evaluation.mt_bench.formats import read_answers
 
 
 def _recipe(data_dir: Path, judge: str | None, **settings) -> Recipe:
@@ -69,6 +69,7 @@ def _replay(folder: Path, ratings: dict[tuple[int, int], str]) -> str:
     return f"replay:{path}"
 
 
+SFT = Match("sft")
 ANSWERS = [
     Answer(1, 1, "hi {there}", 3, True),
     Answer(1, 2, "hi", 2, True),
@@ -100,22 +101,22 @@ def test_the_conversation_carries_the_models_own_first_answer(tmp_path):
     messages = bench.conversation(bench.questions[0], ["hi"])
     assert [message.role for message in messages] == ["user", "assistant", "user"]
     assert messages[1].content == "hi"
-    assert bench.sampling(bench.questions[0]).temperature == 0.7
-    assert bench.sampling(bench.questions[1]).is_greedy
+    assert bench.sampling(bench.questions[0], sample=0).temperature == 0.7
+    assert bench.sampling(bench.questions[1], sample=0).is_greedy
 
 
 def test_judgments_are_asked_once_and_unparsed_ones_leave_no_thin_score(tmp_path):
     bench = _open(tmp_path)
     path = tmp_path / "judgments.jsonl"
     steps = []
-    rows = bench.judge(ANSWERS, model="sft", path=path, on_done=lambda *step: steps.append(step))
+    rows = bench.judge({"sft": ANSWERS}, SFT, path=path, on_done=lambda *step: steps.append(step))
     assert [row["score"] for row in rows] == [8, 6, 10, -1]
     assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     written = path.read_bytes()
-    again = bench.judge(ANSWERS, model="sft", path=path, on_done=lambda *step: None)
+    again = bench.judge({"sft": ANSWERS}, SFT, path=path, on_done=lambda *step: None)
     assert again == rows
     assert path.read_bytes() == written
-    scores = bench.aggregate(rows, model="sft")
+    scores = bench.aggregate(rows, SFT)
     assert scores.gate is None  # 3 of 4 is under the floor of 80 %
     assert scores.details["fastchat"]["average"] == 8
     assert scores.details["mt_bench"]["unparsed"] == 1
@@ -124,16 +125,16 @@ def test_judgments_are_asked_once_and_unparsed_ones_leave_no_thin_score(tmp_path
 def test_a_changed_answer_is_judged_again(tmp_path):
     bench = _open(tmp_path)
     path = tmp_path / "judgments.jsonl"
-    bench.judge(ANSWERS, model="sft", path=path, on_done=lambda *step: None)
+    bench.judge({"sft": ANSWERS}, SFT, path=path, on_done=lambda *step: None)
     changed = [Answer(1, 1, "hello", 1, True), *ANSWERS[1:]]
-    bench.judge(changed, model="sft", path=path, on_done=lambda *step: None)
+    bench.judge({"sft": changed}, SFT, path=path, on_done=lambda *step: None)
     assert len(path.read_text().splitlines()) == 5
 
 
 def test_scores_name_the_judge_and_compare_by_question(tmp_path):
     bench = _open(tmp_path, {**RATINGS, (2, 2): "Rating: [[4]]"})
-    rows = bench.judge(ANSWERS, model="sft", path=tmp_path / "j.jsonl", on_done=lambda *s: None)
-    scores = bench.aggregate(rows, model="sft")
+    rows = bench.judge({"sft": ANSWERS}, SFT, path=tmp_path / "j.jsonl", on_done=lambda *s: None)
+    scores = bench.aggregate(rows, SFT)
     assert {score.judge for score in scores.scores} == {"gpt-4 (recorded)"}
     assert [(s.metric, s.value) for s in scores.scores] == [
         ("average", 7.0),
@@ -147,7 +148,7 @@ def test_scores_name_the_judge_and_compare_by_question(tmp_path):
 def test_an_answer_that_was_never_recorded_is_named(tmp_path):
     bench = _open(tmp_path, {(1, 1): "[[8]]"})
     with pytest.raises(DataError, match="question 1, turn 2"):
-        bench.judge(ANSWERS, model="sft", path=tmp_path / "j.jsonl", on_done=lambda *step: None)
+        bench.judge({"sft": ANSWERS}, SFT, path=tmp_path / "j.jsonl", on_done=lambda *step: None)
     assert len((tmp_path / "j.jsonl").read_text().splitlines()) == 1
 
 
@@ -162,8 +163,10 @@ def test_a_recorded_judge_reproduces_a_published_average(mt_bench_dir, tmp_path)
         for question in bench.questions
         for turn in (1, 2)
     ]
-    rows = bench.judge(given, model=model, path=tmp_path / "j.jsonl", on_done=lambda *step: None)
-    scores = bench.aggregate(rows, model=model)
+    rows = bench.judge(
+        {model: given}, Match(model), path=tmp_path / "j.jsonl", on_done=lambda *step: None
+    )
+    scores = bench.aggregate(rows, Match(model))
     average = scores.scores[0]
     assert average.value == pytest.approx(7.121875)  # published: 7.12
     assert average.low < 7.12 < average.high

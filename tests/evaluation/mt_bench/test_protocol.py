@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from zephyrctl.errors import DataError, NetworkError
-from zephyrctl.evaluation import mt_bench_protocol as mt_bench
-from zephyrctl.evaluation.formats import read_answers, read_judgments, read_mt_bench
+from zephyrctl.evaluation.mt_bench import protocol as mt_bench
+from zephyrctl.evaluation.mt_bench.formats import read_answers, read_judgments, read_mt_bench
 from zephyrctl.evaluation.verdicts import in_range, parse_rating, parse_winner
 
 ANSWERED = ["mamba_0_5_dpo_ep1", "mamba_0_75_dpo_ep3", "ultrachat_baseline", "llama-2-chat-7b"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from zephyrctl.errors import DataError
-from zephyrctl.evaluation.formats import JudgePrompt, MtBenchFiles, Question
+from zephyrctl.evaluation.judges.contract import JudgeRequest
+from zephyrctl.evaluation.mt_bench.formats import JudgePrompt, MtBenchFiles, Question
 from zephyrctl.evaluation.verdicts import UNPARSED, in_range, parse_rating, parse_winner
 
 # common.py, temperature_config; other categories get 0.7.
@@ -31,21 +31,6 @@ NEEDS_REFERENCE = frozenset({"math", "reasoning", "coding"})
 
 # Below the first, a score is marked incomplete; below the second, there is none.
 COMPLETE_COVERAGE, MINIMAL_COVERAGE = 0.95, 0.80
-
-
-@dataclass(frozen=True)
-class JudgeRequest:
-    """One question put to a judge.
-
-    `order` is 1 or 2 for the two games of a pair, 0 for a single grading.
-    """
-
-    question_id: int | str
-    turn: int
-    prompt_name: str
-    system: str
-    user: str
-    order: int = 0
 
 
 def temperature(category: str) -> float:
@@ -99,7 +84,9 @@ def pair_request(
         }
     fields |= _references(files, question)
     user = prompt.prompt_template.format(**fields)
-    return JudgeRequest(question.question_id, turn, prompt.name, prompt.system_prompt, user, order)
+    return JudgeRequest(
+        question.question_id, turn, prompt.name, prompt.system_prompt, user, order=order
+    )
 
 
 def single_row(request: JudgeRequest, *, model: str, judge: str, judgment: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""AlpacaEval: 805 instructions on which a judge prefers one of two outputs."""

@@ -1,0 +1,1 @@
+"""Judges: models at a service, models in this process, and recorded judgments."""
