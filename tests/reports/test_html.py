@@ -135,7 +135,7 @@ def test_everything_of_the_run_is_there(page: Page) -> None:
         "gradient norm", "not the KL divergence", "learning rate",
         "before training cut at its length limit",
         "after step 60", "refusal rate", "hedging rate", "30.0 % [23.0, 37.0]",
-        "+60.0 points [+45.0, +72.0]", "capitals 30.0 % 60.0 % 90.0 %",
+        "+60.0 points [+45.0, +72.0]", "capitals base 30.0 % – 10 sft 60.0 % – 10 dpo 90.0 % – 10",
         "not told apart from 0", "zephyrctl run -c",
     ):  # fmt: skip
         assert words in text, words
@@ -151,7 +151,7 @@ def test_every_curve_and_interval_is_drawn(page: Page) -> None:
     # SFT: loss, token accuracy, rate, gradient. DPO: loss, accuracy, margin, logps, rate, gradient.
     assert classes.count("chart") == 4 + 6
     # Three metrics of three models, and two differences.
-    assert classes.count("interval") == 3 * 3 + 2
+    assert classes.count("interval") == 3 * 3 + 2 + 3  # metrics, differences, one category
 
 
 def test_questions_on_which_models_differ_come_first(page: Page) -> None:

@@ -21,6 +21,7 @@ from zephyrctl.config.schema.training import Training
 from zephyrctl.data.template_lock import TemplateLock
 from zephyrctl.models.named import SMOLLM2_HUB_ID
 from zephyrctl.runs.references import HUB_ID, ModelRef
+from zephyrctl.runs.score_files import ScoreFile, read_score_files
 from zephyrctl.runs.store import Run
 from zephyrctl.runs.summary import summarize
 
@@ -207,6 +208,46 @@ def _scores(run: Run) -> Iterator[str]:
             f"{_number(entry['difference'])} ({_interval(entry)})"
         )
     yield ""
+    files = read_score_files(run)
+    yield from _categories([file for file in files if file.categories])
+    yield from _facts(files)
+
+
+def _categories(files: Sequence[ScoreFile]) -> Iterator[str]:
+    """The main metric of each category with its interval, a table for each benchmark and judge."""
+    groups = list(dict.fromkeys((file.benchmark, file.judge) for file in files))
+    for benchmark, judge in groups:
+        mine = [file for file in files if (file.benchmark, file.judge) == (benchmark, judge)]
+        names = dict.fromkeys(category.name for file in mine for category in file.categories)
+        by = f"judge {judge}" if judge is not None else "checked by code"
+        yield f"{_plain(benchmark)} by category, {_plain(by)}:\n"
+        yield "| Category | " + " | ".join(_plain(_label(file)) for file in mine) + " |"
+        yield "|---|" + "---|" * len(mine)
+        for name in names:
+            found = [{c.name: c for c in file.categories}.get(name) for file in mine]
+            cells = [
+                "none" if c is None else f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f})"
+                for c in found
+            ]
+            yield f"| {_plain(name)} | " + " | ".join(cells) + " |"
+        yield ""
+
+
+def _facts(files: Sequence[ScoreFile]) -> Iterator[str]:
+    """What the scores must not be read without, and what is known of their judges."""
+    for file in files:
+        facts = ", ".join(f"{label} {_plain(_number(value))}" for label, value in file.facts)
+        yield f"- {_plain(file.benchmark)}, {_plain(_label(file))}: {facts}"
+    yield ""
+    cards = {file.judge: file.judge_card for file in files if file.judge_card}
+    for judge, lines in cards.items():
+        yield f"The judge {_plain(judge)} against human votes:\n"
+        yield from (f"    {' '.join(line.split())}" for line in lines)
+        yield ""
+
+
+def _label(file: ScoreFile) -> str:
+    return file.model if file.opponent is None else f"{file.model} against {file.opponent}"
 
 
 def _template(lock: TemplateLock | None, template: str) -> Iterator[str]:

@@ -1,16 +1,18 @@
-"""How do the scores of a run stand in the HTML report: tiles, bars, differences?"""
+"""How do the scores of a run stand in the HTML report: tiles, bars, radar, differences?"""
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zephyrctl.reports import tables
-from zephyrctl.reports.numbers import NOTHING, number
+from zephyrctl.reports.numbers import NOTHING, number, percent
+from zephyrctl.reports.radar import TONES, Shape, radar
 from zephyrctl.reports.svg import interval_bar
 from zephyrctl.reports.tables import Score, ScoreGroup
+from zephyrctl.runs.score_files import Category, ScoreFile, read_score_files
 from zephyrctl.runs.store import Run
 
 # What a metric means where its name does not say it.
@@ -52,21 +54,41 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Radar:
+    """The main metric by category of up to four models; `keys` are their names and CSS tones."""
+
+    svg: str
+    keys: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the scores must not be read without: one row per model under `header`."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """One benchmark by one judge."""
 
     heading: str
     blocks: tuple[Block, ...]
     differences: tuple[Row, ...]
-    categories: tuple[tuple[str, ...], ...]
-    """The main metric by category: category, then one cell per model."""
-    models: tuple[str, ...]
+    radar: Radar | None
+    categories: tuple[Block, ...]
+    """The main metric of every model, a block per category."""
+    facts: Facts | None
+    judge_card: tuple[str, ...]
+    """What was measured of the judge, line by line."""
 
 
 def build_groups(run: Run, summary: Mapping[str, Any]) -> tuple[Group, ...]:
     """Every benchmark and judge of the run; `summary` as `runs.summary.summarize` gives it."""
     groups = tables.score_groups(summary["scores"])
     first_of_benchmark = {group.benchmark: group for group in reversed(groups)}
+    files = {id(group): _files_of(group, read_score_files(run)) for group in groups}
     return tuple(
         Group(
             heading=group.heading,
@@ -74,8 +96,10 @@ def build_groups(run: Run, summary: Mapping[str, Any]) -> tuple[Group, ...]:
             differences=_differences(summary["comparisons"], benchmark=group.benchmark)
             if group is first_of_benchmark[group.benchmark]
             else (),
-            categories=_categories(run, group),
-            models=tuple(group.models),
+            radar=_radar(group, files[id(group)]),
+            categories=_categories(group, files[id(group)]),
+            facts=_facts(files[id(group)]),
+            judge_card=next((file.judge_card for file in files[id(group)] if file.judge_card), ()),
         )
         for group in groups
     )
@@ -118,35 +142,108 @@ def _block(group: ScoreGroup, metric: str) -> Block:
         title=tables.metric_words(metric),
         explained=EXPLAINED.get(metric, ""),
         rows=tuple(
-            Row(
-                label=model,
-                value=tables.value_words(score["value"], metric=metric, benchmark=group.benchmark),
-                interval=tables.interval_words(score, benchmark=group.benchmark, metric=metric),
-                n=number(score["n"]),
-                bar=_bar(score, span=span),
-            )
-            for model, score in present
+            _row(model, score, group=group, metric=metric, span=span) for model, score in present
         ),
     )
 
 
-def _categories(run: Run, group: ScoreGroup) -> tuple[tuple[str, ...], ...]:
-    """From the `categories` of each model's scores.json, where the benchmark has some."""
-    cells: dict[str, dict[str, str]] = {}
-    for model in group.models:
-        for path in sorted((run.root / "eval" / group.benchmark / model).glob("*/scores.json")):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            entries = record.get("categories") or {}
-            if group.judge not in {score["judge"] for score in record["scores"]}:
-                continue
-            for category, entry in entries.items():
-                value = entry.get("value", entry.get(group.metrics[0]))
-                cells.setdefault(category, {})[model] = tables.value_words(
-                    value, metric=group.metrics[0], benchmark=group.benchmark
-                )
+def _files_of(group: ScoreGroup, files: Sequence[ScoreFile]) -> list[ScoreFile]:
+    """The score files of a group's models, in the order of the models."""
+    mine = [
+        file for file in files
+        if (file.benchmark, file.judge) == (group.benchmark, group.judge)
+        and file.model in group.models
+    ]  # fmt: skip
+    return sorted(mine, key=lambda file: (group.models.index(file.model), file.opponent or ""))
+
+
+def _alone(files: Sequence[ScoreFile]) -> list[ScoreFile]:
+    """The files of models that were judged without an opponent, where there are any."""
+    return [file for file in files if file.opponent is None] or list(files)
+
+
+def _radar(group: ScoreGroup, files: Sequence[ScoreFile]) -> Radar | None:
+    shown = _alone(files)[: len(TONES)]
+    axes = list(dict.fromkeys(category.name for file in shown for category in file.categories))
+    shapes = [
+        Shape(_label(file), {c.name: (c.value, c.low, c.high) for c in file.categories})
+        for file in shown
+    ]
+    main = group.metrics[0]
+    entries = [_as_entry(category) for file in shown for category in file.categories]
+    svg = radar(
+        f"{group.heading}, {tables.metric_words(main)} by category",
+        axes,
+        shapes,
+        top=_span(main, group.benchmark, entries)[1],
+    )
+    whole = [shape for shape in shapes if all(axis in shape.values for axis in axes)]
+    keys = tuple((shape.label, tone) for shape, tone in zip(whole, TONES, strict=False))
+    return Radar(svg, keys) if svg else None
+
+
+def _categories(group: ScoreGroup, files: Sequence[ScoreFile]) -> tuple[Block, ...]:
+    main, shown = group.metrics[0], _alone(files)
+    names = list(dict.fromkeys(category.name for file in shown for category in file.categories))
+    entries = [_as_entry(category) for file in shown for category in file.categories]
+    span = _span(main, group.benchmark, entries)
     return tuple(
-        (category, *(by_model.get(model, NOTHING) for model in group.models))
-        for category, by_model in cells.items()
+        Block(
+            title=name,
+            explained="",
+            rows=tuple(
+                _row(_label(file), _as_entry(category), group=group, metric=main, span=span)
+                for file in shown
+                for category in file.categories
+                if category.name == name
+            ),
+        )
+        for name in names
+    )
+
+
+def _facts(files: Sequence[ScoreFile]) -> Facts | None:
+    labels = list(dict.fromkeys(label for file in files for label, _ in file.facts))
+    if not labels:
+        return None
+    rows = tuple(
+        (_label(file), *(_fact_words(label, dict(file.facts).get(label)) for label in labels))
+        for file in files
+    )
+    return Facts(("model", *labels), rows)
+
+
+def _fact_words(label: str, value: Any) -> str:
+    return (
+        percent(value, places=1)
+        if label == "coverage" and value is not None
+        else number(value, digits=3)
+    )
+
+
+def _label(file: ScoreFile) -> str:
+    return file.model if file.opponent is None else f"{file.model} against {file.opponent}"
+
+
+def _as_entry(category: Category) -> dict[str, Any]:
+    finite = math.isfinite(category.low) and math.isfinite(category.high)
+    return {
+        "value": category.value,
+        "low": category.low if finite else None,
+        "high": category.high if finite else None,
+        "n": category.n,
+    }
+
+
+def _row(
+    label: str, score: Score, *, group: ScoreGroup, metric: str, span: tuple[float, float]
+) -> Row:
+    return Row(
+        label=label,
+        value=tables.value_words(score["value"], metric=metric, benchmark=group.benchmark),
+        interval=tables.interval_words(score, benchmark=group.benchmark, metric=metric),
+        n=number(score["n"]),
+        bar=_bar(score, span=span),
     )
 
 

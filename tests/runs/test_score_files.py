@@ -1,0 +1,64 @@
+"""What stands beside the scores is read from each score file, and a torn one is left out."""
+
+import json
+import math
+from pathlib import Path
+
+from zephyrctl.runs.score_files import read_score_files
+from zephyrctl.runs.store import Run
+
+
+def write(run: Run, place: str, **record: object) -> None:
+    path = run.root / "eval" / place / "scores.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+
+
+def test_categories_facts_and_the_judges_card_are_read(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    score = {"benchmark": "mt-bench", "model": "dpo", "judge": "gpt-4", "metric": "average"}
+    write(
+        run,
+        "mt-bench/dpo/gpt-4",
+        scores=[{**score, "value": 7.1}, {**score, "metric": "mean_words", "value": 212.0}],
+        categories={"math": {"value": 4.0, "low": 3.0, "high": 5.0, "n": 20},
+                    "stem": {"value": 9.0, "low": None, "high": None, "n": 1}},
+        unparsed=3, coverage=0.98, references="corrected",
+        about={"template_sha256": "ab" * 32, "opponent": "sft"},
+        judge_card={"lines": ["85 % agreement"]}, notices=["cut"],
+    )  # fmt: skip
+    (file,) = read_score_files(run)
+    assert (file.benchmark, file.model, file.judge, file.opponent) == (
+        "mt-bench", "dpo", "gpt-4", "sft",
+    )  # fmt: skip
+    math_, stem = file.categories
+    assert (math_.name, math_.value, math_.low, math_.high, math_.n) == ("math", 4.0, 3.0, 5.0, 20)
+    assert math.isnan(stem.low)
+    facts = dict(file.facts)
+    assert facts["coverage"] == 0.98
+    assert facts["mean words"] == 212.0
+    assert facts["template"] == "abababab"
+    assert file.judge_card == ("85 % agreement",)
+
+
+def test_categories_under_their_own_metric_are_read_too(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write(
+        run,
+        "rules/sft/code",
+        scores=[{"benchmark": "rules", "model": "sft", "judge": None, "metric": "pass_rate"}],
+        categories={"capitals": {"pass_rate": 0.5, "n": 10}},
+    )
+    (file,) = read_score_files(run)
+    assert file.categories[0].value == 0.5
+    assert dict(file.facts) == {"template": "the endpoint's own"}
+
+
+def test_a_torn_file_is_left_out_and_one_without_scores_keeps_its_place(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write(run, "mt-bench/dpo/j", scores=[], coverage=0.3)
+    torn = run.root / "eval" / "mt-bench" / "sft" / "j" / "scores.json"
+    torn.parent.mkdir(parents=True)
+    torn.write_text('{"scores": [')
+    (file,) = read_score_files(run)
+    assert (file.benchmark, file.model) == ("mt-bench", "dpo")
