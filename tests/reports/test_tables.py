@@ -1,5 +1,6 @@
 """Tables say value, interval, judge and number; the end of a stage says what came of it."""
 
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from zephyrctl.reports.tables import (
     value_words,
 )
 from zephyrctl.runs.metrics import Reporter
+from zephyrctl.runs.score_files import Category, ScoreFile
 from zephyrctl.runs.store import Run
 from zephyrctl.runs.summary import summarize
 from zephyrctl.runs.verdict import Check, to_metric
@@ -25,10 +27,10 @@ from zephyrctl.runs.verdict import Check, to_metric
 def test_results_stand_with_their_interval_and_differences(full_run: Run) -> None:
     assert results_lines(summarize(full_run)) == [
         "rules · checked by code",
-        "  model  pass rate  95 % interval  refusal rate  hedging rate   n",
-        "  base      30.0 %   [23.0, 37.0]        20.0 %         0.0 %  10",
-        "  sft       60.0 %   [53.0, 67.0]        10.0 %         0.0 %  10",
-        "  dpo       90.0 %   [83.0, 97.0]         0.0 %         0.0 %  10",
+        "  model  pass rate  95 % interval  refusals  hedges   n",
+        "  base      30.0 %   [23.0, 37.0]    20.0 %   0.0 %  10",
+        "  sft       60.0 %   [53.0, 67.0]    10.0 %   0.0 %  10",
+        "  dpo       90.0 %   [83.0, 97.0]     0.0 %   0.0 %  10",
         "  sft − base  +30.0 points   [-1.0, +40.0]  not told apart from 0",
         "  dpo − base  +60.0 points  [+45.0, +72.0]  above 0",
     ]
@@ -44,6 +46,25 @@ def test_a_judged_score_names_its_judge_and_a_missing_one_is_a_dash() -> None:
     assert lines[0] == "mt-bench · judge gpt-4"
     assert lines[2].split() == ["sft", "6.24", "[5.93,", "6.55]", "–", "160"]
     assert lines[3].split() == ["dpo", "6.24", "[5.93,", "6.55]", "6.24", "160"]
+
+
+def test_a_judged_block_goes_on_with_categories_and_with_what_stands_behind_the_scores() -> None:
+    score = {"benchmark": "mt-bench", "model": "dpo", "judge": "gpt-4", "metric": "average",
+             "value": 7.1, "low": 6.8, "high": 7.4, "n": 160}  # fmt: skip
+    file = ScoreFile(
+        "mt-bench", "dpo", "gpt-4", None,
+        categories=(Category("math", 4.0, 3.0, 5.0, 20), Category("stem", 9.0, nan, nan, 1)),
+        facts=(("n", 160), ("coverage", 0.99375), ("references", "corrected")),
+        judge_card=("agreement 85 %\x1b[2J",),
+    )  # fmt: skip
+    lines = results_lines({"scores": [score], "comparisons": []}, [file])
+    assert lines[3:] == [
+        "  by category                dpo",
+        "  math         4.00 [3.00, 5.00]",
+        "  stem                    9.00 –",
+        "  dpo: n 160, coverage 99.4 %, references corrected",
+        "  agreement 85 %",
+    ]
 
 
 def test_no_scores_no_table() -> None:

@@ -22,6 +22,7 @@ from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Viewer, choose_mode
 from zephyrctl.reports.tables import results_lines
+from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import STAGES, Run, StageName, lock, open_run, run_of, write_config
 from zephyrctl.runs.summary import summarize
 from zephyrctl.stages.pipeline import Decision, Step, decide, execute, init_model, plan_steps
@@ -206,7 +207,7 @@ def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: boo
             }
         )
     elif not as_json:
-        for line in results_lines(summary) if "eval" in stages else []:
+        for line in results_lines(summary, read_score_files(run)) if "eval" in stages else []:
             terminal.say(line)
         if account.report:
             terminal.say(f"report {account.report}")

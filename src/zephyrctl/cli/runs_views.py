@@ -19,6 +19,7 @@ from zephyrctl.reports.progress import Viewer, choose_mode
 from zephyrctl.reports.tables import aligned, results_lines
 from zephyrctl.runs import verdict
 from zephyrctl.runs.atomic import read_jsonl
+from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import (
     STAGES,
     Run,
@@ -88,7 +89,7 @@ def show_lines(run: Run, *, samples: bool) -> list[str]:
         lines += [f"      {key}  {_shown(value)}" for key, value in _numbers(state["metrics"])]
         told = verdict.lines(verdict.from_metrics(state["metrics"]))
         lines += [f"      {terminal.safe(line)}" for line in told]
-    lines += results_lines(summary)
+    lines += results_lines(summary, read_score_files(run))
     return lines + (_sample_lines(run) if samples else [])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zephyrctl.reports import tables
-from zephyrctl.reports.numbers import NOTHING, number, percent
+from zephyrctl.reports.numbers import NOTHING, number
 from zephyrctl.reports.radar import TONES, Shape, radar
 from zephyrctl.reports.svg import interval_bar
 from zephyrctl.reports.tables import Score, ScoreGroup
@@ -207,18 +207,10 @@ def _facts(files: Sequence[ScoreFile]) -> Facts | None:
     if not labels:
         return None
     rows = tuple(
-        (_label(file), *(_fact_words(label, dict(file.facts).get(label)) for label in labels))
+        (_label(file), *(tables.fact_words(label, dict(file.facts).get(label)) for label in labels))
         for file in files
     )
     return Facts(("model", *labels), rows)
-
-
-def _fact_words(label: str, value: Any) -> str:
-    return (
-        percent(value, places=1)
-        if label == "coverage" and value is not None
-        else number(value, digits=3)
-    )
 
 
 def _label(file: ScoreFile) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zephyrctl.reports.numbers import NOTHING, fixed, number
-from zephyrctl.terminal import safe
+from zephyrctl.reports.numbers import NOTHING, fixed, number, percent
+from zephyrctl.runs.score_files import ScoreFile
+from zephyrctl.terminal import finite, safe
 
 Score = Mapping[str, Any]
 Row = Sequence[str]
@@ -15,16 +16,74 @@ Row = Sequence[str]
 IN_PERCENT_ALREADY = ("alpaca-eval",)
 
 
-def results_lines(summary: Mapping[str, Any]) -> list[str]:
+# Column heads of a terminal, where a page writes the metric out.
+_SHORT = {
+    "refusal_rate": "refusals",
+    "hedging_rate": "hedges",
+    "stopped_rate": "ended",
+    "mean_words": "words",
+    "length_controlled_winrate": "LC win rate",
+    "discrete_win_rate": "discrete",
+    "avg_length": "characters",
+}
+
+
+def results_lines(summary: Mapping[str, Any], files: Sequence[ScoreFile] = ()) -> list[str]:
     """Scores of every benchmark with their 95 % intervals, then the comparisons.
 
-    `summary` has the shape of `runs.summary.summarize`. Each block names its judge.
+    `summary` has the shape of `runs.summary.summarize`. Each block names its judge. With `files`
+    a judged block goes on with its categories, and with what the scores must not be read without.
     """
     lines: list[str] = []
     for group in score_groups(summary["scores"]):
         lines += ["", *_group_lines(group)] if lines else _group_lines(group)
         lines += comparison_lines(summary["comparisons"], benchmark=group.benchmark)
+        if group.judge is not None:
+            key = (group.benchmark, group.judge)
+            mine = [file for file in files if (file.benchmark, file.judge) == key]
+            lines += [f"  {line}" for line in [*_category_lines(group, mine), *_fact_lines(mine)]]
     return lines
+
+
+def _category_lines(group: ScoreGroup, files: Sequence[ScoreFile]) -> list[str]:
+    """Value and interval of every category, a column for each model judged alone."""
+    shown = [file for file in files if file.opponent is None and file.categories]
+    names = dict.fromkeys(category.name for file in shown for category in file.categories)
+    if not names:
+        return []
+    main = group.metrics[0]
+    rows = [["by category", *(safe(file.model) for file in shown)]]
+    for name in names:
+        cells = []
+        for file in shown:
+            found = {category.name: category for category in file.categories}.get(name)
+            if found is None:
+                cells.append(NOTHING)
+                continue
+            value = value_words(found.value, metric=main, benchmark=group.benchmark)
+            bounds = {key: finite(getattr(found, key)) for key in ("low", "high")}
+            interval = interval_words(bounds, benchmark=group.benchmark, metric=main)
+            cells.append(f"{value} {interval}")
+        rows.append([safe(name), *cells])
+    return aligned(rows)
+
+
+def _fact_lines(files: Sequence[ScoreFile]) -> list[str]:
+    """`dpo: n 160, unparsed 1, coverage 99.4 %, references corrected, template ab12cd34`."""
+    lines = []
+    for file in files:
+        name = file.model if file.opponent is None else f"{file.model} against {file.opponent}"
+        words = ", ".join(f"{label} {fact_words(label, value)}" for label, value in file.facts)
+        lines.append(safe(f"{name}: {words}"))
+    cards = [line for file in files[-1:] for line in file.judge_card]
+    return [*lines, *(safe(line) for line in cards)]
+
+
+def fact_words(label: str, value: Any) -> str:
+    """What stands behind a score, as people read it; the coverage as a percentage."""
+    if label == "coverage" and value is not None:
+        return percent(value, places=1)
+    return number(value, digits=3)
 
 
 class ScoreGroup:
@@ -152,7 +211,8 @@ def aligned(rows: Sequence[Row], *, left: Sequence[int] = (0,), gap: str = "  ")
 
 def _group_lines(group: ScoreGroup) -> list[str]:
     main, others = group.metrics[0], group.metrics[1:]
-    header = ["model", metric_words(main), "95 % interval", *map(metric_words, others), "n"]
+    heads = [_SHORT.get(metric, metric_words(metric)) for metric in (main, *others)]
+    header = ["model", heads[0], "95 % interval", *heads[1:], "n"]
     rows: list[list[str]] = [header]
     for model in group.models:
         score = group.get(model, main)
