@@ -118,6 +118,12 @@ from zephyrctl.config.schema import Recipe
         ({"eval": {"models": ["sft", "sft"]}}, "eval.models", "names 'sft' twice"),
         ({"eval": {"models": []}}, "eval.models", "empty"),
         (
+            {"eval": {"benchmarks": ["mt-bench"], "models": ["dpo"], "mt_bench": {"mode": "pair"}}},
+            "eval.mt_bench.mode",
+            "compares two models",
+        ),
+        ({"eval": {"judge": {"prompt_price": 2.5}}}, "eval.judge.prompt_price", "is missing"),
+        (
             {"eval": {"judge": {"spec": "openai+https://u:p@h/v1:m"}}},
             "eval.judge.spec",
             "holds a password",

@@ -39,6 +39,8 @@ def _affected(recipe: Recipe, other: Recipe, run: Run) -> list[str]:
         ("eval.rules.max_new_tokens", 7, ["eval"]),
         ("eval.models", ["base", "dpo"], ["eval"]),
         ("eval.fail_under", 0.5, ["eval"]),
+        ("eval.repeats", 2, ["eval"]),
+        ("eval.judge.scoring", "probabilities", ["eval"]),
         ("seed", 43, ["data", "sft", "dpo", "eval"]),
     ],
 )
@@ -61,6 +63,8 @@ def test_a_setting_concerns_the_stages_it_decides(
         ("data.processes", 4),
         ("eval.batch_size", 2),
         ("eval.judge.concurrency", 1),
+        ("eval.judge.deadline_s", 60),
+        ("eval.max_cost", 5),
         ("chat.temperature", 0.1),
         ("track.to", ["wandb"]),
     ],
@@ -99,6 +103,35 @@ def test_the_questions_count_for_eval_and_for_decontamination(
     (tmp_path / "questions.jsonl").write_text("{}\n")
     after = {stage: inputs(stage, recipe, run) for stage in STAGES}
     assert [stage for stage in STAGES if before[stage] != after[stage]] == ["data", "eval"]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "path", "value"),
+    [
+        ("mt-bench", "eval.mt_bench.mode", "both"),
+        ("alpaca-eval", "eval.alpaca_eval.version", 1),
+        ("own", "eval.own.temperature", 0.2),
+    ],
+)
+def test_a_benchmarks_settings_count_where_it_is_asked_for(
+    recipe: Recipe, run: Run, benchmark: str, path: str, value: Any
+) -> None:
+    assert _affected(recipe, _edited(recipe, path, value), run) == []
+    recipe = _edited(recipe, "eval.benchmarks", [benchmark])
+    assert _affected(recipe, _edited(recipe, path, value), run) == ["eval"]
+
+
+def test_own_questions_and_rubric_count_by_their_content(
+    recipe: Recipe, run: Run, tmp_path: Path
+) -> None:
+    rubric = tmp_path / "rubric.jinja"
+    rubric.write_text("Rate {{ answer }}.")
+    recipe = _edited(recipe, "eval.benchmarks", ["own"])
+    recipe = _edited(recipe, "eval.own.rubric", str(rubric))
+    before = inputs("eval", recipe, run)
+    rubric.write_text("Grade {{ answer }}.")
+    (change,) = changed(before, inputs("eval", recipe, run))
+    assert change.startswith("eval.own.rubric")
 
 
 def test_the_base_models_weights_count(recipe: Recipe, run: Run, tmp_path: Path) -> None:

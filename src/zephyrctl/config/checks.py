@@ -4,13 +4,13 @@ Each check reads a valid recipe and changes nothing. The first path of a finding
 problem is shown, unless only another of its paths was given by the user.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from zephyrctl import catalogue
 from zephyrctl.config import preference_checks
+from zephyrctl.config.evaluation_checks import evaluation_findings
 from zephyrctl.config.finding import Finding
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.data import Source
@@ -19,8 +19,6 @@ from zephyrctl.config.trainer_args import FIELDS, OWNED, REFUSED
 from zephyrctl.registry import did_you_mean
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-
-_PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 def check(recipe: Recipe) -> list[Finding]:
@@ -150,38 +148,6 @@ def _identity(source: Source) -> tuple[str | None, ...]:
     return (source.path, source.config, source.split, source.revision)
 
 
-def _evaluation(recipe: Recipe) -> Iterator[Finding]:
-    given = recipe.eval
-    if given.baseline is not None and given.baseline not in given.models:
-        yield Finding(
-            ("eval.baseline", "eval.models"),
-            f"eval.baseline '{given.baseline}' is not among eval.models"
-            f"{did_you_mean(given.baseline, given.models)}",
-            f"--set 'eval.models=[{', '.join([*given.models, given.baseline])}]'",
-        )
-    lists: list[tuple[str, list[str]]] = [
-        ("eval.models", given.models),
-        ("eval.benchmarks", list(given.benchmarks)),
-    ]
-    for path, items in lists:
-        twice = sorted({item for item in items if items.count(item) > 1})
-        if twice:
-            yield Finding((path,), f"{path} names '{twice[0]}' twice")
-    if given.benchmarks and not given.models:
-        yield Finding(
-            ("eval.models",), "eval.models is empty", "--set 'eval.models=[base, sft, dpo]'"
-        )
-    named = [("eval.judge.spec", given.judge.spec or "")]
-    named += [(f"eval.models.{index}", model) for index, model in enumerate(given.models)]
-    for path, value in named:
-        if _PASSWORD_IN_URL.search(value):
-            yield Finding(
-                (path,),
-                f"{path.removesuffix('.spec')} holds a password in its address",
-                "put the key into a file and name it in eval.judge.api_key_file",
-            )
-
-
 def _template(recipe: Recipe) -> Iterator[Finding]:
     given = recipe.model.chat_template
     packaged = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
@@ -240,7 +206,7 @@ _CHECKS: list[Callable[[Recipe], Iterator[Finding]]] = [
     preference_checks.reference,
     _trainer_args,
     _sources,
-    _evaluation,
+    evaluation_findings,
     _template,
     _launch,
 ]

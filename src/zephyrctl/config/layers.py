@@ -31,6 +31,7 @@ ENV_PREFIX = "ZEPHYRCTL_"
 # Names of the environment that are ours and are no settings.
 OTHER_ENV = {
     "ZEPHYRCTL_CACHE": "folder of converted models and downloaded files",
+    "ZEPHYRCTL_GITHUB_URL": "mirror of raw.githubusercontent.com",
     "ZEPHYRCTL_OFFLINE": "1 forbids every use of the network",
     "ZEPHYRCTL_DEBUG": "1 shows the traceback of an error",
     "ZEPHYRCTL_PROGRESS": "live, plain, json or none, as --progress",

@@ -140,9 +140,16 @@ def _eval(recipe: Recipe, run: Run) -> dict[str, Value]:
         rules = recipe.eval.rules.model_dump(mode="json", exclude={"questions"})
         values |= flatten("eval.rules", rules)
         values["eval.rules.questions"] = _questions("rules", recipe)
-    if "mt-bench" in recipe.eval.benchmarks:
-        values |= flatten("eval.mt_bench", recipe.eval.mt_bench.model_dump(mode="json"))
-        values["eval.data_dir"] = _folder(recipe.eval.data_dir)
+    if "own" in recipe.eval.benchmarks:
+        own = recipe.eval.own.model_dump(mode="json", exclude={"questions", "rubric"})
+        values |= flatten("eval.own", own)
+        for key in ("questions", "rubric"):
+            values[f"eval.own.{key}"] = _folder(getattr(recipe.eval.own, key))
+    for name, section in (("mt-bench", "mt_bench"), ("alpaca-eval", "alpaca_eval")):
+        if name in recipe.eval.benchmarks:
+            chosen = getattr(recipe.eval, section).model_dump(mode="json")
+            values |= flatten(f"eval.{section}", chosen)
+            values["eval.data_dir"] = _folder(recipe.eval.data_dir)
     return values
 
 
