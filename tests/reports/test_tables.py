@@ -79,6 +79,9 @@ def test_no_scores_no_table() -> None:
         (6.24, "overall", "mt-bench", "6.24"),
         (287, "avg_length", "alpaca-eval", "287"),
         (None, "pass_rate", "rules", "–"),
+        (54.25, "win_rate_vs_sft", "alpaca-eval", "54.2 %"),
+        (0.5425, "win_rate_vs_sft", "mt-bench", "54.2 %"),
+        (0.02, "refusal_rate", "alpaca-eval", "2.0 %"),
     ],
 )
 def test_values_have_the_unit_of_their_metric(
@@ -95,6 +98,7 @@ def test_an_interval_is_written_in_the_places_of_its_value() -> None:
 def test_rates_differ_in_points_and_ratings_in_ratings() -> None:
     assert difference_words({"benchmark": "rules", "difference": 0.225}) == "+22.5 points"
     assert difference_words({"benchmark": "mt-bench", "difference": -0.86}) == "-0.86"
+    assert difference_words({"benchmark": "alpaca-eval", "difference": 3.25}) == "+3.2 points"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zephyrctl.environment import benchmark_cache
 from zephyrctl.errors import DataError
 from zephyrctl.reports.panels import LabelledText, Talk
 from zephyrctl.runs.atomic import read_jsonl
@@ -35,8 +36,7 @@ def side_by_side(run: Run, *, models: Iterable[str]) -> tuple[tuple[str, ...], t
     Questions on which the models' verdicts differ come first, since those show what training
     changed; within a kind they keep the order of the benchmark.
     """
-    benchmarks: list[str] = []
-    talks: list[Talk] = []
+    by_benchmark: dict[str, list[Talk]] = {}
     folders = sorted(path for path in (run.root / "eval").glob("*") if path.is_dir())
     for folder in folders:
         prompts = _prompts(run, folder.name)
@@ -46,9 +46,10 @@ def side_by_side(run: Run, *, models: Iterable[str]) -> tuple[tuple[str, ...], t
             if (judged := _answers(folder / model, prompts=prompts))
         }
         if found:
-            benchmarks.append(folder.name)
-            talks += _talks(found, prompts=prompts)
-    return tuple(benchmarks), tuple(talks[:MOST_TALKS])
+            by_benchmark[folder.name] = _talks(found, prompts=prompts)
+    share = MOST_TALKS // max(1, len(by_benchmark))
+    talks = [talk for own in by_benchmark.values() for talk in own[: max(1, share)]]
+    return tuple(by_benchmark), tuple(talks[:MOST_TALKS])
 
 
 def _in_order(folder: Path, models: Iterable[str]) -> list[str]:
@@ -128,11 +129,13 @@ def _verdict(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _prompts(run: Run, benchmark: str) -> dict[Place, str]:
-    """MT-Bench's questions, where their file is still there: its judgments quote the judge's
-    prompt only. Other benchmarks keep the question in the judgment."""
-    folder = run.recipe().eval.data_dir
-    path = Path(folder).expanduser() / "question.jsonl" if folder else None
-    if benchmark != "mt-bench" or path is None or not path.is_file():
+    """MT-Bench's questions, where their file is at hand: its judgments quote the judge's prompt
+    only. Other benchmarks keep the question in the judgment."""
+    given = run.recipe().eval.data_dir
+    folder = Path(given).expanduser() if given else benchmark_cache("mt-bench")
+    places = (folder / "question.jsonl", folder / "mt_bench" / "question.jsonl")
+    path = next((place for place in places if place.is_file()), None)
+    if benchmark != "mt-bench" or path is None:
         return {}
     try:
         records = read_jsonl(path)

@@ -248,10 +248,10 @@ def _bar(score: Score, *, span: tuple[float, float]) -> str:
 def _span(metric: str, benchmark: str, scores: Sequence[Score]) -> tuple[float, float]:
     """The scale of a metric: 0 to 1 for rates, 0 to 100 for AlpacaEval's, 0 to 10 for ratings."""
     if tables.is_rate(metric):
-        return (0.0, 100.0) if benchmark in tables.IN_PERCENT_ALREADY else (0.0, 1.0)
+        return (0.0, 100.0 / tables.rate_scale(metric, benchmark))
     highest = max((s[key] for s in scores for key in ("value", "high") if s[key] is not None),
                   default=1.0)  # fmt: skip
-    if benchmark == "mt-bench" and highest <= 10:
+    if (benchmark == "mt-bench" or benchmark.startswith("own-")) and 1 < highest <= 10:
         return (0.0, 10.0)
     return (0.0, highest * 1.05 or 1.0)
 

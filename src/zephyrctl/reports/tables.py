@@ -12,9 +12,6 @@ from zephyrctl.terminal import finite, safe
 Score = Mapping[str, Any]
 Row = Sequence[str]
 
-# Rates are 0..1 in JSON; AlpacaEval's own figures are percentages, as upstream prints them.
-IN_PERCENT_ALREADY = ("alpaca-eval",)
-
 
 # Column heads of a terminal, where a page writes the metric out.
 _SHORT = {
@@ -144,14 +141,20 @@ def value_words(value: Any, *, metric: str, benchmark: str) -> str:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return NOTHING if value is None else safe(str(value))
     if is_rate(metric):
-        scale = 1 if benchmark in IN_PERCENT_ALREADY else 100
-        return f"{scale * value:.1f} %"
+        return f"{rate_scale(metric, benchmark) * value:.1f} %"
     return str(value) if isinstance(value, int) else fixed(value, 2)
 
 
 def is_rate(metric: str) -> bool:
-    """Whether a metric is a share of answers (0..1, or a percentage from AlpacaEval)."""
-    return metric.endswith(("rate", "winrate", "accuracy", "share"))
+    """Whether a metric is a share of answers, such as `pass_rate` or `win_rate_vs_sft`."""
+    return metric.partition("_vs_")[0].endswith(("rate", "winrate", "accuracy", "share"))
+
+
+def rate_scale(metric: str, benchmark: str) -> int:
+    """What makes a rate a percentage: rates are 0..1 in JSON, but AlpacaEval's own figures are
+    percentages, as upstream prints them."""
+    is_win_rate = "win_rate" in metric or "winrate" in metric
+    return 1 if benchmark == "alpaca-eval" and is_win_rate else 100
 
 
 def interval_words(
@@ -162,10 +165,9 @@ def interval_words(
     if low is None or high is None:
         return NOTHING
     if signed:
-        scale = _difference_scale(entry)
-        return f"[{scale * low:+.{_places(scale)}f}, {scale * high:+.{_places(scale)}f}]"
-    scale = 100 if is_rate(metric) and benchmark not in IN_PERCENT_ALREADY else 1
-    places = 1 if is_rate(metric) else 2
+        scale, places = _difference_scale(entry)
+        return f"[{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
+    scale, places = (rate_scale(metric, benchmark), 1) if is_rate(metric) else (1, 2)
     return f"[{scale * low:.{places}f}, {scale * high:.{places}f}]"
 
 
@@ -174,8 +176,8 @@ def difference_words(entry: Mapping[str, Any]) -> str:
     value = entry["difference"]
     if value is None:
         return NOTHING
-    scale = _difference_scale(entry)
-    return f"{scale * value:+.{_places(scale)}f}" + (" points" if scale == 100 else "")
+    scale, places = _difference_scale(entry)
+    return f"{scale * value:+.{places}f}" + (" points" if places == 1 else "")
 
 
 def side_words(entry: Mapping[str, Any]) -> str:
@@ -186,13 +188,10 @@ def side_words(entry: Mapping[str, Any]) -> str:
     return "above 0" if low > 0 else "below 0" if high < 0 else "not told apart from 0"
 
 
-def _difference_scale(entry: Mapping[str, Any]) -> int:
-    """Rules are rates; MT-Bench's ratings and AlpacaEval's percentages stand as they are."""
-    return 100 if entry["benchmark"] == "rules" else 1
-
-
-def _places(scale: int) -> int:
-    return 1 if scale == 100 else 2
+def _difference_scale(entry: Mapping[str, Any]) -> tuple[int, int]:
+    """Factor and decimals: rules are rates, AlpacaEval's rates are percentages already, and the
+    others are ratings."""
+    return {"rules": (100, 1), "alpaca-eval": (1, 1)}.get(entry["benchmark"], (1, 2))
 
 
 def aligned(rows: Sequence[Row], *, left: Sequence[int] = (0,), gap: str = "  ") -> list[str]:
