@@ -110,13 +110,10 @@ def test_scores_are_shares_of_answers_with_their_intervals(rules: Rules, tmp_pat
     rows = judged(rules, answers(texts), tmp_path / "judgments.jsonl")
     scores = rules.aggregate(rows, Match("sft"))
     values = {score.metric: score for score in scores.scores}
-    assert next(iter(values)) == "pass_rate"
+    assert list(values) == ["pass_rate"]
     assert values["pass_rate"].value == pytest.approx(6 / 8)
     assert 0.3 < values["pass_rate"].low < 0.75 < values["pass_rate"].high <= 1
-    assert values["refusal_rate"].value == pytest.approx(1 / 8)
-    assert values["stopped_rate"].value == 1
-    assert values["mean_words"].value == pytest.approx((6 + 3 + 8) / 8)
-    assert {score.n for score in scores.scores} == {8}
+    assert values["pass_rate"].n == 8
     assert scores.by_question[2] == 0
     assert scores.gate == pytest.approx(0.75)
     assert scores.details["failed_checks"] == {"number": 1, "max_words": 2}
@@ -144,18 +141,6 @@ def test_two_turns_of_a_question_are_one_cluster(tmp_path: Path) -> None:
     scores = rules.aggregate(judged(rules, given, tmp_path / "j.jsonl"), Match("m"))
     assert scores.scores[0].n == 12
     assert scores.by_question == {0: 1, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0}
-
-
-@pytest.mark.parametrize(
-    ("text", "stopped", "notice"),
-    [("same", True, "are the same"), ("", True, "are empty"), ("long", False, "by the model")],
-)
-def test_a_score_that_means_less_than_it_seems_comes_with_a_warning(
-    rules: Rules, tmp_path: Path, text: str, stopped: bool, notice: str
-) -> None:
-    given = [Answer(number, 1, text, 1, stopped) for number in range(1, 9)]
-    scores = rules.aggregate(judged(rules, given, tmp_path / "j.jsonl"), Match("m"))
-    assert any(notice in said for said in scores.notices)
 
 
 def test_the_digest_follows_questions_and_checks(tmp_path: Path) -> None:

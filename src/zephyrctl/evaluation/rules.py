@@ -41,8 +41,6 @@ from zephyrctl.runs.atomic import dumps, write_text
 from zephyrctl.runs.digests import digest_json
 
 _KNOWN = ("question_id", "category", "turns", "checks", "system", "reference")
-MOSTLY_CUT = 0.2
-"""More answers than this cut at the limit are a warning."""
 
 
 @dataclass(frozen=True)
@@ -118,32 +116,22 @@ class Rules:
         return rows
 
     def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
-        """Pass rate first, then refusals, hedges, answers ended by the model, and length."""
-        model = match.model
+        """The share of answers that pass all their checks."""
         graded = [row for row in judgments if row["passed"] is not None]
-        metrics: dict[str, tuple[Sequence[Judgment], Callable[[Judgment], float]]] = {
-            "pass_rate": (graded, lambda row: float(row["passed"])),
-            "refusal_rate": (judgments, lambda row: float(row["refusal"] is not None)),
-            "hedging_rate": (judgments, lambda row: float(row["hedge"] is not None)),
-            "stopped_rate": (judgments, lambda row: float(row["stopped"])),
-            "mean_words": (judgments, lambda row: float(row["words"])),
-        }
-        intervals = {name: self._interval(rows, value) for name, (rows, value) in metrics.items()}
-        passed = intervals["pass_rate"]
+        passed = self._interval(graded)
+        score = Score.of(
+            passed, benchmark=self.name, model=match.model, judge=None, metric="pass_rate"
+        )
         return Scores(
-            scores=tuple(
-                Score.of(interval, benchmark=self.name, model=model, judge=None, metric=name)
-                for name, interval in intervals.items()
-            ),
+            scores=(score,),
             by_question=_by_question(graded),
             gate=passed.value if graded else None,
             details={
                 "categories": self._categories(graded),
                 "failed_checks": dict(_failed(graded).most_common()),
                 "questions": len(self.questions),
-                "method": {name: interval.method for name, interval in intervals.items()},
+                "method": {"pass_rate": passed.method},
             },
-            notices=tuple(_warnings(judgments, model=model)),
         )
 
     def close(self) -> None:
@@ -167,18 +155,18 @@ class Rules:
             "refusal": find_refusal(answer.text),
             "hedge": find_hedge(answer.text),
             "stopped": answer.stopped,
-            "words": len(answer.text.split()),
             "tokens": answer.tokens,
             "prompt": question.turns[answer.turn - 1],
             "answer": answer.text,
         }
 
-    def _interval(self, rows: Sequence[Judgment], value: Callable[[Judgment], float]) -> Interval:
+    def _interval(self, rows: Sequence[Judgment]) -> Interval:
+        """The pass rate, drawn by question within its category."""
         strata: dict[Hashable, Hashable] = {
             question.question_id: question.category for question in self.questions
         }
         return bootstrap_mean(
-            [value(row) for row in rows],
+            [float(row["passed"]) for row in rows],
             [row["question_id"] for row in rows],
             replicates=self._replicates,
             seed=self._seed,
@@ -189,7 +177,7 @@ class Rules:
         found: dict[str, dict[str, float | int]] = {}
         for category in dict.fromkeys(row["category"] for row in rows):
             mine = [row for row in rows if row["category"] == category]
-            interval = self._interval(mine, lambda row: float(row["passed"]))
+            interval = self._interval(mine)
             found[category] = {
                 "pass_rate": interval.value,
                 "low": interval.low,
@@ -334,23 +322,3 @@ def _failed(rows: Sequence[Judgment]) -> Counter[str]:
     return Counter(
         verdict["name"] for row in rows for verdict in row["checks"] if not verdict["passed"]
     )
-
-
-def _warnings(rows: Sequence[Judgment], *, model: str) -> list[str]:
-    """What makes a score mean less than it seems."""
-    if not rows:
-        return []
-    found = []
-    cut = sum(not row["stopped"] for row in rows) / len(rows)
-    if cut == 1:
-        found.append(f"{model}: no answer was ended by the model itself")
-    elif cut > MOSTLY_CUT:
-        found.append(f"{model}: {cut:.0%} of the answers were cut at the token limit")
-    text, times = Counter(row["answer"] for row in rows).most_common(1)[0]
-    prompts = len({row["prompt"] for row in rows})
-    if times > max(3, len(rows) / 4) and prompts > len(rows) / 2:
-        found.append(f"{model}: {times} of {len(rows)} answers are the same: '{text[:60]}'")
-    empty = sum(not row["answer"] for row in rows)
-    if empty:
-        found.append(f"{model}: {empty} of {len(rows)} answers are empty")
-    return found

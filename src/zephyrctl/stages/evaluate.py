@@ -18,6 +18,7 @@ from zephyrctl.errors import GateMissed, UsageError
 from zephyrctl.evaluation.answers import LazyAnswerer, collect
 from zephyrctl.evaluation.benchmark import Answer, Benchmark, LeftOut, Match, Scores
 from zephyrctl.evaluation.comparison import compare
+from zephyrctl.evaluation.conduct import with_conduct
 from zephyrctl.evaluation.scores import Places, standing, write_scores
 from zephyrctl.generation.answerer import Subject, subject_of
 from zephyrctl.runs.atomic import write_json
@@ -135,7 +136,17 @@ def _score(
                 path=places.judgments(match),
                 on_done=_teller(job, f"{benchmark.name} judgments of {match.label}", "judgments"),
             )
+            is_first = match.model not in {other.model for other in found}
             found[match] = benchmark.aggregate(judgments, match)
+            if is_first:
+                found[match] = with_conduct(
+                    found[match],
+                    answers[match.model],
+                    benchmark=benchmark,
+                    match=match,
+                    replicates=job.recipe.eval.bootstrap,
+                    seed=job.recipe.seed,
+                )
             subject = subjects[match.model]
             about = {
                 "model": subject.target,
