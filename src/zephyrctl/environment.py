@@ -310,6 +310,11 @@ def made_in_cache(name: str) -> Path:
     return folder
 
 
+def benchmark_cache(benchmark: str, env: Mapping[str, str] | None = None) -> Path:
+    """Folder for the public files of a benchmark, `mt-bench` or `alpaca-eval`."""
+    return cache_root(env) / "benchmarks" / benchmark.replace("-", "_")
+
+
 def hub_cache(env: Mapping[str, str] | None = None) -> Path:
     """Folder in which huggingface_hub keeps its snapshots."""
     env = os.environ if env is None else env

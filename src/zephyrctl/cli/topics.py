@@ -48,6 +48,11 @@ For other models and data sets, fill the cache on a connected machine with the s
   hf download mistralai/Mistral-7B-v0.1
   hf download --repo-type dataset HuggingFaceH4/ultrachat_200k
 
+The questions of MT-Bench and AlpacaEval, fetched there and carried over:
+
+  zephyrctl eval fetch --to ./eval-files      on a connected machine
+  zephyrctl eval fetch --from ./eval-files    here
+
 or name local files: model.base: ./folder, and in data.sft.train: [{path: ./dialogues.jsonl}].
 """
 
@@ -56,6 +61,7 @@ Environment variables
 
   ZEPHYRCTL_SFT__LEARNING_RATE=1e-5   any setting: section, two underscores, key
   ZEPHYRCTL_CACHE       folder of converted models [~/.cache/zephyrctl]
+  ZEPHYRCTL_GITHUB_URL  mirror of raw.githubusercontent.com, for MT-Bench's files
   ZEPHYRCTL_OFFLINE     1 forbids every use of the network
   ZEPHYRCTL_PROGRESS    live, plain, json or none, as --progress
   ZEPHYRCTL_DEBUG       1 shows the traceback of an error

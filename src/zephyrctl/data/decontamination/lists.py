@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zephyrctl import environment
 from zephyrctl.config.paths import DATA_SUFFIXES, expand_home, is_local
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.sources import read_file
@@ -80,10 +81,17 @@ def _place(name: str, recipe: Recipe) -> tuple[Path | None, str]:
     if name == "rules":
         place, missing = recipe.eval.rules.questions, "eval.rules.questions is not set"
     elif name in _BENCHMARKS:
-        place, missing = recipe.eval.data_dir, "eval.data_dir is not set"
+        place = recipe.eval.data_dir or _cached(name)
+        missing = f"not fetched yet; zephyrctl eval fetch {name}, or set eval.data_dir"
     else:
         place, missing = name, ""
     return (expand_home(place), "") if place else (None, missing)
+
+
+def _cached(name: str) -> Path | None:
+    """The folder that `eval fetch` and the benchmark itself keep its files in, once they did."""
+    folder = environment.benchmark_cache(name)
+    return folder if _files(name, folder) else None
 
 
 _BENCHMARKS = {
