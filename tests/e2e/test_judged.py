@@ -85,4 +85,4 @@ def test_a_local_judge_that_gives_no_rating_gives_no_score(
     scores = judged / "eval" / "mt-bench" / "dpo" / "local-tiny" / "scores.json"
     found = json.loads(scores.read_text())
     assert found["scores"] == []
-    assert found["mt_bench"]["unparsed"] == 8
+    assert found["unparsed"] == 8

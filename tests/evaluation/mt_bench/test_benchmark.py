@@ -119,7 +119,7 @@ def test_judgments_are_asked_once_and_unparsed_ones_leave_no_thin_score(tmp_path
     scores = bench.aggregate(rows, SFT)
     assert scores.gate is None  # 3 of 4 is under the floor of 80 %
     assert scores.details["fastchat"]["average"] == 8
-    assert scores.details["mt_bench"]["unparsed"] == 1
+    assert scores.details["unparsed"] == 1
 
 
 def test_a_changed_answer_is_judged_again(tmp_path):

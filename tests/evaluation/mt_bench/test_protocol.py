@@ -9,9 +9,7 @@ import pytest
 from zephyrctl.errors import DataError, NetworkError
 from zephyrctl.evaluation.mt_bench import protocol as mt_bench
 from zephyrctl.evaluation.mt_bench.formats import read_answers, read_judgments, read_mt_bench
-from zephyrctl.evaluation.verdicts import in_range, parse_rating, parse_winner
-
-ANSWERED = ["mamba_0_5_dpo_ep1", "mamba_0_75_dpo_ep3", "ultrachat_baseline", "llama-2-chat-7b"]
+from zephyrctl.evaluation.verdicts import in_range, parse_rating, parse_winner, read_rating
 
 
 @pytest.mark.parametrize(
@@ -42,6 +40,9 @@ def test_the_winner_is_looked_for_in_upstreams_order(text, winner):
 
 
 def test_ratings_outside_one_to_ten_do_not_count():
+    assert read_rating("[[99]]") is None
+    assert read_rating("array[0] is [[4]]") == 4
+    assert read_rating("print(array[0])") is None
     assert in_range(1)
     assert in_range(10)
     assert not in_range(0)
@@ -90,44 +91,31 @@ def test_stored_scores_are_what_the_judgments_say(mt_bench_dir):
             assert (-1 if rating is None else rating) == row["score"]
 
 
-def test_appended_runs_count_once_and_thin_coverage_has_no_score(mt_bench_dir):
-    categories = _categories(read_mt_bench(str(mt_bench_dir), references="original"))
-    folder = mt_bench_dir / "model_judgment"
-    orpo = mt_bench.own_scores(
-        read_judgments(folder / "mistral-orpo.gpt-4_single.jsonl"), categories
-    )
-    assert orpo["duplicates_dropped"] > 0
-    assert orpo["average"] == pytest.approx(6.328, abs=5e-4)
-    granite = mt_bench.own_scores(
-        read_judgments(folder / "granite-7b-lab.gpt-4_single.jsonl"), categories
-    )
-    assert (granite["n"], granite["unparsed"]) == (38, 122)  # two of the 40 ratings are over 10
-    assert granite["average"] is None
-
-
 def test_judge_prompts_are_rebuilt_byte_for_byte(mt_bench_dir):
     files = read_mt_bench(str(mt_bench_dir), references="original")
     questions = {question.question_id: question for question in files.questions}
-    compared = 0
-    for model in ANSWERED:
-        path = mt_bench_dir / "model_answer" / f"{model}.jsonl"
-        if not path.exists():
-            continue
-        answers = read_answers(path)
-        stored = mt_bench_dir / "model_judgment" / f"{model}.gpt-4_single.jsonl"
-        for row in read_judgments(stored):
+    compared, others = 0, []
+    for case in _expected(mt_bench_dir):
+        model = case["model"]
+        answers = read_answers(mt_bench_dir / "model_answer" / f"{model}.jsonl")
+        rows = read_judgments(mt_bench_dir / "model_judgment" / f"{model}.gpt-4_single.jsonl")
+        for place, row in enumerate(rows):
             request = mt_bench.single_request(
                 files, questions[row["question_id"]], answers[row["question_id"]], turn=row["turn"]
             )
             digest = hashlib.sha256(request.user.encode()).hexdigest()
-            wanted = (
-                row.get("user_prompt_sha256")
-                or hashlib.sha256(row["user_prompt"].encode()).hexdigest()
-            )
-            assert digest == wanted, (model, row["question_id"], row["turn"])
+            if "user_prompt" in row:
+                wanted = hashlib.sha256(row["user_prompt"].encode()).hexdigest()
+            else:
+                wanted = row["user_prompt_sha256"]
+            if digest != wanted:
+                others.append((model, place))
             assert row["judge"][1] == request.prompt_name
             compared += 1
-    assert compared >= 480
+    assert compared == 1440
+    # The first of the two runs appended to that file judged an older set of answers.
+    assert {model for model, _ in others} <= {"mistral-orpo"}
+    assert len(others) <= 160
 
 
 def test_pairwise_prompts_and_counts_are_rebuilt(mt_bench_dir):

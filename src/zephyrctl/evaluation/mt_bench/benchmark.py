@@ -1,40 +1,33 @@
 """How good are the answers to MT-Bench's 80 two-turn questions? (the benchmark `mt-bench`)
 
-The protocol is in `protocol.py`; here it meets the stage: answers in, judgments kept as
-JSON lines keyed by everything that decides them, scores with intervals out.
+The protocol is in `protocol.py`; here it meets the stage. `eval.mt_bench.mode` says whether each
+answer is graded, pairs of answers are compared in both orders, or both.
 """
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
-from zephyrctl.errors import DataError
-from zephyrctl.evaluation.benchmark import (
-    Answer,
-    Judgment,
-    LeftOut,
-    Match,
-    QuestionId,
-    Score,
-    Scores,
-)
-from zephyrctl.evaluation.judges.contract import Judge, JudgeReply, JudgeRequest
+from zephyrctl.errors import DataError, UsageError
+from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
+from zephyrctl.evaluation.cells import replies_of
+from zephyrctl.evaluation.comparison import pairs
+from zephyrctl.evaluation.fencing import fence
+from zephyrctl.evaluation.gradings import Grader
+from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
 from zephyrctl.evaluation.judges.open import judge_folder, open_judge
-from zephyrctl.evaluation.judging import judged
 from zephyrctl.evaluation.mt_bench import protocol
 from zephyrctl.evaluation.mt_bench.formats import MtBenchFiles, Question, read_mt_bench
-from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
-from zephyrctl.evaluation.verdicts import in_range
+from zephyrctl.evaluation.mt_bench.games import ORDERS
+from zephyrctl.evaluation.mt_bench.pairs import Pairing
+from zephyrctl.evaluation.repairs import is_repair
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.digests import digest_json
-
-_ALL_QUESTIONS = 80
 
 
 class MtBench:
@@ -44,17 +37,41 @@ class MtBench:
 
     def __init__(self, files: MtBenchFiles, judge: Judge, *, recipe: Recipe) -> None:
         settings = recipe.eval.mt_bench
+        asking = recipe.eval.judge
         self.questions: tuple[Question, ...] = files.questions[: settings.limit]
         self.judge_name = judge.name
         self.judge_folder = judge_folder(judge.name)
-        self.digest = digest_json([files.digest, len(self.questions), dict(judge.identity)])
+        self.digest = digest_json(
+            [
+                files.digest, len(self.questions), dict(judge.identity), asking.scoring,
+                asking.fence,
+            ]
+        )  # fmt: skip
         self.repeats = recipe.eval.repeats
         self._files = files
         self._judge = judge
         self._settings = settings
-        self._replicates = recipe.eval.bootstrap
+        self._is_fenced = asking.fence
+        changed = [
+            word
+            for word, holds in (
+                ("fenced", asking.fence),
+                ("verdict alone", asking.scoring != "text"),
+            )
+            if holds
+        ]
+        self._prompts = ", ".join(changed) or "upstream"
         self._seed = recipe.seed
         self._by_id = {question.question_id: question for question in self.questions}
+        self._grader = Grader.of(recipe, judge, benchmark=self.name, questions=self.questions)
+        self._pairing = Pairing(self._grader)
+        long = [q for q in self.questions if len(q.turns) > protocol.TURNS]
+        if long:
+            raise DataError(
+                f"question {long[0].question_id} has {len(long[0].turns)} turns, and MT-Bench's "
+                "judge prompts know two",
+                hint="zephyrctl eval mt-bench --questions FILE takes any number of turns",
+            )
 
     def conversation(self, question: Question, replies: Sequence[str]) -> list[Message]:
         """The turns so far with the model's own replies, and the next turn; no system prompt."""
@@ -72,32 +89,36 @@ class MtBench:
         )
 
     def matches(self, models: Sequence[str], *, baseline: str | None) -> list[Match]:
-        """Each model alone."""
-        del baseline
-        return [Match(model) for model in models]
+        """Each model alone, and in the modes `pair` and `both` each against its opponents."""
+        alone = [] if self._settings.mode == "pair" else [Match(model) for model in models]
+        if self._settings.mode == "single":
+            return alone
+        against = [
+            Match(model, opponent)
+            for opponent, model in pairs(models, baseline=baseline)
+            if opponent in models
+        ]
+        if not against:
+            raise UsageError(
+                "a comparison needs two models",
+                where="eval.mt_bench.mode",
+                hint="name a second MODEL, or --baseline MODEL, or --mode single",
+            )
+        return [*alone, *against]
 
     def requests(self, answers: Mapping[str, Sequence[Answer]], match: Match) -> list[JudgeRequest]:
-        """One grading per answered turn and repeat."""
-        mine = answers[match.model]
-        said: dict[tuple[QuestionId, int], dict[int, str]] = defaultdict(dict)
-        for answer in mine:
-            said[(answer.question_id, answer.sample)][answer.turn] = answer.text
-        requests = []
-        for answer in mine:
-            replies = said[(answer.question_id, answer.sample)]
-            if set(range(1, answer.turn)) - set(replies):
-                raise DataError(
-                    f"question {answer.question_id}: turn {answer.turn} is answered and an "
-                    "earlier one is not"
-                )
-            request = protocol.single_request(
-                self._files,
-                self._by_id[answer.question_id],
-                [replies[turn] for turn in sorted(replies)],
-                turn=answer.turn,
+        """One grading per answered turn and repeat; against an opponent one game per order."""
+        if match.opponent is not None:
+            return self._games(answers, match)
+        said = replies_of(answers[match.model])
+        return [
+            self._grader.request(
+                self._single(answer, said[(answer.question_id, answer.sample)]),
+                answer,
+                model=match.model,
             )
-            requests.append(replace(request, models=(match.model,), sample=answer.sample))
-        return requests
+            for answer in answers[match.model]
+        ]
 
     def judge(
         self,
@@ -107,94 +128,79 @@ class MtBench:
         path: Path,
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
-        """Grade every answered turn; what stands in `path` is not asked again."""
+        """Judge every answered turn; what stands in `path` is not asked again."""
         requests = self.requests(answers, match)
-
-        def row(index: int, reply: JudgeReply) -> Judgment:
-            return self._row(requests[index], answers[match.model][index], reply)
-
-        return judged(self._judge, requests, path=path, make_row=row, on_done=on_done)
+        if match.opponent is not None:
+            return self._pairing.judged(requests, path=path, on_done=on_done)
+        return self._grader.judged(requests, answers[match.model], path=path, on_done=on_done)
 
     def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
-        """The average first, then each turn; categories and FastChat's figures are details."""
-        model = match.model
-        categories = {q.question_id: q.category for q in self.questions}
-        own = protocol.own_scores(judgments, categories)
-        rated = [row for row in judgments if in_range(row["score"])]
-        notices = self._notices(own, judgments, model=model)
-        details = {
-            "mt_bench": own,
-            "fastchat": protocol.upstream_scores(judgments, categories),
-            "categories": {
-                category: _bounds(
-                    self._interval([r for r in rated if categories[r["question_id"]] == category])
-                )
-                for category in own["by_category"]
-            },
+        """The average first, then each turn (of a pair: the win rate); categories and FastChat's
+        figures are details."""
+        about: dict[str, Any] = {
             "references": self._settings.references,
-            "questions": len(self.questions),
+            "prompts": self._prompts,
         }
-        if own["average"] is None:
-            return Scores((), {}, None, details, notices)
-        parts = {
-            "average": rated,
-            "turn_1": [row for row in rated if row["turn"] == 1],
-            "turn_2": [row for row in rated if row["turn"] == 2],
-        }
-        scores = tuple(
-            Score.of(
-                self._interval(rows),
-                benchmark=self.name,
-                model=model,
-                judge=self.judge_name,
-                metric=metric,
-            )
-            for metric, rows in parts.items()
-        )
-        return Scores(scores, _by_question(rated), own["average"], details, notices)
+        if match.opponent is not None:
+            found = self._pairing.scores(judgments, match, about=about)
+        else:
+            categories = {q.question_id: q.category for q in self.questions}
+            first = [row for row in judgments if not is_repair(row)]
+            about["fastchat"] = protocol.upstream_scores(first, categories)
+            found = self._grader.scores(judgments, match, about=about)
+        return replace(found, notices=(*found.notices, *self._shortened(match)))
 
     def close(self) -> None:
         """Free the judge."""
         self._judge.close()
 
-    def _row(self, request: JudgeRequest, answer: Answer, reply: JudgeReply) -> Judgment:
-        (model,) = request.models
-        row = protocol.single_row(request, model=model, judge=self.judge_name, judgment=reply.text)
-        return {
-            **row,
-            "category": self._by_id[request.question_id].category,
-            "sample": request.sample,
-            "answer": answer.text,
-            "stopped": answer.stopped,
-            "tstamp": time.time(),
-        }
-
-    def _interval(self, rows: Sequence[Judgment]) -> Interval:
-        """The mean rating, drawn by question within its category."""
-        strata: dict[Hashable, Hashable] = {q.question_id: q.category for q in self.questions}
-        return bootstrap_mean(
-            [float(row["score"]) for row in rows],
-            [row["question_id"] for row in rows],
-            replicates=self._replicates,
-            seed=self._seed,
-            strata=strata,
+    def _single(self, answer: Answer, replies: Sequence[str]) -> JudgeRequest:
+        question = self._by_id[answer.question_id]
+        if not self._is_fenced:
+            return protocol.single_request(self._files, question, replies, turn=answer.turn)
+        mark = fence(replies)
+        enclosed = [mark.enclose(reply) for reply in replies]
+        return mark.explain(
+            protocol.single_request(self._files, question, enclosed, turn=answer.turn)
         )
 
-    def _notices(
-        self, own: dict[str, object], judgments: Sequence[Judgment], *, model: str
-    ) -> tuple[str, ...]:
-        found = []
-        coverage = float(str(own["coverage"]))
-        if coverage < protocol.MINIMAL_COVERAGE:
-            found.append(f"{model}: {coverage:.0%} of the judgments were parsed: no score")
-        elif coverage < protocol.COMPLETE_COVERAGE:
-            found.append(f"{model}: incomplete, {coverage:.0%} of the judgments were parsed")
-        if len(self.questions) < _ALL_QUESTIONS:
-            found.append(f"{model}: incomplete, {len(self.questions)} of 80 questions were asked")
-        cut = sum(not row["stopped"] for row in judgments)
-        if cut > 0.2 * len(judgments):
-            found.append(f"{model}: {cut} of {len(judgments)} answers were cut at the token limit")
-        return tuple(found)
+    def _games(self, answers: Mapping[str, Sequence[Answer]], match: Match) -> list[JudgeRequest]:
+        """Both orders of each turn that both models answered, in the order of the model's."""
+        assert match.opponent is not None
+        mine, theirs = replies_of(answers[match.model]), replies_of(answers[match.opponent])
+        games = []
+        for answer in answers[match.model]:
+            place = (answer.question_id, answer.sample)
+            if len(theirs.get(place, ())) < answer.turn:
+                continue
+            for order in ORDERS:
+                game = self._game(answer, (mine[place], theirs[place]), order=order)
+                games.append(self._pairing.request(game, match, sample=answer.sample))
+        return games
+
+    def _game(
+        self, answer: Answer, replies: tuple[Sequence[str], Sequence[str]], *, order: int
+    ) -> JudgeRequest:
+        question = self._by_id[answer.question_id]
+        if not self._is_fenced:
+            return protocol.pair_request(
+                self._files, question, replies, turn=answer.turn, order=order
+            )
+        mark = fence([text for texts in replies for text in texts])
+        ours, theirs = ([mark.enclose(text) for text in texts] for texts in replies)
+        return mark.explain(
+            protocol.pair_request(
+                self._files, question, (ours, theirs), turn=answer.turn, order=order
+            )
+        )
+
+    def _shortened(self, match: Match) -> list[str]:
+        if len(self.questions) >= protocol.QUESTIONS:
+            return []
+        return [
+            f"{match.label}: incomplete, {len(self.questions)} of {protocol.QUESTIONS} questions "
+            "were asked"
+        ]
 
 
 def benchmark(recipe: Recipe) -> MtBench | LeftOut:
@@ -203,19 +209,3 @@ def benchmark(recipe: Recipe) -> MtBench | LeftOut:
         return LeftOut("eval.judge.spec is not set; MT-Bench needs a judge")
     files = read_mt_bench(recipe.eval.data_dir, references=recipe.eval.mt_bench.references)
     return MtBench(files, open_judge(recipe), recipe=recipe)
-
-
-def _by_question(rows: Sequence[Judgment]) -> dict[Hashable, float]:
-    ratings: dict[Hashable, list[float]] = defaultdict(list)
-    for row in rows:
-        ratings[row["question_id"]].append(row["score"])
-    return {question: sum(values) / len(values) for question, values in ratings.items()}
-
-
-def _bounds(interval: Interval) -> dict[str, float | int]:
-    return {
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "n": interval.n,
-    }

@@ -13,7 +13,7 @@ from typing import Any
 from zephyrctl.errors import DataError
 from zephyrctl.evaluation.judges.contract import JudgeRequest
 from zephyrctl.evaluation.mt_bench.formats import JudgePrompt, MtBenchFiles, Question
-from zephyrctl.evaluation.verdicts import UNPARSED, in_range, parse_rating, parse_winner
+from zephyrctl.evaluation.verdicts import UNPARSED, parse_winner
 
 # common.py, temperature_config; other categories get 0.7.
 TEMPERATURES = {
@@ -29,8 +29,18 @@ TEMPERATURES = {
 DEFAULT_TEMPERATURE = 0.7
 NEEDS_REFERENCE = frozenset({"math", "reasoning", "coding"})
 
-# Below the first, a score is marked incomplete; below the second, there is none.
-COMPLETE_COVERAGE, MINIMAL_COVERAGE = 0.95, 0.80
+# question.jsonl: ids 81 to 160, ten in a row for each category, two turns each.
+FIRST_ID, TURNS = 81, 2
+CATEGORIES = (
+    "writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities",
+)  # fmt: skip
+QUESTIONS = 10 * len(CATEGORIES)
+
+
+def category_of(question_id: int | str) -> str | None:
+    """The category of one of MT-Bench's own questions; None for another."""
+    place = question_id - FIRST_ID if isinstance(question_id, int) else -1
+    return CATEGORIES[place // 10] if 0 <= place < QUESTIONS else None
 
 
 def temperature(category: str) -> float:
@@ -41,7 +51,7 @@ def temperature(category: str) -> float:
 def single_request(
     files: MtBenchFiles, question: Question, answer: Sequence[str], *, turn: int
 ) -> JudgeRequest:
-    """The grading of one turn (1 or 2) of one answer."""
+    """The grading of one turn (1 or 2) of one answer, given as the texts of its turns."""
     prompt = _prompt(files, "single", question, turn)
     if turn == 1:
         fields = {"question": question.turns[0], "answer": answer[0]}
@@ -89,20 +99,6 @@ def pair_request(
     )
 
 
-def single_row(request: JudgeRequest, *, model: str, judge: str, judgment: str) -> dict[str, Any]:
-    """A row of `model_judgment/<judge>_single.jsonl`; an unparsed rating is −1, as upstream."""
-    rating = parse_rating(judgment)
-    return {
-        "question_id": request.question_id,
-        "model": model,
-        "judge": [judge, request.prompt_name],
-        "user_prompt": request.user,
-        "judgment": judgment,
-        "score": UNPARSED if rating is None else rating,
-        "turn": request.turn,
-    }
-
-
 def pair_winner(order: int, judgment: str) -> str:
     """`model_1`, `model_2`, `tie` or `error` of one game; order 2 shows model_2 first."""
     winner = parse_winner(judgment)
@@ -125,30 +121,6 @@ def upstream_scores(
 ) -> dict[str, Any]:
     """show_result.py's arithmetic: rows with −1 dropped, duplicates counted twice."""
     return _means([row for row in rows if row["score"] != UNPARSED], categories)
-
-
-def own_scores(
-    rows: Sequence[Mapping[str, Any]], categories: Mapping[int | str, str], *, turns: int = 2
-) -> dict[str, Any]:
-    """Our arithmetic: the last row of a (question, turn) counts, ratings outside 1 to 10 do not.
-
-    `coverage` is the share of the (question, turn) pairs of `categories` that have a rating;
-    under 80 % every mean is None.
-    """
-    last = {(row["question_id"], row["turn"]): row for row in rows}
-    kept = [row for row in last.values() if in_range(row["score"])]
-    expected = max(len(categories) * turns, len(last))
-    coverage = len(kept) / expected if expected else 0.0
-    scores = _means(kept, categories)
-    if coverage < MINIMAL_COVERAGE:
-        scores = {**dict.fromkeys(("turn_1", "turn_2", "average")), "by_category": {}}
-    return {
-        **scores,
-        "n": len(kept),
-        "unparsed": len(last) - len(kept),
-        "duplicates_dropped": len(rows) - len(last),
-        "coverage": coverage,
-    }
 
 
 def _means(

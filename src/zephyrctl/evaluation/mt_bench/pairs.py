@@ -1,0 +1,121 @@
+"""Which of two models answers better, when each pair of answers is judged in both orders?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
+from zephyrctl.evaluation.cells import Cell, asked_cells, bounds, by_category, question_means
+from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
+from zephyrctl.evaluation.gradings import Grader
+from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
+from zephyrctl.evaluation.mt_bench.games import Outcomes, game_row, upstream_rates, whole
+from zephyrctl.evaluation.repairs import WINNER_WANTED, is_repair, judged_with_repairs
+from zephyrctl.evaluation.verdicts import WINNERS, with_options
+
+_ALONE = "Do not explain anything. Your whole reply is one letter: A, or B, or C for a tie."
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How two models' answers are compared; asked, repaired and drawn as by its grader."""
+
+    grader: Grader
+
+    def request(self, request: JudgeRequest, match: Match, *, sample: int) -> JudgeRequest:
+        """One game, as this judge is asked for it."""
+        assert match.opponent is not None
+        asked = replace(request, models=(match.model, match.opponent), sample=sample)
+        return with_options(asked, WINNERS, _ALONE) if self.grader.by_probability else asked
+
+    def judged(
+        self,
+        requests: Sequence[JudgeRequest],
+        *,
+        path: Path,
+        on_done: Callable[[int, int], None],
+    ) -> list[Judgment]:
+        """One row a game, then the repairs."""
+        judge = self.grader.judge
+        categories = {q.question_id: q.category for q in self.grader.questions}
+
+        def row(index: int, reply: JudgeReply) -> Judgment:
+            request = requests[index]
+            return {
+                **game_row(request, reply, judge=judge.name),
+                "category": categories[request.question_id],
+                "sample": request.sample,
+                "tstamp": time.time(),
+            }
+
+        return judged_with_repairs(
+            judge,
+            requests,
+            path=path,
+            make_row=row,
+            on_done=on_done,
+            unread=_unread,
+            wanted=WINNER_WANTED if self.grader.repairs else None,
+        )
+
+    def scores(
+        self, judgments: Sequence[Judgment], match: Match, *, about: Mapping[str, Any]
+    ) -> Scores:
+        """`win_rate_vs_<opponent>` with ties half; `about` goes into the details."""
+        counted = Outcomes.of(judgments)
+        asked = asked_cells(self.grader.questions)
+        values = {cell: value for cell, value in counted.values.items() if cell in asked}
+        coverage = sum(counted.shares.get(cell, 0.0) for cell in asked) / max(1, len(asked))
+        notices = [*shortfall(match.label, coverage), *self._doubts(counted, match)]
+        details = {
+            **counted.details(),
+            "coverage": coverage,
+            "judge": self.grader.judge.name,
+            "repeats": self.grader.repeats,
+            "questions": len(self.grader.questions),
+            "fastchat": upstream_rates(whole([r for r in judgments if not is_repair(r)])),
+            "categories": {},
+            **about,
+        }
+        if coverage < MINIMAL_COVERAGE:
+            return Scores((), {}, None, details, tuple(notices))
+        parts = by_category(values, self.grader.questions)
+        details["categories"] = {name: bounds(self._interval(part)) for name, part in parts.items()}
+        for turn in sorted({turn for _, turn in values}):
+            part = {cell: value for cell, value in values.items() if cell[1] == turn}
+            details[f"turn_{turn}"] = bounds(self._interval(part))
+        score = Score.of(
+            self._interval(values),
+            benchmark=self.grader.benchmark,
+            model=match.model,
+            judge=self.grader.judge.name,
+            metric=f"win_rate_vs_{match.opponent}",
+        )
+        return Scores((score,), question_means(values), score.value, details, tuple(notices))
+
+    def _interval(self, values: Mapping[Cell, float]) -> Any:
+        return self.grader.interval(values)
+
+    def _doubts(self, counted: Outcomes, match: Match) -> list[str]:
+        found = []
+        if counted.repaired:
+            found.append(
+                f"{match.label}: {counted.repaired} verdicts were had only by asking the judge for "
+                "them once more"
+            )
+        if self.grader.by_probability and counted.by_probability < 2 * counted.n:
+            found.append(
+                f"{match.label}: the judge gave no probabilities in "
+                f"{2 * counted.n - counted.by_probability} of {2 * counted.n} games, which were "
+                "read from its text"
+            )
+        return found
+
+
+def _unread(row: Judgment) -> str | None:
+    order = 1 if "g1_winner" in row else 2
+    return str(row[f"g{order}_judgment"]) if row[f"g{order}_winner"] == "error" else None
