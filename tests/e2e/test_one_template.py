@@ -65,7 +65,7 @@ def test_prepared_rows_are_what_every_part_reads(straight: Path, engine: Engine)
         engine, lambda: engine.answer([asked], sampling=short, batch_size=1)
     )
     in_chat = _read_by_the_model(engine, lambda: talker.answer(prompt, sampling=short))
-    engine._seen = None  # what an earlier reply left in memory is not read again
+    engine.forget()  # what an earlier reply left in memory is not read again
     streamed = _read_by_the_model(
         engine, lambda: list(talker.reply(prompt, sampling=short, stop=lambda: False))
     )

@@ -18,7 +18,8 @@ from transformers import (
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import DataError, EnvironmentProblem, TrainingDiverged, UsageError
-from zephyrctl.generation.engine import Engine, draw, load_engine
+from zephyrctl.generation.choosing import draw
+from zephyrctl.generation.engine import Engine, load_engine
 from zephyrctl.generation.sampling import Completion, Sampling
 
 GREEDY = Sampling(max_new_tokens=24)

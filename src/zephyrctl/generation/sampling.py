@@ -48,7 +48,8 @@ class Completion:
 
     `text` has no special tokens and no white space round it. `tokens` counts what was generated,
     the stop token included. `stopped` is true where the model ended the answer itself, false
-    where a limit did. `seconds` runs from the start of the batch to this answer's end.
+    where a limit did. `seconds` runs from this answer's start, beside others, to its end.
+    `problem` tells why there is no answer; None where there is one.
     """
 
     text: str
@@ -56,3 +57,4 @@ class Completion:
     prompt_tokens: int
     stopped: bool
     seconds: float
+    problem: str | None = None

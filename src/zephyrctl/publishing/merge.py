@@ -235,7 +235,7 @@ def _set_generation(model: Any, tokenizer: Any, source: Path) -> None:
         model.generation_config = GenerationConfig.from_pretrained(str(source))
     config = model.generation_config
     own = tokenizer.eos_token_id
-    ends = [own, *sorted(stop_ids(model, tokenizer) - {own})]
+    ends = [own, *sorted(stop_ids(model.generation_config, tokenizer) - {own})]
     config.eos_token_id = ends if len(ends) > 1 else own
     config.pad_token_id = tokenizer.pad_token_id
     config.use_cache = True

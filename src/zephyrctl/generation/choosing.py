@@ -1,0 +1,68 @@
+"""Which token comes next? Legend: B rows, V vocabulary, K candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from zephyrctl.generation.sampling import Sampling
+
+_UNUSED_SETTINGS = {
+    "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0, "min_new_tokens": None,
+    "min_length": 0, "bad_words_ids": None, "sequence_bias": None, "num_beams": 1,
+    "guidance_scale": None, "exponential_decay_length_penalty": None,
+}  # fmt: skip
+"""Settings of `generation_config.json` that change answers and are not applied, with the value
+that means off."""
+
+
+def unused_settings(settings: Any) -> list[str]:
+    """Names of the settings in a model's generation config that are left out here."""
+    return [
+        name
+        for name, off in _UNUSED_SETTINGS.items()
+        if getattr(settings, name, off) not in (off, None)
+    ]
+
+
+def repetition_penalty(settings: Any) -> float:
+    """CTRL's penalty as the model's generation config has it; 1 is none."""
+    return float(getattr(settings, "repetition_penalty", None) or 1.0)
+
+
+def adjusted(logits: torch.Tensor, read: Sequence[Sequence[int]], settings: Any) -> torch.Tensor:
+    """Logits (B, V) under the model's own penalty and suppressed tokens; changed in place.
+
+    `read` holds each row's tokens, prompt included, where there is a penalty; padding has none.
+    """
+    penalty = repetition_penalty(settings)
+    if penalty != 1.0:
+        for place, tokens in enumerate(read):
+            seen = torch.tensor(sorted(set(tokens)), device=logits.device)
+            scores = logits[place, seen]
+            logits[place, seen] = torch.where(scores < 0, scores * penalty, scores / penalty)
+    suppressed = getattr(settings, "suppress_tokens", None)
+    if suppressed:
+        logits[:, list(suppressed)] = -torch.inf
+    return logits
+
+
+def draw(logits: torch.Tensor, draws: Sequence[float], sampling: Sampling) -> torch.Tensor:
+    """One token (B,) per row of `logits` (B, V), by the inverse of the cumulative distribution.
+
+    `draws` holds one number in [0, 1) per row. Temperature, then top-k, then top-p, in the order
+    of transformers' logits warpers.
+    """
+    scores = logits / sampling.temperature
+    count = min(sampling.top_k or scores.shape[-1], scores.shape[-1])
+    ranked, order = torch.topk(scores, count, dim=-1)  # (B, K), best first
+    probabilities = torch.softmax(ranked.double(), dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+    cumulative = probabilities.cumsum(dim=-1)
+    at = torch.tensor(draws, dtype=torch.float64, device=logits.device)[:, None]
+    place = torch.searchsorted(cumulative, at * cumulative[:, -1:], right=True)
+    last = (probabilities > 0).sum(dim=-1, keepdim=True) - 1
+    return order.gather(1, torch.minimum(place, last))[:, 0]
