@@ -181,6 +181,11 @@ BENCHMARKS = Registry(
             "80 two-turn questions, graded",
             "zephyrctl.evaluation.mt_bench.benchmark:benchmark",
         ),
+        Entry(
+            "alpaca-eval",
+            "805 instructions, compared with a baseline's outputs",
+            "zephyrctl.evaluation.alpaca_eval.benchmark:benchmark",
+        ),
     ],
 )
 

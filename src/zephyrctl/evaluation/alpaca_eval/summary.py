@@ -1,0 +1,310 @@
+"""What did one match of AlpacaEval come to?
+
+A model against upstream's baseline gets upstream's figures; two models of one's own get the win
+rate of one against the other, without length control: its difficulties and gamed rows belong to
+one judge and one baseline. Rates are in percent; an instruction's repeats and orders are united
+before anything is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from zephyrctl.evaluation.alpaca_eval import figures, protocol
+from zephyrctl.evaluation.alpaca_eval.annotations import Judged, last_of_each, unite
+from zephyrctl.evaluation.alpaca_eval.figures import OrderEffect
+from zephyrctl.evaluation.alpaca_eval.formats import (
+    ALL_INSTRUCTIONS,
+    Gamed,
+    Instruction,
+    Version,
+)
+from zephyrctl.evaluation.alpaca_eval.length_control import (
+    LengthControlled,
+    bootstrap,
+    length_controlled,
+)
+from zephyrctl.evaluation.alpaca_eval.metrics import is_far
+from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
+from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
+from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
+
+_STRONG_ORDER = 20.0
+"""Points between a model's rates shown first and second from which the order is worth a word."""
+_MANY_FLIPS = 0.25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a summary needs beside the judgments."""
+
+    benchmark: str
+    judge: str
+    version: Version
+    questions: tuple[Instruction, ...]
+    baseline: str
+    gamed: Gamed | None
+    repeats: int
+    replicates: int
+    seed: int
+    c: float | None
+    upstream_compat: bool
+    fenced: bool
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One metric with its interval."""
+
+    metric: str
+    interval: Interval
+
+
+def summarize(judgments: Sequence[Judgment], match: Match, *, plan: Plan) -> Scores:
+    """The scores of one match; no I/O."""
+    rows = last_of_each(judgments)
+    judged = unite(rows)
+    stands = [item for item in judged if item.preference is not None]
+    coverage = len(stands) / len(plan.questions) if plan.questions else 0.0
+    effect = figures.order_effect(judged)
+    controlled = None if match.opponent is not None else _controlled(judged, plan)
+    details: dict[str, Any] = {
+        "alpaca_eval": figures.upstream_figures(
+            judged, length_controlled_winrate=controlled.win_rate if controlled else None
+        ),
+        "n": len(stands),
+        "unparsed": sum(row["preference"] is None for row in rows),
+        "coverage": coverage,
+        "questions": len(plan.questions),
+        "judge": plan.judge,
+        "repeats": plan.repeats,
+        "references": match.opponent or plan.baseline,
+        "prompts": "fenced" if plan.fenced else "upstream",
+        "version": plan.version,
+        "order_effect": asdict(effect),
+        "verdicts_from": _sources(rows),
+    }
+    notices = [
+        *shortfall(match.label, coverage),
+        *_notices(rows, match, effect, plan=plan),
+    ]
+    if coverage < MINIMAL_COVERAGE:
+        return Scores((), {}, None, details, tuple(notices))
+    details["categories"] = _categories(stands, plan)
+    details["length"] = _length(stands, plan)
+    if controlled is not None:
+        details["length_control"] = _fit(controlled, judged)
+    parts = _parts(stands, judged, controlled, match, plan)
+    notices += _length_notices(parts, controlled, match, plan=plan)
+    scores = tuple(
+        Score.of(
+            part.interval,
+            benchmark=plan.benchmark,
+            model=match.model,
+            judge=plan.judge,
+            metric=part.metric,
+        )
+        for part in parts
+    )
+    by_question = _by_question(judged, controlled)
+    return Scores(scores, by_question, parts[0].interval.value, details, tuple(notices))
+
+
+def _controlled(judged: Sequence[Judged], plan: Plan) -> LengthControlled | None:
+    if plan.gamed is None or not judged:
+        return None
+    rows = figures.rows_of(judged, plan.gamed, by_position=plan.upstream_compat)
+    return None if rows is None else length_controlled(*rows, c=plan.c)
+
+
+def _parts(
+    stands: Sequence[Judged],
+    judged: Sequence[Judged],
+    controlled: LengthControlled | None,
+    match: Match,
+    plan: Plan,
+) -> list[_Part]:
+    """Every metric, the main one first."""
+    wins = [(item.preference or 0.0) - 1 for item in stands]
+    strata = [item.category for item in stands]
+    discrete = [float(win > 0.5) if win != 0.5 else 0.5 for win in wins]
+    plain = [
+        _Part("win_rate", _percent(_mean(wins, strata, plan))),
+        _Part("discrete_win_rate", _percent(_mean(discrete, strata, plan))),
+        _Part("avg_length", _mean([item.len_2 for item in stands], strata, plan)),
+    ]
+    if match.opponent is None:
+        if controlled is None:
+            return plain
+        interval = _controlled_interval(judged, controlled, plan)
+        return [_Part("length_controlled_winrate", interval), *plain]
+    found = [_Part(f"{part.metric}_vs_{match.opponent}", part.interval) for part in plain[:2]]
+    even = figures.at_equal_length(
+        stands, strata=strata, replicates=plan.replicates, seed=plan.seed
+    )
+    if even is not None:
+        found.append(_Part(f"equal_length_win_rate_vs_{match.opponent}", even))
+    return [*found, plain[2]]
+
+
+def _controlled_interval(
+    judged: Sequence[Judged], controlled: LengthControlled, plan: Plan
+) -> Interval:
+    """The fit's 95 % interval: instructions drawn within their data set, refitted at the same C."""
+    assert plan.gamed is not None
+    rows = figures.rows_of(judged, plan.gamed, by_position=plan.upstream_compat)
+    assert rows is not None
+    found = bootstrap(
+        *rows,
+        controlled,
+        strata=[item.category for item in judged],
+        replicates=plan.replicates,
+        seed=plan.seed,
+    )
+    low, high = np.quantile(found, [0.025, 0.975])
+    n = sum(item.preference is not None for item in judged)
+    return Interval(controlled.win_rate, float(low), float(high), n, n, "bootstrap")
+
+
+def _by_question(
+    judged: Sequence[Judged], controlled: LengthControlled | None
+) -> dict[Hashable, float]:
+    """The main metric by instruction, so that two models' mean difference is the metric's.
+
+    For length control these are pseudo-values: the rate plus what this instruction moves it by
+    (infinitesimal jackknife, Efron 1982, ch. 6). Their mean is the rate, and their spread that of
+    the fitted rate; upstream's fitted rates have the mean, and a spread 2 to 6 times too small.
+    """
+    if controlled is None:
+        return {
+            item.place: 100 * (item.preference - 1)
+            for item in judged
+            if item.preference is not None
+        }
+    return {
+        item.place: controlled.win_rate + float(moved)
+        for item, moved in zip(judged, controlled.influence, strict=True)
+    }
+
+
+def _mean(values: Sequence[float], strata: Sequence[Hashable], plan: Plan) -> Interval:
+    return bootstrap_mean(
+        values,
+        list(range(len(values))),
+        replicates=plan.replicates,
+        seed=plan.seed,
+        strata=dict(enumerate(strata)),
+    )
+
+
+def _percent(interval: Interval) -> Interval:
+    value, low, high = (100 * part for part in (interval.value, interval.low, interval.high))
+    return Interval(value, low, high, interval.n, interval.questions, interval.method)
+
+
+def _categories(stands: Sequence[Judged], plan: Plan) -> dict[str, dict[str, float | int]]:
+    """The win rate on each data set that instructions were taken from."""
+    found = {}
+    for category in dict.fromkeys(item.category for item in stands):
+        wins = [(i.preference or 0.0) - 1 for i in stands if i.category == category]
+        interval = _percent(_mean(wins, [category] * len(wins), plan))
+        found[category] = {
+            "value": interval.value,
+            "low": interval.low,
+            "high": interval.high,
+            "n": interval.n,
+        }
+    return found
+
+
+def _length(stands: Sequence[Judged], plan: Plan) -> dict[str, Any]:
+    """What length has to do with it: the ratio, and the plain regression's rate."""
+    strata = [item.category for item in stands]
+    even = figures.at_equal_length(
+        stands, strata=strata, replicates=plan.replicates, seed=plan.seed
+    )
+    found: dict[str, Any] = {"ratio": figures.length_ratio(stands)}
+    if even is not None:
+        found["equal_length_win_rate"] = {
+            "value": even.value,
+            "low": even.low,
+            "high": even.high,
+            "n": even.n,
+        }
+    return found
+
+
+def _fit(controlled: LengthControlled, judged: Sequence[Judged]) -> dict[str, Any]:
+    spread = float(controlled.influence.std(ddof=1)) if len(judged) > 1 else math.nan
+    return {
+        "c": controlled.c,
+        "weights": dict(zip(("length", "difficulty", "constant"), controlled.weights, strict=True)),
+        "upstream_standard_error": controlled.upstream_standard_error,
+        "standard_error": spread / math.sqrt(len(judged)),
+    }
+
+
+def _sources(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row["preference_from"]] = found.get(row["preference_from"], 0) + 1
+    return found
+
+
+def _notices(
+    rows: Sequence[Mapping[str, Any]], match: Match, effect: OrderEffect, *, plan: Plan
+) -> list[str]:
+    found = []
+    if len(plan.questions) < ALL_INSTRUCTIONS:
+        found.append(
+            f"{match.label}: incomplete, {len(plan.questions)} of {ALL_INSTRUCTIONS} instructions "
+            "were asked"
+        )
+    by_text = sum(row["preference_from"] == "text" for row in rows)
+    if plan.version == 2 and by_text:
+        found.append(
+            f"{match.label}: {by_text} of {len(rows)} verdicts are the letter that the judge "
+            "wrote, so 0 or 1: it gave no probabilities"
+        )
+    if effect.first is not None and effect.second is not None:
+        strong = abs(effect.first - effect.second) > _STRONG_ORDER
+        if strong or (effect.flips or 0.0) > _MANY_FLIPS:
+            flips = "" if effect.flips is None else f"; {effect.flips:.0%} of the winners flip"
+            found.append(
+                f"{match.label}: the order decides much: {effect.first:.1f} % shown first, "
+                f"{effect.second:.1f} % shown second{flips}"
+            )
+    return found
+
+
+def _length_notices(
+    parts: Sequence[_Part], controlled: LengthControlled | None, match: Match, *, plan: Plan
+) -> list[str]:
+    if match.opponent is not None:
+        return [
+            f"{match.label}: no length-controlled win rate, which is calibrated for upstream's "
+            "baseline alone; see the rate at equal length"
+        ]
+    if plan.version == 1:
+        return []
+    if controlled is None:
+        return [f"{match.label}: no length-controlled win rate: the lengths do not vary"]
+    found = []
+    annotator = protocol.ANNOTATORS[2]
+    if not plan.judge.startswith(annotator.model):
+        found.append(
+            f"{match.label}: length control is calibrated for the judge {annotator.model}, not "
+            f"for {plan.judge}"
+        )
+    rate = next(part.interval.value for part in parts if part.metric == "win_rate")
+    if is_far(rate, controlled.win_rate):
+        found.append(
+            f"{match.label}: length control moves the win rate from {rate:.1f} % to "
+            f"{controlled.win_rate:.1f} %: the fit may have failed"
+        )
+    return found
