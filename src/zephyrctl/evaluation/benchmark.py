@@ -104,6 +104,8 @@ class Scores:
     gate: float | None
     details: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    by_repeat: Mapping[Hashable, Sequence[float]] = field(default_factory=dict)
+    """Where questions were answered more than once: `by_question` for each repeat alone."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from zephyrctl.evaluation.benchmark import Benchmark, Scores
+from zephyrctl.evaluation.benchmark import Benchmark, Judgment, Match, Scores
+from zephyrctl.evaluation.resolution import Repeated, repeats_to_resolve
 from zephyrctl.evaluation.statistics import paired_difference
 
 
@@ -16,7 +17,9 @@ class Comparison:
     """The paired difference b − a of a benchmark's main metric, with its 95 % interval.
 
     `p_better` is the share of bootstrap replicates in which b is better; `wins` counts the
-    questions that b does better than a.
+    questions that b does better than a. `repeats_needed` and `questions_needed` say what would
+    make the interval leave out 0 (see `resolution.Resolution`); where it does, they are what there
+    is. `categories` holds `{difference, low, high, n}` by category.
     """
 
     benchmark: str
@@ -33,10 +36,36 @@ class Comparison:
     ties: int
     losses: int
     method: str
+    n_repeats: int = 1
+    repeats_needed: int | None = None
+    repeats_are_a_bound: bool = False
+    questions_needed: int | None = None
+    categories: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `comparisons.json`."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one model got on one benchmark, question by question; see `benchmark.Scores`."""
+
+    name: str
+    metric: str
+    by_question: Mapping[Hashable, float]
+    by_repeat: Repeated
+
+    @classmethod
+    def of(cls, name: str, scores: Scores) -> Measured:
+        """By the benchmark's scores."""
+        return cls(name, scores.scores[0].metric, scores.by_question, scores.by_repeat)
+
+    @property
+    def repeated(self) -> Repeated:
+        """The values of each question, one a repeat."""
+        once = {question: (value,) for question, value in self.by_question.items()}
+        return {**once, **self.by_repeat}
 
 
 def pairs(models: Sequence[str], *, baseline: str | None) -> list[tuple[str, str]]:
@@ -49,6 +78,21 @@ def pairs(models: Sequence[str], *, baseline: str | None) -> list[tuple[str, str
     found = list(pairwise(models))
     if len(models) > 2:
         found.append((models[0], models[-1]))
+    return found
+
+
+def by_repeat(
+    benchmark: Benchmark, judgments: Sequence[Judgment], match: Match
+) -> dict[Hashable, list[float]]:
+    """Each question's value in every repeat, from the judgments of that repeat alone.
+
+    Empty where there was one repeat.
+    """
+    found: dict[Hashable, list[float]] = {}
+    for sample in range(benchmark.repeats if benchmark.repeats > 1 else 0):
+        rows = [row for row in judgments if row.get("sample", 0) == sample]
+        for question, value in benchmark.aggregate(rows, match).by_question.items():
+            found.setdefault(question, []).append(value)
     return found
 
 
@@ -65,33 +109,50 @@ def compare(
         question.question_id: question.category for question in benchmark.questions
     }
     return [
-        _compare(benchmark, a, b, scores, strata=strata, replicates=replicates, seed=seed)
+        compare_two(
+            Measured.of(a, scores[a]),
+            Measured.of(b, scores[b]),
+            benchmark=benchmark.name,
+            judge=benchmark.judge_name,
+            strata=strata,
+            replicates=replicates,
+            seed=seed,
+        )
         for a, b in pairs(list(scores), baseline=baseline)
         if scores[a].scores and scores[b].scores
     ]
 
 
-def _compare(
-    benchmark: Benchmark,
-    a: str,
-    b: str,
-    scores: Mapping[str, Scores],
+def compare_two(
+    a: Measured,
+    b: Measured,
     *,
+    benchmark: str,
+    judge: str | None,
     strata: Mapping[Hashable, Hashable],
     replicates: int,
     seed: int,
 ) -> Comparison:
-    before, after = scores[a].by_question, scores[b].by_question
+    """The comparison of two models by one judge; `strata` gives each question its category."""
+    before, after = a.by_question, b.by_question
     found = paired_difference(before, after, replicates=replicates, seed=seed, strata=strata)
     shared = [question for question in before if question in after]
     wins = sum(after[question] > before[question] for question in shared)
     losses = sum(after[question] < before[question] for question in shared)
+    is_resolved = found.low > 0 or found.high < 0
+    needed = repeats_to_resolve(a.repeated, b.repeated, strata=strata)
+    repeats, questions = needed.repeats_needed, needed.questions_needed
+    if is_resolved:
+        repeats, questions = needed.repeats, found.n
+    else:  # the bootstrap's interval and the normal one may differ by a hair
+        repeats = repeats and max(repeats, needed.repeats + 1)
+        questions = questions and max(questions, found.n + 1)
     return Comparison(
-        benchmark=benchmark.name,
-        a=a,
-        b=b,
-        metric=scores[b].scores[0].metric,
-        judge=benchmark.judge_name,
+        benchmark=benchmark,
+        a=a.name,
+        b=b.name,
+        metric=b.metric,
+        judge=judge,
         difference=found.value,
         low=found.low,
         high=found.high,
@@ -101,4 +162,41 @@ def _compare(
         ties=len(shared) - wins - losses,
         losses=losses,
         method=found.method,
+        n_repeats=needed.repeats,
+        repeats_needed=repeats,
+        repeats_are_a_bound=needed.is_bound and not is_resolved,
+        questions_needed=questions,
+        categories=_by_category(before, after, strata, replicates=replicates, seed=seed),
     )
+
+
+def _by_category(
+    before: Mapping[Hashable, float],
+    after: Mapping[Hashable, float],
+    strata: Mapping[Hashable, Hashable],
+    *,
+    replicates: int,
+    seed: int,
+) -> dict[str, dict[str, float | int]]:
+    """The paired difference within each category, where there are two or more."""
+    members: dict[str, list[Hashable]] = {}
+    for question in before:
+        if question in after:
+            members.setdefault(str(strata.get(question, "")), []).append(question)
+    if len(members) < 2:
+        return {}
+    found: dict[str, dict[str, float | int]] = {}
+    for category, questions in members.items():
+        part = paired_difference(
+            {question: before[question] for question in questions},
+            {question: after[question] for question in questions},
+            replicates=replicates,
+            seed=seed,
+        )
+        found[category] = {
+            "difference": part.value,
+            "low": part.low,
+            "high": part.high,
+            "n": part.n,
+        }
+    return found

@@ -35,13 +35,19 @@ def with_conduct(
 ) -> Scores:
     """`scores` with the conduct of the match's model and what is to be doubted about it.
 
-    `answers` are the model's own. The metrics come after the benchmark's and have no judge, since
-    code decides them. Where no score stands, for want of verdicts, there is none to come after:
-    the conduct is then in `details` alone.
+    `answers` are the model's own. The metrics come after the benchmark's; code decides them, and
+    they carry the name of the benchmark's judge only so that a model's scores stay together.
+    Where no score stands, for want of verdicts, the conduct is in `details` alone.
     """
     measured = _measured(answers, benchmark, replicates=replicates, seed=seed)
     added = tuple(
-        Score.of(interval, benchmark=benchmark.name, model=match.model, judge=None, metric=metric)
+        Score.of(
+            interval,
+            benchmark=benchmark.name,
+            model=match.model,
+            judge=benchmark.judge_name,
+            metric=metric,
+        )
         for metric, interval in measured.items()
     )
     methods = {metric: interval.method for metric, interval in measured.items()}

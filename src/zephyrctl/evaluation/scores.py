@@ -1,21 +1,25 @@
 """How do a benchmark's numbers stand on disk?
 
 `<run>/eval/<benchmark>/<model>/<judge>/scores.json` holds what one model got (in the folder
-`vs-<opponent>` beside it, what it got against another one), and
-`<run>/eval/<benchmark>/comparisons.json` how models differ. Rates are 0..1.
+`vs-<opponent>` beside it, what it got against another one), `by_question.jsonl` beside it the same
+question by question, and `<run>/eval/<benchmark>/comparisons.json` how models differ. Rates are
+0..1.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.evaluation.benchmark import Benchmark, Match, Scores
-from zephyrctl.runs.atomic import read_jsonl, write_json
+from zephyrctl.evaluation.benchmark import Benchmark, Match, Question, Scores
+from zephyrctl.evaluation.comparison import by_repeat
+from zephyrctl.runs.atomic import dumps, read_jsonl, write_json, write_text
 from zephyrctl.runs.store import Run
+
+BY_QUESTION = "by_question.jsonl"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Places:
         """What the model got in a match."""
         return self._judged(match) / "scores.json"
 
+    def by_question(self, match: Match) -> Path:
+        """What each question got in a match, one JSON line each."""
+        return self._judged(match) / BY_QUESTION
+
     def _judged(self, match: Match) -> Path:
         alone = self.root / match.model / self.judge_folder
         return alone if match.opponent is None else alone / f"vs-{match.opponent}"
@@ -65,6 +73,24 @@ def write_scores(path: Path, scores: Scores, *, about: dict[str, Any]) -> None:
     )
 
 
+def write_by_question(path: Path, scores: Scores, *, questions: Sequence[Question]) -> None:
+    """Write what each question got: `{"question_id", "category", "value", "repeats"}` a line.
+
+    `value` is the main metric's; `repeats` holds it for each repeat where there were several.
+    """
+    category: dict[Hashable, str] = {q.question_id: q.category for q in questions}
+    rows = [
+        {
+            "question_id": question,
+            "category": category.get(question, ""),
+            "value": value,
+            "repeats": list(scores.by_repeat.get(question, ())),
+        }
+        for question, value in scores.by_question.items()
+    ]
+    write_text(path, "".join(f"{dumps(row)}\n" for row in rows))
+
+
 def standing(
     places: Places, benchmark: Benchmark, *, fresh: Mapping[str, Scores]
 ) -> dict[str, Scores]:
@@ -76,7 +102,9 @@ def standing(
         if model not in found and _digest_of(path) == benchmark.digest:
             match = Match(model)
             judgments = read_jsonl(places.judgments(match))
-            found[model] = benchmark.aggregate(judgments, match)
+            scores = benchmark.aggregate(judgments, match)
+            repeats = by_repeat(benchmark, judgments, match)
+            found[model] = replace(scores, by_repeat=repeats)
     if set(found) == set(fresh):
         return found
     known = [name for name in ("base", "sft", "dpo") if name in found]
