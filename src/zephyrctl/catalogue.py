@@ -182,6 +182,11 @@ BENCHMARKS = Registry(
             "zephyrctl.evaluation.mt_bench.benchmark:benchmark",
         ),
         Entry(
+            "own",
+            "questions of one's own, graded by a rubric",
+            "zephyrctl.evaluation.own.benchmark:benchmark",
+        ),
+        Entry(
             "alpaca-eval",
             "805 instructions, compared with a baseline's outputs",
             "zephyrctl.evaluation.alpaca_eval.benchmark:benchmark",

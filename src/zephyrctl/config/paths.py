@@ -29,6 +29,8 @@ _PATH_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("eval", "baseline"): (),
     ("eval", "data_dir"): ("",),
     ("eval", "rules", "questions"): ("",),
+    ("eval", "own", "questions"): ("",),
+    ("eval", "own", "rubric"): ("",),
     ("eval", "judge", "api_key_file"): ("",),
     ("eval", "judge", "spec"): DATA_SUFFIXES,
 }

@@ -54,7 +54,6 @@ def judged_with_repairs(
     again: there is no verdict to be had from it.
     """
     rows = judged(judge, requests, path=path, make_row=make_row, on_done=on_done)
-    rows = _in_place(rows, requests)
     texts = {place: unread(row) or "" for place, row in enumerate(rows)}
     broken = [place for place, text in texts.items() if text.strip()]
     if wanted is None or not broken:
@@ -73,17 +72,9 @@ def judged_with_repairs(
         make_row=repaired,
         on_done=lambda done, total: on_done(before + done, before + total),
     )
-    return [*rows, *_in_place(mended, again)]
+    return [*rows, *mended]
 
 
 def is_repair(row: Mapping[str, Any]) -> bool:
     """Whether a row repairs an earlier one."""
     return REPAIRS in row
-
-
-def _in_place(rows: Sequence[Judgment], requests: Sequence[JudgeRequest]) -> list[Judgment]:
-    """Each row at its own question, turn and repeat: equal requests share a judgment."""
-    return [
-        {**row, "question_id": asked.question_id, "turn": asked.turn, "sample": asked.sample}
-        for row, asked in zip(rows, requests, strict=True)
-    ]

@@ -129,6 +129,8 @@ def _prompts(
             prompts = [protocol.single_request(of, question, mine, turn=turn) for of in files]
             yield "user_prompt", {_digest(prompt.user) for prompt in prompts}
         return
+    if (None, question.question_id) in answers:  # whose answers they are is not known
+        return
     first, second = said(row["model_1"]), said(row["model_2"])
     if first is None or second is None:
         return
