@@ -14,7 +14,7 @@ from tests.serving.conftest import running
 
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import CredentialsError, EnvironmentProblem
-from zephyrctl.generation.endpoint import Endpoint, models_at
+from zephyrctl.generation.endpoint import Asked, Endpoint, models_at
 from zephyrctl.generation.engine import Engine
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.serving.app import LARGEST_BODY
@@ -221,7 +221,7 @@ def test_our_own_client_is_answered(url: str, engine: Engine) -> None:
 
     async def once() -> Any:
         try:
-            return await endpoint.chat(messages, max_tokens=9, temperature=0.0)
+            return await endpoint.chat(Asked(messages, 9))
         finally:
             await endpoint.aclose()
 
@@ -229,7 +229,7 @@ def test_our_own_client_is_answered(url: str, engine: Engine) -> None:
     want = engine.answer([messages], sampling=sampling, batch_size=1)[0]
     reply = asyncio.run(once())
     assert (reply.text, reply.prompt_tokens) == (want.text, want.prompt_tokens)
-    assert "".join(endpoint.stream(messages, max_tokens=9, temperature=0.0)) == want.text
+    assert "".join(endpoint.stream(Asked(messages, 9))) == want.text
 
 
 def test_a_key_is_asked_for_everywhere_but_at_health(engine: Engine, tmp_path: Any) -> None:
@@ -243,10 +243,10 @@ def test_a_key_is_asked_for_everywhere_but_at_health(engine: Engine, tmp_path: A
         key = tmp_path / "key"
         key.write_text("s3cret\n")
         right = Endpoint.parse(f"openai+{url}/v1:@dpo", api_key_file=str(key), env={})
-        assert "".join(right.stream([Message("user", "hi")], max_tokens=4, temperature=0.0))
+        assert "".join(right.stream(Asked([Message("user", "hi")], 4)))
         bare = Endpoint.parse(f"openai+{url}/v1:@dpo", env={})
         with pytest.raises(CredentialsError):
-            list(bare.stream([Message("user", "hi")], max_tokens=4, temperature=0.0))
+            list(bare.stream(Asked([Message("user", "hi")], 4)))
 
 
 class Breaking:

@@ -15,7 +15,7 @@ from zephyrctl.errors import DataError
 from zephyrctl.generation.sampling import Completion, Sampling
 
 if TYPE_CHECKING:
-    from zephyrctl.generation.endpoint import Endpoint
+    from zephyrctl.generation.endpoint import Asked, Endpoint
     from zephyrctl.generation.engine import Engine
     from zephyrctl.runs.references import ModelRef
 
@@ -116,14 +116,7 @@ class EndpointTalker:
         self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
     ) -> Reply:
         """See `Talker`."""
-        pieces = self.endpoint.stream(
-            messages,
-            max_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            seed=sampling.seed,
-            extra=None if sampling.is_greedy else {"top_p": sampling.top_p},
-        )
-        return _EndpointReply(pieces, stop)
+        return _EndpointReply(self.endpoint.stream(_asked(messages, sampling)), stop)
 
     def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
         """See `Talker`."""
@@ -131,13 +124,7 @@ class EndpointTalker:
 
         async def once() -> Any:
             try:
-                return await self.endpoint.chat(
-                    messages,
-                    max_tokens=sampling.max_new_tokens,
-                    temperature=sampling.temperature,
-                    seed=sampling.seed,
-                    extra=None if sampling.is_greedy else {"top_p": sampling.top_p},
-                )
+                return await self.endpoint.chat(_asked(messages, sampling))
             finally:
                 await self.endpoint.aclose()
 
@@ -153,6 +140,18 @@ class EndpointTalker:
     def rendered(self, messages: list[Message]) -> str:
         """See `Talker`."""
         raise DataError("the endpoint applies its own template and does not show it")
+
+
+def _asked(messages: list[Message], sampling: Sampling) -> Asked:
+    from zephyrctl.generation.endpoint import Asked
+
+    return Asked(
+        messages,
+        sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
+        top_p=None if sampling.is_greedy else sampling.top_p,
+    )
 
 
 @dataclass

@@ -6,32 +6,33 @@ weight is read, so that nothing is loaded where every answer is already there.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import OWN_TEMPLATE, load_tokenizer, template_hash
+from zephyrctl.data.tokens import encode_prompt
 from zephyrctl.errors import DataError
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.endpoint import Endpoint
+from zephyrctl.generation.remote import RemoteAnswerer
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.digests import digest_json, digest_tree
 from zephyrctl.runs.references import ModelRef
-from zephyrctl.runs.signals import raise_if_stopping
 
 if TYPE_CHECKING:
     from zephyrctl.generation.engine import Engine
 
 _NOT_WEIGHTS = ("*.md", ".*", "*.log")
-_WATCH_S = 0.5
 FORMAT = 1
 """Raised by one when decoding changes so that the same model answers otherwise."""
+
+
+Say = Callable[[str], None]
 
 
 class Answerer(Protocol):
@@ -61,8 +62,11 @@ class Subject:
     template_sha256: str | None
     """Hash of the chat template; None for an endpoint, which applies its own."""
     identity: dict[str, Any]
-    load: Callable[[], Answerer] = field(repr=False)
+    load: Callable[[Say], Answerer] = field(repr=False)
+    """Loads it; what happens while it answers (less memory than expected) is said."""
     notices: tuple[str, ...] = ()
+    render: Callable[[Sequence[Message]], str] | None = field(default=None, repr=False)
+    """A prompt as the model reads it, special tokens included; None where that is not known."""
 
     @property
     def digest(self) -> str:
@@ -91,23 +95,29 @@ def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
         "attention": model.attention,
     }
 
-    def load() -> Answerer:
+    def load(say: Say) -> Answerer:
         from zephyrctl.generation.engine import load_engine
 
         engine = load_engine(
             located, dtype=model.dtype, attention=model.attention, chat_template=template
         )
-        return _Local(engine, at_once)
+        return _Local(engine, at_once, say)
 
-    return Subject(ref.name, located, template_hash(tokenizer), identity, load, notices)
+    def render(messages: Sequence[Message]) -> str:
+        return tokenizer.decode(encode_prompt(tokenizer, messages), skip_special_tokens=False)
+
+    return Subject(ref.name, located, template_hash(tokenizer), identity, load, notices, render)
 
 
 class _Local:
     """Weights in this process."""
 
-    def __init__(self, engine: Any, batch_size: int) -> None:
+    def __init__(self, engine: Engine, batch_size: int, say: Say) -> None:
         self.engine = engine
         self._batch_size = batch_size
+        self._say = say
+        for text in engine.notices:
+            say(text)
 
     def answer(
         self,
@@ -117,85 +127,30 @@ class _Local:
         on_done: Callable[[int, Completion], None],
     ) -> None:
         """See `Answerer`."""
-        self.engine.answer(prompts, sampling=sampling, batch_size=self._batch_size, on_done=on_done)
+        self.engine.answer(
+            prompts,
+            sampling=sampling,
+            batch_size=self._batch_size,
+            on_done=on_done,
+            say=self._say,
+            keep_going=True,
+        )
 
     def close(self) -> None:
         """Free the weights."""
         self.engine.close()
 
 
-class RemoteAnswerer:
-    """A model at an endpoint, asked with several requests at once."""
-
-    def __init__(self, endpoint: Endpoint, concurrency: int) -> None:
-        self.endpoint = endpoint
-        self._concurrency = concurrency
-
-    def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        *,
-        sampling: Sampling,
-        on_done: Callable[[int, Completion], None],
-    ) -> None:
-        """See `Answerer`. The first request that fails for good cancels those not yet answered."""
-        asyncio.run(self._all(prompts, sampling, on_done))
-
-    async def _all(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        sampling: Sampling,
-        on_done: Callable[[int, Completion], None],
-    ) -> None:
-        slots = asyncio.Semaphore(self._concurrency)
-
-        async def one(index: int) -> None:
-            async with slots:
-                on_done(index, await self._ask(prompts[index], sampling))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_watch_for_stop())
-                await asyncio.gather(*(group.create_task(one(i)) for i in range(len(prompts))))
-                watch.cancel()
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        finally:
-            await self.endpoint.aclose()
-
-    async def _ask(self, prompt: Sequence[Message], sampling: Sampling) -> Completion:
-        began = perf_counter()
-        is_greedy = sampling.is_greedy
-        reply = await self.endpoint.chat(
-            prompt,
-            max_tokens=sampling.max_new_tokens,
-            temperature=0.0 if is_greedy else sampling.temperature,
-            seed=None if is_greedy else sampling.seed,
-            extra=None if is_greedy or sampling.top_p == 1.0 else {"top_p": sampling.top_p},
-        )
-        return Completion(
-            reply.text.strip(),
-            reply.completion_tokens,
-            reply.prompt_tokens,
-            reply.finish_reason == "stop",
-            perf_counter() - began,
-        )
-
-    def close(self) -> None:
-        """Nothing is held between calls."""
-
-
-async def _watch_for_stop() -> None:
-    """End the work soon after a signal, also while every request hangs."""
-    while True:
-        raise_if_stopping()
-        await asyncio.sleep(_WATCH_S)
-
-
 def _remote(ref: ModelRef, *, at_once: int) -> Subject:
     endpoint = Endpoint.parse(ref.target)
     identity = {"format": FORMAT, "endpoint": ref.target}
-    return Subject(ref.name, ref.target, None, identity, lambda: RemoteAnswerer(endpoint, at_once))
+    unknown = (
+        "the endpoint applies a chat template of its own, which cannot be compared with training"
+    )
+    return Subject(
+        ref.name, ref.target, None, identity, lambda say: RemoteAnswerer(endpoint, at_once),
+        (unknown,),
+    )  # fmt: skip
 
 
 def open_engine(

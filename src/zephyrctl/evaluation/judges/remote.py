@@ -6,41 +6,81 @@ from collections.abc import Sequence
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest, OnReply
-from zephyrctl.generation.answerer import RemoteAnswerer
-from zephyrctl.generation.endpoint import Endpoint
-from zephyrctl.generation.sampling import Sampling
+from zephyrctl.evaluation.spending import Meter, current_meter
+from zephyrctl.generation.endpoint import Asked, Endpoint, Patience, Reply
+from zephyrctl.generation.remote import RemoteAnswerer
 
 
 class RemoteJudge:
-    """A model behind an OpenAI-compatible service, asked `eval.judge.concurrency` at a time."""
+    """A model behind an OpenAI-compatible service, asked `eval.judge.concurrency` at a time.
+
+    `meter`, the command's own where it has one, is asked before each request is first sent and
+    told of each reply; what it raises ends the work when the replies under way are in.
+    """
 
     is_deterministic = False
 
     def __init__(self, recipe: Recipe) -> None:
         settings = recipe.eval.judge
         spec = settings.spec or ""
-        self._settings = settings
         self._endpoint = Endpoint.parse(
-            spec, api_key_file=settings.api_key_file, timeout_s=settings.timeout_s
+            spec,
+            api_key_file=settings.api_key_file,
+            patience=Patience(timeout_s=settings.timeout_s, deadline_s=settings.deadline_s),
         )
+        self._answerer = RemoteAnswerer(self._endpoint, settings.concurrency)
+        self._max_tokens = settings.max_tokens
+        self.meter: Meter | None = current_meter()
         self.name = self._endpoint.model
         self.identity = {"spec": spec, "max_tokens": settings.max_tokens}
 
+    @property
+    def notices(self) -> list[str]:
+        """What the service does not take or give, as found while judging."""
+        return self._endpoint.notices
+
     def decide(self, requests: Sequence[JudgeRequest], *, on_reply: OnReply) -> None:
-        """See `Judge`; the first error that no retry mends ends the work."""
-        answerer = RemoteAnswerer(self._endpoint, self._settings.concurrency)
-        answerer.answer(
-            [request.messages for request in requests],
-            sampling=Sampling(max_new_tokens=self._settings.max_tokens),
-            on_done=lambda index, completion: on_reply(
-                index,
-                JudgeReply(
-                    completion.text,
-                    prompt_tokens=completion.prompt_tokens,
-                    completion_tokens=completion.tokens,
-                ),
-            ),
+        """See `Judge`; the first error that no further try mends ends the work."""
+
+        def before(index: int) -> None:
+            if self.meter is not None:
+                self.meter.reserve(requests[index])
+
+        def done(index: int, reply: Reply) -> None:
+            judged = _judged(reply)
+            if self.meter is not None:
+                self.meter.settle(requests[index], judged)
+            on_reply(index, judged)
+
+        self._answerer.ask(
+            [self._asked(request) for request in requests],
+            on_reply=done,
+            before=before,
+            name_of=lambda index: _name_of(requests[index]),
         )
 
     def close(self) -> None:
         """Nothing is held between two calls."""
+
+    def _asked(self, request: JudgeRequest) -> Asked:
+        return Asked(
+            request.messages,
+            request.max_tokens or self._max_tokens,
+            temperature=request.temperature,
+            top_logprobs=request.top_logprobs,
+        )
+
+
+def _judged(reply: Reply) -> JudgeReply:
+    return JudgeReply(
+        reply.text,
+        logprobs=reply.logprobs,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        finish_reason=reply.finish_reason,
+    )
+
+
+def _name_of(request: JudgeRequest) -> str:
+    of = f" of {' and '.join(request.models)}" if request.models else ""
+    return f"question {request.question_id}, turn {request.turn}{of}"

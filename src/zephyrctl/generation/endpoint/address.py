@@ -1,0 +1,85 @@
+"""Which service does a spec name, and which key may it see?
+
+A key comes from a key file, the environment or the working directory's `.env`. It is never logged,
+and never sent over plain HTTP to another machine unless a key file says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from zephyrctl.errors import CredentialsError, NetworkError, UsageError
+
+OPENAI_URL = "https://api.openai.com/v1"
+_HOST = r"https?://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+)(?::\d+)?"
+_SPEC = re.compile(rf"openai(?:\+(?P<url>{_HOST}(?:/[^:\s]*)?))?:(?P<model>[^\s]+)")
+_LOOPBACK = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?(/|$)")
+
+
+def parse_spec(spec: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """The base URL and the model of `openai:MODEL` or `openai+http(s)://host/v1:MODEL`."""
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise UsageError(
+            f"'{spec}' is no endpoint",
+            hint="openai:MODEL, or openai+http://localhost:8000/v1:MODEL",
+        )
+    named = match["url"] or env.get("OPENAI_BASE_URL") or env.get("OPENAI_API_BASE")
+    return (named or OPENAI_URL).rstrip("/"), match["model"]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine's own."""
+    return _LOOPBACK.match(url) is not None
+
+
+def refuse_offline(url: str, env: Mapping[str, str]) -> None:
+    """NetworkError where ZEPHYRCTL_OFFLINE forbids the address."""
+    if env.get("ZEPHYRCTL_OFFLINE", "") not in ("", "0") and not is_loopback(url):
+        raise NetworkError(
+            "ZEPHYRCTL_OFFLINE=1 forbids the network", where=url, hint="unset ZEPHYRCTL_OFFLINE"
+        )
+
+
+def find_key(url: str, api_key_file: str | None, env: Mapping[str, str]) -> str | None:
+    """The key for `url`, None where it needs or may see none; CredentialsError where OpenAI's own
+    service has none."""
+    if api_key_file is not None:
+        return key_of_file(Path(api_key_file).expanduser())
+    if url.startswith("http://") and not is_loopback(url):
+        return None
+    key = env.get("OPENAI_API_KEY") or _key_of_dotenv(Path(".env"))
+    if key is None and url == OPENAI_URL:
+        raise CredentialsError(
+            "no key for the endpoint",
+            where=url,
+            hint="export OPENAI_API_KEY=…, or name a file with eval.judge.api_key_file",
+        )
+    return key
+
+
+def key_of_file(path: Path) -> str:
+    """The key that a file holds on its only line; CredentialsError where it holds none."""
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(f"the key file cannot be read: {error}", where=str(path)) from None
+    if not key or len(key.split()) != 1:
+        raise CredentialsError("the key file holds no key on one line", where=str(path))
+    return key
+
+
+def _key_of_dotenv(path: Path) -> str | None:
+    """OPENAI_API_KEY from a `.env` file; the file is read, never written nor put into the
+    environment of child processes."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in lines:
+        name, separator, value = line.removeprefix("export ").partition("=")
+        if separator and name.strip() == "OPENAI_API_KEY":
+            return value.strip().strip("'\"") or None
+    return None

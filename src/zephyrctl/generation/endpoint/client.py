@@ -1,0 +1,236 @@
+"""How is one request put to a model behind an OpenAI-compatible service?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, NoReturn
+
+import httpx
+
+from zephyrctl.errors import NetworkError
+from zephyrctl.generation.endpoint.address import find_key, is_loopback, parse_spec, refuse_offline
+from zephyrctl.generation.endpoint.failures import Filtered, NotTaken, Refusal, TryAgain
+from zephyrctl.generation.endpoint.tries import Patience, Tries
+from zephyrctl.generation.endpoint.wire import (
+    Asked,
+    BrokenAnswer,
+    Reply,
+    body_of,
+    events,
+    reply_of,
+)
+
+_CONNECT_S = 20.0
+_LOST = {
+    "temperature": "samples at a temperature of its own",
+    "seed": "takes no seed",
+    "top_p": "takes no top_p",
+    "logprobs": "gives no probabilities",
+}
+
+
+@dataclass
+class Endpoint:
+    """A model at a service. `base_url` ends with the API's version, such as `/v1`.
+
+    `adjustments` lists what the service made us leave out or rename (reasoning models take no
+    temperature and another name for the token limit), found by its own refusals. `is_known` turns
+    true with the first answer.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    patience: Patience = field(default_factory=Patience)
+    adjustments: list[str] = field(default_factory=list)
+    is_known: bool = False
+    _idle: list[httpx.AsyncClient] = field(default_factory=list, init=False, repr=False)
+    _context: Any = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def parse(
+        cls,
+        spec: str,
+        *,
+        api_key_file: str | None = None,
+        patience: Patience | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Endpoint:
+        """The endpoint that `openai:MODEL` or `openai+http(s)://host/v1:MODEL` names.
+
+        The key comes from `api_key_file`, else from OPENAI_API_KEY in `env` or the working
+        directory's `.env`. CredentialsError where a service that needs one has none.
+        """
+        environment = os.environ if env is None else env
+        url, model = parse_spec(spec, environment)
+        refuse_offline(url, environment)
+        key = find_key(url, api_key_file, environment)
+        return cls(url, model, key, patience or Patience())
+
+    @property
+    def where(self) -> str:
+        """The service and the model, for an error."""
+        return f"{self.base_url} ({self.model})"
+
+    @property
+    def notices(self) -> list[str]:
+        """What the model made us leave out, one sentence each."""
+        return [f"{self.model} {_LOST[name]}" for name in self.adjustments if name in _LOST]
+
+    async def chat(self, asked: Asked) -> Reply:
+        """One answer, tried again within the deadline."""
+        tries = Tries(self.patience, monotonic(), self.where)
+        while True:
+            try:
+                reply, _ = await self.try_once(asked, timeout_s=tries.seconds_left(monotonic()))
+                return reply
+            except NotTaken:
+                continue
+            except TryAgain as failure:
+                pause = failure.retry_after or 0.0
+                wait = tries.wait_after(
+                    failure, now=monotonic(), pause=pause, is_known=self.is_known
+                )
+                await asyncio.sleep(max(wait, pause))
+
+    async def try_once(self, asked: Asked, *, timeout_s: float) -> tuple[Reply, Mapping[str, str]]:
+        """One try, and the headers of its answer.
+
+        TryAgain for a failure that may pass; NotTaken for a field that the model does not take,
+        which the next try leaves out; any other error is final.
+        """
+        body = self._body(asked)
+        client = self._idle.pop() if self._idle else self._new_client()
+        try:
+            # One limit over the whole try: bytes that trickle in never let a read time out.
+            async with asyncio.timeout(timeout_s):
+                response = await client.post(self._url, content=json.dumps(body).encode())
+        except TimeoutError as error:
+            reason = f"no whole answer within {timeout_s:.3g} s"
+            raise TryAgain(reason, is_pressure=True) from error
+        except httpx.RequestError as error:
+            is_unreached = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise TryAgain(_reason(error), is_unreached=is_unreached) from error
+        finally:
+            self._idle.append(client)
+        return self._read(response, body), response.headers
+
+    def stream(self, asked: Asked) -> Iterator[str]:
+        """The pieces of one answer as they come; for a person who waits, so tried once."""
+        with httpx.Client(
+            **self._options(), timeout=httpx.Timeout(self.patience.timeout_s, connect=_CONNECT_S)
+        ) as client:
+            try:
+                yield from self._stream(client, asked)
+            except (httpx.RequestError, BrokenAnswer, TryAgain, Filtered) as error:
+                raise NetworkError(
+                    f"the endpoint did not answer: {_reason(error)}", where=self.where
+                ) from error
+
+    def _stream(self, client: httpx.Client, asked: Asked) -> Iterator[str]:
+        while True:
+            body = {**self._body(asked), "stream": True}
+            with client.stream("POST", self._url, json=body) as response:
+                if response.status_code == httpx.codes.OK:
+                    yield from events(response.iter_lines())
+                    return
+                response.read()
+                try:
+                    self._refuse(response, body)
+                except NotTaken:
+                    continue
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for client in self._idle:
+            await client.aclose()
+        self._idle.clear()
+
+    def _read(self, response: httpx.Response, body: Mapping[str, Any]) -> Reply:
+        self.is_known = True
+        if response.status_code != httpx.codes.OK:
+            try:
+                self._refuse(response, body)
+            except Filtered:
+                return Reply("", 0, 0, "content_filter")
+        try:
+            return reply_of(response.content)
+        except BrokenAnswer as error:
+            raise TryAgain(str(error), headers=response.headers) from error
+
+    def _refuse(self, response: httpx.Response, body: Mapping[str, Any]) -> NoReturn:
+        refusal = Refusal.read(
+            response.status_code, response.headers, response.content, hide=self.api_key
+        )
+        try:
+            refusal.raise_as(where=self.where, sent=body)
+        except NotTaken as field_:
+            # Many requests that were under way may say the same; it is learnt once.
+            name = "logprobs" if field_.name == "top_logprobs" else field_.name
+            if name not in self.adjustments:
+                self.adjustments.append(name)
+            raise
+
+    def _body(self, asked: Asked) -> dict[str, Any]:
+        body = body_of(self.model, asked)
+        for name in self.adjustments:
+            value = body.pop(name, None)
+            if name == "max_tokens":
+                body["max_completion_tokens"] = value
+            elif name == "logprobs":
+                body.pop("top_logprobs", None)
+        return body
+
+    @property
+    def _url(self) -> str:
+        return f"{self.base_url}/chat/completions"
+
+    def _new_client(self) -> httpx.AsyncClient:
+        """A client for one request at a time.
+
+        httpx's pool goes through all its connections and all waiting requests at every request:
+        with 64 at once that took 15 ms of CPU a request, and one connection to a client takes 1.
+        """
+        if self._context is None:
+            self._context = httpx.create_ssl_context()
+        connect_s = min(self.patience.timeout_s, _CONNECT_S)
+        return httpx.AsyncClient(
+            **self._options(),
+            timeout=httpx.Timeout(None, connect=connect_s),
+            limits=httpx.Limits(max_connections=1),
+            verify=self._context,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        key = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return {
+            "headers": {"content-type": "application/json", **key},
+            "follow_redirects": False,  # a redirect would take the key to another host
+            "trust_env": not is_loopback(self.base_url),
+        }
+
+
+def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
+    """The names that a service lists under `/models`; empty where it lists none."""
+    url = base_url.rstrip("/")
+    key = find_key(url, None, os.environ)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    refuse_offline(url, os.environ)
+    try:
+        with httpx.Client(
+            headers=headers, timeout=timeout_s, trust_env=not is_loopback(url)
+        ) as client:
+            return [str(row["id"]) for row in client.get(f"{url}/models").json()["data"]]
+    except httpx.RequestError as error:
+        raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,209 @@
+"""How are many requests put to one service, all answered in the end and none twice?
+
+A request that fails is tried again within its own deadline. An error that concerns all requests
+(a refused key, an unknown model, a service out of reach) cancels what is under way; one that
+concerns a single request, or a limit of spending, lets those under way come in first, because they
+are paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+from typing import NoReturn
+
+from zephyrctl.data.messages import Message
+from zephyrctl.errors import DataError, ZephyrctlError
+from zephyrctl.generation.endpoint import Asked, Endpoint, Reply
+from zephyrctl.generation.endpoint.failures import NotTaken, TryAgain
+from zephyrctl.generation.endpoint.gate import Closed, Gate
+from zephyrctl.generation.endpoint.pace import Pace, Ticket
+from zephyrctl.generation.endpoint.tries import Tries
+from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.runs.signals import raise_if_stopping
+
+_WATCH_S = 0.25
+
+OnReply = Callable[[int, Reply], None]
+
+
+class RemoteAnswerer:
+    """A model at an endpoint, with at most `concurrency` requests under way."""
+
+    def __init__(self, endpoint: Endpoint, concurrency: int) -> None:
+        self.endpoint = endpoint
+        self.pace = Pace(concurrency)
+
+    def ask(
+        self,
+        asked: Sequence[Asked],
+        *,
+        on_reply: OnReply,
+        before: Callable[[int], None] | None = None,
+        name_of: Callable[[int], str] | None = None,
+    ) -> None:
+        """Put all requests to the service; `on_reply(index, reply)` is called as each is answered.
+
+        `before(index)` is called right before a request is first sent, and what it raises ends the
+        work like any final error. `name_of(index)` names a request in an error of its own.
+        """
+        if asked:
+            asyncio.run(_Work(self.endpoint, asked, on_reply, before, name_of).do(self.pace))
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        sampling: Sampling,
+        on_done: Callable[[int, Completion], None],
+    ) -> None:
+        """See `Answerer`."""
+        began = perf_counter()
+
+        def done(index: int, reply: Reply) -> None:
+            on_done(index, completion_of(reply, seconds=perf_counter() - began))
+
+        self.ask([asked_of(prompt, sampling) for prompt in prompts], on_reply=done)
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+
+def asked_of(messages: Sequence[Message], sampling: Sampling) -> Asked:
+    """The request for one answer drawn by `sampling`; greedy decoding has no seed."""
+    if sampling.is_greedy:
+        return Asked(messages, sampling.max_new_tokens)
+    return Asked(
+        messages,
+        sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
+        top_p=None if sampling.top_p == 1.0 else sampling.top_p,
+    )
+
+
+def completion_of(reply: Reply, *, seconds: float) -> Completion:
+    """The answer as every other way of asking gives it."""
+    return Completion(
+        reply.text.strip(),
+        reply.completion_tokens,
+        reply.prompt_tokens,
+        reply.finish_reason == "stop",
+        seconds,
+    )
+
+
+@dataclass
+class _Work:
+    """One call of `ask`."""
+
+    endpoint: Endpoint
+    asked: Sequence[Asked]
+    on_reply: OnReply
+    before: Callable[[int], None] | None
+    name_of: Callable[[int], str] | None
+    failure: ZephyrctlError | None = field(default=None, init=False)
+    gate: Gate = field(init=False)
+
+    async def do(self, pace: Pace) -> None:
+        self.gate = Gate(pace)
+        line = iter(range(len(self.asked)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_watch_for_stop())
+                count = min(pace.most, len(self.asked))
+                workers = [group.create_task(self._pursue_all(line)) for _ in range(count)]
+                await asyncio.wait(workers)
+                watch.cancel()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            self.gate.close()
+            await self.endpoint.aclose()
+        if self.failure is not None:
+            raise self.failure
+
+    async def _pursue_all(self, line: Iterator[int]) -> None:
+        for index in line:
+            if self.failure is not None:
+                return
+            try:
+                await self._pursue(index)
+            except Closed:
+                return
+
+    async def _pursue(self, index: int) -> None:
+        """Ask until there is an answer."""
+        asked, tries = self.asked[index], None
+        while True:
+            ticket = await self.gate.enter(asked.rate_tokens)
+            if tries is None:
+                self._announce(index, ticket)
+                tries = Tries(self.endpoint.patience, monotonic(), self.endpoint.where)
+            reply = await self._try(index, ticket, tries)
+            if reply is not None:
+                self.on_reply(index, reply)
+                return
+
+    def _announce(self, index: int, ticket: Ticket) -> None:
+        if self.before is None:
+            return
+        try:
+            self.before(index)
+        except BaseException as error:
+            self.gate.leave(ticket)
+            if isinstance(error, ZephyrctlError):
+                self._end(error)
+            raise
+
+    async def _try(self, index: int, ticket: Ticket, tries: Tries) -> Reply | None:
+        """One try; None after the wait that has to come before the next."""
+        headers: Mapping[str, str] = {}
+        pace, patience = self.gate.pace, self.endpoint.patience
+        try:
+            left = tries.seconds_left(monotonic())
+            reply, headers = await self.endpoint.try_once(self.asked[index], timeout_s=left)
+            pace.grow()
+            return reply
+        except NotTaken:
+            return None
+        except DataError as error:
+            self._end(self._named(error, index))
+        except TryAgain as failed:
+            failure, headers = failed, failed.headers
+            if failure.is_pressure or failure.retry_after is not None:
+                pause = failure.retry_after
+                if pause is not None:  # never shorter than asked, and not all at one moment
+                    pause += tries.rng.uniform(0, patience.first_s)
+                pace.press(ticket, monotonic(), pause=pause)
+        finally:
+            self.gate.leave(ticket, headers)
+        if self.gate.closed.is_set():
+            raise Closed
+        now = monotonic()
+        await self.gate.pause(
+            tries.wait_after(
+                failure, now=now, pause=pace.pause_left(now), is_known=self.endpoint.is_known
+            )
+        )
+        return None
+
+    def _end(self, error: ZephyrctlError) -> NoReturn:
+        """Send nothing more, and raise `error` when those under way are in."""
+        if self.failure is None:
+            self.failure = error
+        self.gate.close()
+        raise Closed
+
+    def _named(self, error: DataError, index: int) -> DataError:
+        name = self.name_of(index) if self.name_of else f"request {index + 1} of {len(self.asked)}"
+        return DataError(error.message, where=f"{error.where}, {name}", hint=error.hint)
+
+
+async def _watch_for_stop() -> None:
+    """End the work soon after a signal, also while every request hangs."""
+    while True:
+        raise_if_stopping()
+        await asyncio.sleep(_WATCH_S)
