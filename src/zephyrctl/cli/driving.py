@@ -54,6 +54,7 @@ class Account:
 def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Carry out `stages` (and `report`) of the configured run, one after the other."""
     recipe = loaded.recipe
+    _agree_to_spend(recipe, stages, wishes)
     run = open_run(recipe)
     mode = choose_mode(wishes.progress, json_output=wishes.json)
     account = Account()
@@ -72,15 +73,20 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
 
 
 def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
-    """Print what would be done and why; nothing is written, fetched or started."""
+    """Print what would be done and why, and what a judge would cost; nothing is started, and
+    nothing fetched but the questions that a judge's bill is made from."""
     run = run_of(loaded.recipe)
     wanted: list[StageName] = [name for name in STAGES if name in stages]
     steps = plan_steps(loaded.recipe, run, wanted, force=wishes.force)
+    bills = _bills(loaded.recipe, stages, wishes)
     if wishes.json:
-        terminal.emit_json({"run": run.name, "root": str(run.root), "steps": _as_rows(steps)})
+        shown = {"run": run.name, "root": str(run.root), "steps": _as_rows(steps)}
+        terminal.emit_json(shown if bills is None else {**shown, "judge": bills[1]})
         return
     for step in steps:
         terminal.out(f"{step.stage:<6} {step.decision.action:<6} {step.decision.reason}")
+    for line in bills[0] if bills else ():
+        terminal.out(line)
 
 
 def show_launch(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
@@ -130,6 +136,30 @@ def parse_gpus(text: str | None) -> str | list[int] | None:
     if not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--gpus takes all, none, or numbers such as 0,1; not '{text}'")
     return [int(part) for part in parts]
+
+
+def _agree_to_spend(recipe: Recipe, stages: Sequence[str], wishes: Wishes) -> None:
+    """Before anything is started: a judge that costs money needs an agreement."""
+    if "eval" not in stages or recipe.eval.judge.spec is None:
+        return
+    from zephyrctl.cli import spending
+
+    run = run_of(recipe)
+    spending.agree(
+        recipe, run, stages, force=wishes.force, yes=wishes.yes, may_ask=not wishes.json
+    )
+
+
+def _bills(
+    recipe: Recipe, stages: Sequence[str], wishes: Wishes
+) -> tuple[list[str], dict[str, Any]] | None:
+    """What a judge would cost, as lines and as data; None without one."""
+    if "eval" not in stages or recipe.eval.judge.spec is None:
+        return None
+    from zephyrctl.cli import spending
+
+    bills = spending.expected(recipe, run_of(recipe), stages, force=wishes.force)
+    return spending.lines(bills, recipe), spending.to_json(bills, recipe)
 
 
 def _one_stage(
@@ -214,6 +244,17 @@ def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: boo
         terminal.say(f"Next: {following}")
     if account.missed is not None:
         raise account.missed
+
+
+def _say_spent(run: Run, account: Account) -> None:
+    """What the judge really cost, where it was asked by this command."""
+    manifest = run.stage("eval").read_manifest()
+    asked = any(step.stage == "eval" and step.decision.action != "skip" for step in account.steps)
+    if not asked or manifest is None or "judge.calls" not in manifest.metrics:
+        return
+    from zephyrctl.cli import spending
+
+    terminal.say(spending.spent_line(manifest.metrics))
 
 
 def _next(run: Run, account: Account) -> str:

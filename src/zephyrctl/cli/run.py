@@ -7,6 +7,7 @@ import typer
 from zephyrctl.cli.options import (
     ConfigOption,
     JsonOption,
+    MaxCostOption,
     ProgressOption,
     RecipeOption,
     SetOption,
@@ -36,6 +37,7 @@ def run(
     ] = None,
     last: Annotated[StageChoice | None, typer.Option("--until", help="End with it.")] = None,
     gpus: GpusOption = None,
+    max_cost: MaxCostOption = None,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
     print_launch: PrintLaunchOption = False,
@@ -51,7 +53,7 @@ def run(
     from zephyrctl.stages.pipeline import window
 
     stages = window(first=first, last=last)
-    flags = {"launch.gpus": driving.parse_gpus(gpus)}
+    flags = {"launch.gpus": driving.parse_gpus(gpus), "eval.max_cost": max_cost}
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
     wishes = driving.Wishes(frozenset(stages) if force else frozenset(), progress, json, yes)
     driving.act(loaded, stages, wishes, dry_run=dry_run, print_launch=print_launch)
