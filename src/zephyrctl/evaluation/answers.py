@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from zephyrctl.data.messages import Message, to_json
 from zephyrctl.errors import DataError
 from zephyrctl.evaluation.benchmark import Answer, Benchmark, Question, QuestionId
-from zephyrctl.evaluation.sharing import AnswerFiles, Row, Share
-from zephyrctl.generation.answerer import Answerer, Subject
+from zephyrctl.evaluation.sharing import ALONE, AnswerFiles, Row, Share
+from zephyrctl.generation.answerer import Answerer, Say, Subject
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.signals import raise_if_stopping
@@ -31,8 +30,6 @@ _EXPECTED_ANSWER = 256
 _SHOWN = 160
 """Characters of the first prompt that are shown at each end."""
 
-Say = Callable[[str], None]
-
 
 def _silent(text: str) -> None:
     del text
@@ -41,15 +38,22 @@ def _silent(text: str) -> None:
 class LazyAnswerer:
     """Loads a model at its first question, so that one with all answers is never loaded.
 
-    `say` gets the first prompt as the model reads it, and what happens while it answers.
+    `say` gets what happens while it answers; with `show` also the first prompt as the model
+    reads it.
     """
 
     def __init__(
-        self, subject: Subject, *, on_load: Callable[[], None], say: Say = _silent
+        self,
+        subject: Subject,
+        *,
+        on_load: Callable[[], None],
+        say: Say = _silent,
+        show: bool = True,
     ) -> None:
         self.subject = subject
         self._on_load = on_load
         self._say = say
+        self._show = show
         self._answerer: Answerer | None = None
 
     def answer(
@@ -61,7 +65,7 @@ class LazyAnswerer:
     ) -> None:
         """See `Answerer`."""
         if self._answerer is None:
-            if self.subject.render is not None:
+            if self._show and self.subject.render is not None:
                 self._say(_shown(self.subject.render(prompts[0])))
             self._on_load()
             self._answerer = self.subject.load(self._say)
@@ -92,7 +96,7 @@ def ask(
     *,
     path: Path,
     on_progress: Callable[[int, int], None],
-    share: Share = Share(),
+    share: Share = ALONE,
 ) -> None:
     """Ask for what is missing of this process's share of the conversations.
 
@@ -103,23 +107,22 @@ def ask(
     board = _Board(benchmark, answerer.subject, files)
     mine = board.of(share)
     tell = _Teller(board, on_progress)
-    tell(now=True)
+    tell.look()
     while pending := {talk.next.key: talk.next for talk in mine if talk.next is not None}:
         for sampling, items in _by_sampling(list(pending.values())):
 
             def keep(index: int, completion: Completion, items: list[_Turn] = items) -> None:
                 files.add(_row(items[index], completion, identity=answerer.subject.digest))
-                tell()
+                tell.one_more()
 
             answerer.answer([item.messages for item in items], sampling=sampling, on_done=keep)
-        board.advance()
+        tell.look()
         left = [talk.next for talk in mine if talk.next and talk.next.key in pending]
         if left:
             raise DataError(
                 f"{len(left)} questions were not answered, the first is {left[0].question_id}",
                 where=str(path),
             )
-    tell(now=True)
 
 
 def gather(
@@ -128,7 +131,7 @@ def gather(
     *,
     path: Path,
     on_progress: Callable[[int, int], None],
-    share: Share = Share(),
+    share: Share = ALONE,
     say: Say = _silent,
 ) -> list[Answer]:
     """Every answer, by repeat, question and turn, once no process has one left to give.
@@ -139,6 +142,8 @@ def gather(
     files = AnswerFiles(path, share)
     board = _Board(benchmark, subject, files)
     while board.done < board.total:
+        if share.is_whole:
+            raise DataError("answers vanished while they were gathered", where=str(path))
         raise_if_stopping()
         on_progress(board.done, board.total)
         time.sleep(_POLL_S)
@@ -218,9 +223,7 @@ class _Board:
             turns = talk.question.turns
             costs[key] = sum(_EXPECTED_ANSWER + len(turn) / 4 for turn in turns)
         mine = share.of(costs)
-        return [
-            talk for key, talk in zip(self._first_keys, self.talks, strict=True) if key in mine
-        ]
+        return [talk for key, talk in zip(self._first_keys, self.talks, strict=True) if key in mine]
 
     def _turn_of(self, talk: _Talk) -> _Turn | None:
         if len(talk.replies) == len(talk.question.turns):
@@ -246,11 +249,21 @@ class _Teller:
         self._board = board
         self._on_progress = on_progress
         self._looked = 0.0
+        self._since = 0
 
-    def __call__(self, *, now: bool = False) -> None:
-        if now or time.monotonic() - self._looked >= _LOOK_S:
-            self._board.advance()
-            self._looked = time.monotonic()
+    def one_more(self) -> None:
+        """A turn was answered here."""
+        self._since += 1
+        if time.monotonic() - self._looked >= _LOOK_S:
+            self.look()
+        else:
+            done = min(self._board.done + self._since, self._board.total)
+            self._on_progress(done, self._board.total)
+
+    def look(self) -> None:
+        """Take up what all processes have answered."""
+        self._board.advance()
+        self._looked, self._since = time.monotonic(), 0
         self._on_progress(self._board.done, self._board.total)
 
 
@@ -260,3 +273,42 @@ def _by_sampling(turns: Sequence[_Turn]) -> Iterator[tuple[Sampling, list[_Turn]
     for turn in turns:
         groups.setdefault(turn.sampling, []).append(turn)
     yield from groups.items()
+
+
+def _row(item: _Turn, completion: Completion, *, identity: str) -> Row:
+    return {
+        "key": item.key,
+        "identity": identity,
+        "question_id": item.question_id,
+        "turn": item.turn,
+        "sample": item.sample,
+        "answer": completion.text,
+        "tokens": completion.tokens,
+        "prompt_tokens": completion.prompt_tokens,
+        "stopped": completion.stopped,
+        "seconds": round(completion.seconds, 3),
+        "problem": completion.problem,
+    }
+
+
+def _report_problems(board: _Board, *, name: str, say: Say) -> None:
+    """Say how many answers are empty because the model could not be asked."""
+    found = [
+        (talk.question.question_id, turn, row["problem"])
+        for talk in board.talks
+        for turn, row in enumerate(talk.replies, start=1)
+        if row.get("problem")
+    ]
+    if found:
+        question, turn, problem = found[0]
+        say(
+            f"{len(found)} of {board.total} answers of {name} are empty; the first is question "
+            f"{question}, turn {turn}: {problem}"
+        )
+
+
+def _shown(prompt: str) -> str:
+    """The first prompt on one line, its middle left out where it is long."""
+    if len(prompt) > 2 * _SHOWN:
+        prompt = f"{prompt[:_SHOWN]} … {prompt[-_SHOWN:]}"
+    return f"the first prompt as the model reads it: {json.dumps(prompt, ensure_ascii=False)}"

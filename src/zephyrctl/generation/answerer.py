@@ -104,7 +104,8 @@ def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
         return _Local(engine, at_once, say)
 
     def render(messages: Sequence[Message]) -> str:
-        return tokenizer.decode(encode_prompt(tokenizer, messages), skip_special_tokens=False)
+        ids = encode_prompt(tokenizer, messages)
+        return str(tokenizer.decode(ids, skip_special_tokens=False))
 
     return Subject(ref.name, located, template_hash(tokenizer), identity, load, notices, render)
 

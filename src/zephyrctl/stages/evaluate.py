@@ -8,18 +8,21 @@ are used again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import GateMissed, UsageError
-from zephyrctl.evaluation.answers import LazyAnswerer, collect
 from zephyrctl.evaluation.benchmark import Answer, Benchmark, LeftOut, Match, Scores
-from zephyrctl.evaluation.comparison import compare
+from zephyrctl.evaluation.comparison import by_repeat, compare
 from zephyrctl.evaluation.conduct import with_conduct
-from zephyrctl.evaluation.scores import Places, standing, write_scores
+from zephyrctl.evaluation.doubts import judge_doubts
+from zephyrctl.evaluation.judging import keep_only
+from zephyrctl.evaluation.scores import Places, standing, write_by_question, write_scores
+from zephyrctl.evaluation.sharing import Share
+from zephyrctl.evaluation.spending import metered
 from zephyrctl.generation.answerer import Subject, subject_of
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.manifest import Result
@@ -27,6 +30,7 @@ from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.references import resolve_model
 from zephyrctl.runs.signals import raise_if_stopping
 from zephyrctl.runs.store import Run
+from zephyrctl.stages.answering import answer_all, share_of_process
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class _Job:
     recipe: Recipe
     run: Run
     reporter: Reporter
+    share: Share
 
     def places(self, benchmark: Benchmark) -> Places:
         return Places.of(self.run, benchmark)
@@ -44,10 +49,24 @@ class _Job:
 def run(recipe: Recipe, run: Run) -> Result:
     """Score `eval.models` on `eval.benchmarks`; GateMissed after everything is written where a
     score is under `eval.fail_under` or too few verdicts stand."""
-    job = _Job(recipe, run, run.stage("eval").reporter())
+    job = _Job(recipe, run, run.stage("eval").reporter(), share_of_process())
+    with metered(recipe) as meter:
+        try:
+            result = _run(job)
+        except BaseException:
+            if meter.line is not None:
+                job.reporter.notice(meter.line)
+            raise
+    return replace(result, metrics=result.metrics | meter.to_json())
+
+
+def _run(job: _Job) -> Result:
+    recipe, run = job.recipe, job.run
     subjects = _subjects(job)
     benchmarks = _benchmarks(job)
-    answers = _all_answers(job, benchmarks, subjects)
+    answers = answer_all(run, benchmarks, subjects, share=job.share, reporter=job.reporter)
+    if not job.share.is_first:  # the first process judges what all have answered
+        return Result({}, [])
     metrics: dict[str, Any] = {}
     outputs: list[Path] = []
     gates: list[str] = []
@@ -96,28 +115,6 @@ def _benchmarks(job: _Job) -> list[Benchmark]:
     return found
 
 
-def _all_answers(
-    job: _Job, benchmarks: list[Benchmark], subjects: Mapping[str, Subject]
-) -> dict[str, dict[str, list[Answer]]]:
-    """Answers by benchmark and model; one model is in memory at a time."""
-    found: dict[str, dict[str, list[Answer]]] = {benchmark.name: {} for benchmark in benchmarks}
-    for name, subject in subjects.items():
-        answerer = LazyAnswerer(
-            subject, on_load=lambda name=name: job.reporter.event("loading", model=name)
-        )
-        try:
-            for benchmark in benchmarks:
-                found[benchmark.name][name] = collect(
-                    benchmark,
-                    answerer,
-                    path=job.places(benchmark).answers(name),
-                    on_progress=_teller(job, f"{benchmark.name} answers of {name}", "answers"),
-                )
-        finally:
-            answerer.close()
-    return found
-
-
 def _score(
     job: _Job,
     benchmark: Benchmark,
@@ -136,8 +133,14 @@ def _score(
                 path=places.judgments(match),
                 on_done=_teller(job, f"{benchmark.name} judgments of {match.label}", "judgments"),
             )
+            keep_only(places.judgments(match), judgments)
             is_first = match.model not in {other.model for other in found}
-            found[match] = benchmark.aggregate(judgments, match)
+            scores = benchmark.aggregate(judgments, match)
+            found[match] = replace(
+                scores,
+                by_repeat=by_repeat(benchmark, judgments, match),
+                notices=(*scores.notices, *judge_doubts(benchmark.judge_name, job.recipe)),
+            )
             if is_first:
                 found[match] = with_conduct(
                     found[match],
@@ -156,6 +159,9 @@ def _score(
                 "opponent": match.opponent,
             }
             write_scores(places.scores(match), found[match], about=about)
+            write_by_question(
+                places.by_question(match), found[match], questions=benchmark.questions
+            )
             for text in found[match].notices:
                 job.reporter.notice(text, level="warning")
     finally:
