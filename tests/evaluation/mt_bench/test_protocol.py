@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zephyrctl.errors import DataError, NetworkError
+from zephyrctl.errors import DataError
 from zephyrctl.evaluation.mt_bench import protocol as mt_bench
 from zephyrctl.evaluation.mt_bench.formats import read_answers, read_judgments, read_mt_bench
 from zephyrctl.evaluation.verdicts import in_range, parse_rating, parse_winner, read_rating
@@ -137,11 +137,6 @@ def test_pairwise_prompts_and_counts_are_rebuilt(mt_bench_dir):
             )
         outcomes[mt_bench.pair_outcome(row["g1_winner"], row["g2_winner"])] += 1
     assert outcomes == {"model_1": 18, "model_2": 20, "tie": 35, "error": 2}
-
-
-def test_without_a_folder_the_files_are_asked_for():
-    with pytest.raises(NetworkError, match="not on this machine"):
-        read_mt_bench(None, references="original")
 
 
 def test_a_broken_line_is_named_with_its_place(tmp_path):

@@ -94,11 +94,17 @@ def _united(place: int, samples: Mapping[int, Sequence[Mapping[str, Any]]]) -> J
     return Judged(
         place=place,
         preference=_mean(stands) if stands else None,
-        len_1=_mean([len(row["output_1"]) for row in games]),
-        len_2=_mean([len(row["output_2"]) for row in games]),
+        len_1=_mean([_length(row, 1) for row in games]),
+        len_2=_mean([_length(row, 2) for row in games]),
         category=str(games[0].get("category", "")),
         by_order={order: _mean(values) for order, values in sorted(orders.items())},
     )
+
+
+def _length(row: Mapping[str, Any], output: int) -> int:
+    """Characters of an output; a row that was imported without texts says them itself."""
+    known = row.get(f"len_{output}")
+    return len(row[f"output_{output}"]) if known is None else int(known)
 
 
 def _mean_of_orders(games: Sequence[Mapping[str, Any]]) -> float | None:

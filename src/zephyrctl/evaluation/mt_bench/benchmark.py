@@ -18,6 +18,7 @@ from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Sco
 from zephyrctl.evaluation.cells import replies_of
 from zephyrctl.evaluation.comparison import pairs
 from zephyrctl.evaluation.fencing import fence
+from zephyrctl.evaluation.files.folders import mt_bench_folder
 from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
 from zephyrctl.evaluation.judges.open import judge_folder, open_judge
@@ -207,5 +208,5 @@ def benchmark(recipe: Recipe) -> MtBench | LeftOut:
     """The benchmark as the recipe asks for it."""
     if recipe.eval.judge.spec is None:
         return LeftOut("eval.judge.spec is not set; MT-Bench needs a judge")
-    files = read_mt_bench(recipe.eval.data_dir, references=recipe.eval.mt_bench.references)
+    files = read_mt_bench(mt_bench_folder(recipe), references=recipe.eval.mt_bench.references)
     return MtBench(files, open_judge(recipe), recipe=recipe)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.errors import DataError, NetworkError
+from zephyrctl.errors import DataError
 
 # Reference answers by the name that the configuration gives them.
 REFERENCE_FILES = {"original": "gpt-4.jsonl", "corrected": "gpt-4-0125-preview.jsonl"}
@@ -47,19 +47,12 @@ class MtBenchFiles:
     digest: str
 
 
-def read_mt_bench(data_dir: str | None, *, references: str) -> MtBenchFiles:
+def read_mt_bench(folder: str | Path, *, references: str) -> MtBenchFiles:
     """The questions, judge prompts and reference answers in a folder.
 
-    `references` is `original` or `corrected`. Raises NetworkError where no folder is given (the
-    files are not part of this package), DataError where one of them is absent or broken.
+    `references` is `original` or `corrected`. Raises DataError where a file is absent or broken.
     """
-    if data_dir is None:
-        raise NetworkError(
-            "MT-Bench's files are not on this machine",
-            hint="put question.jsonl, judge_prompts.jsonl and reference_answer/ into a folder "
-            "and name it: --set eval.data_dir=./mt_bench",
-        )
-    folder = Path(data_dir)
+    folder = Path(folder)
     paths = (
         folder / "question.jsonl",
         folder / "judge_prompts.jsonl",
@@ -67,7 +60,11 @@ def read_mt_bench(data_dir: str | None, *, references: str) -> MtBenchFiles:
     )
     for path in paths:
         if not path.is_file():
-            raise DataError(f"MT-Bench's file {path.name} is absent", where=str(path))
+            raise DataError(
+                f"MT-Bench's file {path.name} is absent",
+                where=str(path),
+                hint="zephyrctl eval fetch mt-bench",
+            )
     return MtBenchFiles(
         questions=tuple(read_questions(paths[0])),
         prompts=read_judge_prompts(paths[1]),

@@ -75,7 +75,7 @@ def files_in(folder: Path) -> list[MtBenchFiles]:
         for name, file in REFERENCE_FILES.items()
         if (found / "reference_answer" / file).is_file()
     ]
-    return [read_mt_bench(str(found), references=name) for name in sets or ["original"]]
+    return [read_mt_bench(found, references=name) for name in sets or ["original"]]
 
 
 def given_to_others(
