@@ -36,7 +36,10 @@ def _plan(stage: StageName, *, visible: list[Gpu] | None = None, **launch: Any) 
         ("dpo", {"gpus": [3]}, GPUS, 1, "cuda:3"),
         ("dpo", {"gpus": "none", "cpu_processes": 4}, GPUS, 4, "cpu"),
         ("sft", {"strategy": "single"}, GPUS, 1, "cuda:0"),
-        ("eval", {"cpu_processes": 2}, GPUS, 1, "cuda:0,1,3"),
+        ("eval", {}, GPUS, 3, "cuda:0,1,3"),
+        ("eval", {"gpus": "none", "cpu_processes": 2}, GPUS, 2, "cpu"),
+        ("eval", {"strategy": "single"}, GPUS, 1, "cuda:0"),
+        ("data", {"cpu_processes": 2}, GPUS, 1, "cuda:0,1,3"),
     ],
 )
 def test_processes_and_devices_follow_the_settings(
@@ -55,6 +58,19 @@ def test_training_runs_under_torchrun_also_as_one_process() -> None:
         "zephyrctl.worker", "--run", "/runs/my run", "--stage", "sft",
     ]  # fmt: skip
     assert "--module" in argv
+
+
+def test_questions_are_shared_under_torchrun_and_asked_alone_as_a_plain_child() -> None:
+    shared = _plan("eval", visible=GPUS)
+    assert shared.argv[3] == "torch.distributed.run"
+    assert shared.argv[shared.argv.index("--nproc-per-node") + 1] == "3"
+    for alone in (_plan("eval"), _plan("eval", visible=GPUS[:1])):
+        assert alone.argv[2:4] == ("-m", "zephyrctl.worker")
+    services = plan_launch(
+        Run(Path("/runs/r")), "eval", Launch(), gpus=GPUS, cores=8, alone=True
+    )  # fmt: skip
+    assert (services.processes, services.devices) == (1, "cuda:0")
+    assert services.argv[2:4] == ("-m", "zephyrctl.worker")
 
 
 def test_other_stages_are_a_plain_child() -> None:

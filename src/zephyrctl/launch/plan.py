@@ -17,8 +17,10 @@ from zephyrctl.environment import Gpu
 from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.runs.store import Run, StageName
 
-DISTRIBUTED: tuple[StageName, ...] = ("sft", "dpo")
+TRAINING: tuple[StageName, ...] = ("sft", "dpo")
 """Stages that run under torchrun's elastic launcher, also as one process."""
+SHARED: tuple[StageName, ...] = (*TRAINING, "eval")
+"""Stages whose work several processes can share."""
 SECRETS = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY")
 """Environment variables that the processes inherit and whose values are never shown."""
 _THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
@@ -48,11 +50,6 @@ class LaunchPlan:
     grace_s: float
     """Seconds between the request to stop and the kill."""
 
-    @property
-    def is_distributed(self) -> bool:
-        """Whether torchrun starts the processes."""
-        return self.stage in DISTRIBUTED
-
     def to_json(self) -> dict[str, Any]:
         """The plan as `--print-launch --json` shows it."""
         return {
@@ -81,16 +78,18 @@ def plan_launch(
     gpus: Sequence[Gpu],
     cores: int,
     env_names: Sequence[str] = (),
+    alone: bool = False,
     worker: Sequence[str] = ("-m", "zephyrctl.worker"),
 ) -> LaunchPlan:
     """The plan for one stage on this machine.
 
     `gpus` are the visible ones, `cores` the CPU cores this process may use, `env_names` the names
-    of the variables that are set here. `worker` is what Python is asked to run in each process.
+    of the variables that are set here. `alone` is for work that needs no device, such as asking
+    services: one process does it. `worker` is what Python is asked to run in each process.
     """
     chosen = choose_gpus(settings.gpus, gpus)
-    processes = _process_count(stage, settings, gpus=chosen)
-    if stage in DISTRIBUTED:
+    processes = 1 if alone else _process_count(stage, settings, gpus=chosen)
+    if stage in SHARED:
         # One device per process: with more in sight, transformers splits each batch over them.
         chosen = chosen[:processes]
     root = run.root.absolute()
@@ -147,7 +146,7 @@ def inherited(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _process_count(stage: StageName, settings: Launch, *, gpus: Sequence[Gpu]) -> int:
-    if stage not in DISTRIBUTED or settings.strategy == "single":
+    if stage not in SHARED or settings.strategy == "single":
         return 1
     return len(gpus) or settings.cpu_processes
 
@@ -155,7 +154,7 @@ def _process_count(stage: StageName, settings: Launch, *, gpus: Sequence[Gpu]) -
 def _argv(
     work: tuple[str, ...], *, stage: StageName, processes: int, logs: Path
 ) -> tuple[str, ...]:
-    if stage not in DISTRIBUTED:
+    if stage not in TRAINING and processes == 1:
         return (sys.executable, "-u", *work)
     return (
         sys.executable, "-u", "-m", "torch.distributed.run",

@@ -45,7 +45,7 @@ def resolve_model(
     """
     if ref == "base":
         return _base_of(run, recipe)
-    if ENDPOINT.fullmatch(ref) and ref.startswith("openai"):
+    if is_endpoint(ref):
         return ModelRef(safe_name(ref.rpartition(":")[2]), "endpoint", ref)
     if ref in ("sft", "dpo", "@sft", "@dpo"):
         stage: StageName = "sft" if ref.endswith("sft") else "dpo"
@@ -57,6 +57,11 @@ def resolve_model(
     if ref.startswith("@"):
         return _in_run(ref, output_root=output_root)
     return _elsewhere(ref, output_root=output_root)
+
+
+def is_endpoint(ref: str) -> bool:
+    """Whether `ref` names a model behind a service."""
+    return ref.startswith("openai") and ENDPOINT.fullmatch(ref) is not None
 
 
 def best_of(run: Run) -> ModelRef:

@@ -88,7 +88,7 @@ class StageDir:
         ]
         if steps:
             return f"checkpoint-{max(steps)} stands"
-        if self.name == "eval" and any(self.path.glob("**/answers.jsonl")):
+        if self.name == "eval" and any(self.path.glob("**/answers*.jsonl")):
             return "the answers so far are kept"
         if self.name == "data" and self.chunks_kept.exists():
             return "the chunks so far are kept"
