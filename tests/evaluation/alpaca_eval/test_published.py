@@ -130,7 +130,7 @@ def test_preferences_follow_from_the_stored_log_probabilities(alpaca_eval_dir):
     assert checked == 8828
 
 
-def test_upstreams_own_format_reads_like_the_reduced_one(alpaca_eval_dir):
+def test_upstreams_own_format_reads_like_the_reduced_one(alpaca_eval_dir, tmp_path):
     samples = alpaca_eval_dir / "format_samples" / "annotations_v2_first20.json"
     instructions, _ = read_baseline(alpaca_eval_dir / "alpaca_eval_gpt4_baseline.json")
     for row in json.loads(samples.read_text()):
@@ -141,7 +141,8 @@ def test_upstreams_own_format_reads_like_the_reduced_one(alpaca_eval_dir):
         assert found == pytest.approx(row["preference"], abs=1e-9)
     reduced = alpaca_eval_dir / "annotations_v2" / "vicuna-7b-v1.5.jsonl"
     gamed = alpaca_eval_dir / "df_gamed.csv"
-    first = _head(reduced, 20)
+    first = tmp_path / "first20.jsonl"
+    first.write_text("".join(reduced.read_text().splitlines(keepends=True)[:20]))
     whole = rescore(
         Inputs(samples, 2, gamed, alpaca_eval_dir / "alpaca_eval_gpt4_baseline.json", c=1.0)
     )
@@ -150,14 +151,6 @@ def test_upstreams_own_format_reads_like_the_reduced_one(alpaca_eval_dir):
     assert whole.figures["length_controlled_winrate"] is not None
     assert len(instructions) == 805
     assert any("20 of 805" in text for text in whole.notices)
-
-
-def _head(path: Path, count: int) -> Path:
-    import tempfile
-
-    found = Path(tempfile.mkdtemp()) / path.name
-    found.write_text("".join(path.read_text().splitlines(keepends=True)[:count]))
-    return found
 
 
 SCRIPT = """

@@ -48,7 +48,8 @@ class AlpacaEval:
         settings = recipe.eval.alpaca_eval
         self.questions: tuple[Instruction, ...] = files.instructions[: settings.limit]
         self.judge_name = judge.name
-        self.judge_folder = judge_folder(f"{judge.name}-v{settings.version}")
+        version_1 = "-alpaca-eval-1" if settings.version == 1 else ""
+        self.judge_folder = judge_folder(f"{judge.name}{version_1}")
         self.repeats = recipe.eval.repeats
         self._files = files
         self._judge = judge

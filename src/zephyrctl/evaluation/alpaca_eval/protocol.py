@@ -144,7 +144,7 @@ def shown_by_ranking(text: str) -> float | None:
     for row in rows:
         if isinstance(row, dict) and row.get("model") == "model_1":
             rank = row.get("rank")
-            return float(rank) if rank in (1, 2) and isinstance(rank, int | float) else None
+            return float(rank) if rank in (1, 2) and not isinstance(rank, bool) else None
     return None
 
 
