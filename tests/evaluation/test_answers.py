@@ -18,9 +18,11 @@ from zephyrctl.generation.sampling import Completion, Sampling
 
 @dataclass
 class Parrot:
-    """An answerer that numbers what it is asked, and dies at the `dies_at`-th question."""
+    """An answerer that keeps what it is asked, dies at the `dies_at`-th question, and does not
+    find room for the prompt that ends with `too_long`."""
 
     dies_at: int | None = None
+    too_long: str | None = None
     asked: list[list[Message]] = field(default_factory=list)
     loads: int = 0
 
@@ -38,6 +40,9 @@ class Parrot:
                 raise ConnectionError("the machine went away")
             self.asked.append(list(prompts[index]))
             said = prompts[index][-1].content
+            if said == self.too_long:
+                on_done(index, Completion("", 0, 99, False, 0.0, "the prompt is too long"))
+                continue
             on_done(index, Completion(f"re: {said}", 2, 3, True, 0.1))
 
     def close(self) -> None:
