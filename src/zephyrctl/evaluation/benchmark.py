@@ -106,6 +106,9 @@ class Scores:
     notices: tuple[str, ...] = ()
     by_repeat: Mapping[Hashable, Sequence[float]] = field(default_factory=dict)
     """Where questions were answered more than once: `by_question` for each repeat alone."""
+    verdicts: Mapping[Hashable, float] = field(default_factory=dict)
+    """Where the main metric is fitted, so that a question's part in it is not what the judge said
+    of it: that. Wins are counted and categories compared by it."""
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,13 @@ class Measured:
     metric: str
     by_question: Mapping[Hashable, float]
     by_repeat: Repeated
+    verdicts: Mapping[Hashable, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, scores: Scores) -> Measured:
         """By the benchmark's scores."""
-        return cls(name, scores.scores[0].metric, scores.by_question, scores.by_repeat)
+        metric = scores.scores[0].metric
+        return cls(name, metric, scores.by_question, scores.by_repeat, scores.verdicts)
 
     @property
     def repeated(self) -> Repeated:
@@ -136,9 +138,10 @@ def compare_two(
     """The comparison of two models by one judge; `strata` gives each question its category."""
     before, after = a.by_question, b.by_question
     found = paired_difference(before, after, replicates=replicates, seed=seed, strata=strata)
-    shared = [question for question in before if question in after]
-    wins = sum(after[question] > before[question] for question in shared)
-    losses = sum(after[question] < before[question] for question in shared)
+    said_of_a, said_of_b = a.verdicts or before, b.verdicts or after
+    shared = [question for question in said_of_a if question in said_of_b]
+    wins = sum(said_of_b[question] > said_of_a[question] for question in shared)
+    losses = sum(said_of_b[question] < said_of_a[question] for question in shared)
     is_resolved = found.low > 0 or found.high < 0
     needed = repeats_to_resolve(a.repeated, b.repeated, strata=strata)
     repeats, questions = needed.repeats_needed, needed.questions_needed
@@ -166,7 +169,7 @@ def compare_two(
         repeats_needed=repeats,
         repeats_are_a_bound=needed.is_bound and not is_resolved,
         questions_needed=questions,
-        categories=_by_category(before, after, strata, replicates=replicates, seed=seed),
+        categories=_by_category(said_of_a, said_of_b, strata, replicates=replicates, seed=seed),
     )
 
 

@@ -76,7 +76,8 @@ def write_scores(path: Path, scores: Scores, *, about: dict[str, Any]) -> None:
 def write_by_question(path: Path, scores: Scores, *, questions: Sequence[Question]) -> None:
     """Write what each question got: `{"question_id", "category", "value", "repeats"}` a line.
 
-    `value` is the main metric's; `repeats` holds it for each repeat where there were several.
+    `value` is the main metric's; `repeats` holds it for each repeat where there were several;
+    `verdict` is what the judge said, where that is another number (`Scores.verdicts`).
     """
     category: dict[Hashable, str] = {q.question_id: q.category for q in questions}
     rows = [
@@ -85,6 +86,7 @@ def write_by_question(path: Path, scores: Scores, *, questions: Sequence[Questio
             "category": category.get(question, ""),
             "value": value,
             "repeats": list(scores.by_repeat.get(question, ())),
+            **({"verdict": scores.verdicts[question]} if question in scores.verdicts else {}),
         }
         for question, value in scores.by_question.items()
     ]

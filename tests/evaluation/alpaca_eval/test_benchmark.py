@@ -15,6 +15,7 @@ from zephyrctl.evaluation.alpaca_eval.formats import read_alpaca_eval
 from zephyrctl.evaluation.alpaca_eval.protocol import is_switched
 from zephyrctl.evaluation.alpaca_eval.rescore import Inputs, rescore
 from zephyrctl.evaluation.benchmark import Answer, LeftOut, Match
+from zephyrctl.evaluation.comparison import compare
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest, OnReply
 
 COUNT = 12
@@ -290,3 +291,19 @@ def test_a_file_that_lacks_is_named(folder):
     with pytest.raises(DataError, match=r"df_gamed\.csv"):
         read_alpaca_eval(folder, version=2)
     assert read_alpaca_eval(folder, version=1).gamed is None
+
+
+def test_models_differ_by_the_fitted_rate_and_win_by_what_the_judge_said(folder, tmp_path):
+    bench, _ = _open(folder)
+    answers = {"sft": MINE, "dpo": _answers(lambda place: "z" * (36 - place + place % 3))}
+    found = {}
+    for match in (SFT, Match("dpo")):
+        _, found[match.model] = _run(bench, answers, match, tmp_path / match.model)
+    (compared,) = compare(bench, found, baseline=None, replicates=200, seed=0)
+    assert compared.metric == "length_controlled_winrate"
+    values = [found[model].scores[0].value for model in ("sft", "dpo")]
+    assert compared.difference == pytest.approx(values[1] - values[0])
+    assert compared.low < compared.difference < compared.high
+    assert (compared.wins, compared.ties, compared.losses) == (COUNT, 0, 0)  # dpo is longer
+    raw = [found[model].details["categories"]["odd"]["value"] for model in ("sft", "dpo")]
+    assert compared.categories["odd"]["difference"] == pytest.approx(raw[1] - raw[0], abs=0.1)

@@ -112,7 +112,9 @@ def summarize(judgments: Sequence[Judgment], match: Match, *, plan: Plan) -> Sco
         for part in parts
     )
     by_question = _by_question(judged, controlled)
-    return Scores(scores, by_question, parts[0].interval.value, details, tuple(notices))
+    gate = parts[0].interval.value
+    verdicts = {} if controlled is None else _verdicts(stands)
+    return Scores(scores, by_question, gate, details, tuple(notices), verdicts=verdicts)
 
 
 def _controlled(judged: Sequence[Judged], plan: Plan) -> LengthControlled | None:
@@ -190,6 +192,12 @@ def _by_question(
         item.place: controlled.win_rate + float(moved)
         for item, moved in zip(judged, controlled.influence, strict=True)
     }
+
+
+def _verdicts(stands: Sequence[Judged]) -> dict[Hashable, float]:
+    """The judge's probability of a win on each instruction, in percent, to one place: of most pairs
+    it is sure, and two models' chances of a millionth are a tie."""
+    return {item.place: round(100 * ((item.preference or 0.0) - 1), 1) for item in stands}
 
 
 def _mean(values: Sequence[float], strata: Sequence[Hashable], plan: Plan) -> Interval:
