@@ -92,7 +92,9 @@ class Own(Section):
     """Question file (JSONL): `question_id`, `turns` (one or more), optional `category` and
     `reference` (one text a turn)."""
     rubric: str | None = None
-    """Judge prompt, a Jinja file; null takes the packaged one."""
+    """Judge prompt, a Jinja file that asks for a rating as `[[n]]`; null takes the packaged one.
+    It has `question`, `turn`, `turns`, `answer`, `answers`, `reference`, `references`, `category`
+    and `conversation`."""
     max_new_tokens: int = Field(default=1024, ge=1)
     """Longest answer in tokens."""
     temperature: float | None = Field(default=None, ge=0)
