@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 import time
 from dataclasses import replace
@@ -14,6 +15,8 @@ from tests.fakes import FakeEndpoint
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError, ZephyrctlError
 from zephyrctl.generation.endpoint import Asked, Endpoint, Patience, Reply
+from zephyrctl.generation.endpoint.failures import NotTaken, Refusal
+from zephyrctl.generation.endpoint.wire import reply_of
 
 HELLO = [Message("user", "hello there")]
 QUICK = Patience(deadline_s=0.4, first_s=0.001, longest_s=0.1)
@@ -53,7 +56,9 @@ def test_a_cut_answer_says_so() -> None:
         assert ask(client(server), max_tokens=2).finish_reason == "length"
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "503", "bad_json", "empty", "drop"])
+@pytest.mark.parametrize(
+    "fault", ["429", "500", "503", "529", "bad_json", "cut", "empty", "error", "drop"]
+)
 def test_what_may_pass_is_tried_again(fault: str) -> None:
     with FakeEndpoint(faults=[fault, fault]) as server:
         assert ask(client(server)).text == "you said: hello there"
@@ -87,7 +92,8 @@ def test_after_the_deadline_the_error_names_the_reason(fault: str, reason: str) 
     ("fault", "error"),
     [
         ("401", CredentialsError), ("403", CredentialsError), ("quota", CredentialsError),
-        ("404", UsageError), ("400", DataError), ("307", NetworkError),
+        ("402", CredentialsError), ("404", UsageError), ("400", DataError), ("long", DataError),
+        ("307", NetworkError),
     ],
 )  # fmt: skip
 def test_what_cannot_pass_ends_at_once(fault: str, error: type[ZephyrctlError]) -> None:
@@ -96,10 +102,100 @@ def test_what_cannot_pass_ends_at_once(fault: str, error: type[ZephyrctlError]) 
     assert len(server.requests) == 1
 
 
+def test_bytes_that_trickle_in_do_not_hold_up_a_request() -> None:
+    quick = replace(QUICK, timeout_s=0.15, deadline_s=5)
+    with FakeEndpoint(faults=["drip"]) as server:
+        began = time.monotonic()
+        assert ask(client(server, patience=quick)).text == "you said: hello there"
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "reason"),
+    [
+        ("filtered", "", "content_filter"), ("blocked", "", "content_filter"),
+        ("refusal", "I can't help with that.", "stop"), ("parts", "you said: hello there", "stop"),
+    ],
+)  # fmt: skip
+def test_filters_and_refusals_are_replies(fault: str, text: str, reason: str) -> None:
+    with FakeEndpoint(always=fault) as server:
+        reply = ask(client(server))
+    assert (reply.text, reply.finish_reason) == (text, reason)
+    assert len(server.requests) == 1
+
+
+def test_the_first_tokens_probabilities_come_with_the_reply() -> None:
+    table = {"m": -0.1, "M": -2.5, " m": -4.0}
+    with FakeEndpoint(logprobs=table) as server:
+        reply = ask(client(server), top_logprobs=2)
+        bare = ask(client(server))
+    assert reply.logprobs == {"m": -0.1, "M": -2.5}
+    assert bare.logprobs is None
+    assert server.requests[0][1]["top_logprobs"] == 2
+    assert "logprobs" not in server.requests[1][1]
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        (None, None), ({}, None), ({"content": []}, None), ({"content": "m"}, None),
+        ({"content": [{"token": "m", "logprob": -1}]}, {"m": -1.0}),
+        ({"content": [{"token": "m", "logprob": -1, "top_logprobs": [
+            {"token": "M", "logprob": -0.5}, {"token": "M", "logprob": -9}]}]},
+         {"m": -1.0, "M": -0.5}),
+        ({"tokens": ["m", "."], "token_logprobs": [-1, -2], "top_logprobs": None}, {"m": -1.0}),
+        ({"tokens": ["m"], "token_logprobs": [-1], "top_logprobs": [{"M": -0.5}]},
+         {"m": -1.0, "M": -0.5}),
+        ({"tokens": ["m"], "token_logprobs": [None]}, None),
+    ],
+)  # fmt: skip
+def test_probabilities_are_read_in_the_shapes_that_services_send(record: Any, found: Any) -> None:
+    choice = {"message": {"content": "m"}, "logprobs": record}
+    assert reply_of(json.dumps({"choices": [choice]}).encode()).logprobs == found
+
+
+def test_a_model_without_probabilities_still_answers_and_it_is_said() -> None:
+    with FakeEndpoint(refuses=["logprobs", "seed"]) as server:
+        endpoint = client(server)
+        assert ask(endpoint, top_logprobs=5).logprobs is None
+    assert sorted(endpoint.notices) == ["fake gives no probabilities", "fake takes no seed"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2",
+        "max_tokens is too large: 5000. This model supports at most 4096 completion tokens",
+        "'max_tokens' is too large: 4096. This model's maximum context length is 2048 tokens",
+    ],
+)
+def test_a_wrong_value_is_not_taken_for_a_missing_parameter(said: str) -> None:
+    content = json.dumps({"error": {"message": said}}).encode()
+    refusal = Refusal.read(400, {}, content, hide=None)
+    with pytest.raises(DataError):
+        refusal.raise_as(where="there", sent={"temperature", "max_tokens"})
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"error": {"message": "Unsupported parameter", "param": "seed"}}, "seed"),
+        ({"error": "Logprobs is not enabled for models/m"}, "logprobs"),
+        ({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}, "seed"),
+        ({"object": "error", "message": "top_p is not supported"}, "top_p"),
+    ],
+)
+def test_services_name_a_parameter_they_do_not_take_in_many_shapes(content: Any, name: str) -> None:
+    refusal = Refusal.read(422, {}, json.dumps(content).encode(), hide=None)
+    with pytest.raises(NotTaken) as caught:
+        refusal.raise_as(where="there", sent={"temperature", "seed", "top_p", "logprobs"})
+    assert caught.value.name == name
+
+
 def test_retry_after_is_waited_for() -> None:
     with FakeEndpoint(faults=["429"], retry_after="0.3") as server:
         began = time.monotonic()
-        ask(client(server))
+        ask(client(server, patience=replace(QUICK, deadline_s=9)))
     assert time.monotonic() - began >= 0.3
 
 
@@ -128,7 +224,7 @@ def test_nobody_listening_is_a_network_error() -> None:
 
 
 def test_a_model_without_max_tokens_and_temperature_is_learnt_from_its_errors() -> None:
-    with FakeEndpoint(faults=["max_tokens", "temperature"]) as server:
+    with FakeEndpoint(refuses=["max_tokens", "temperature"]) as server:
         endpoint = client(server)
         assert ask(endpoint).text == "you said: hello there"
         _, body = server.requests[-1]

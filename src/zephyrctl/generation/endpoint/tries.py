@@ -65,7 +65,7 @@ class Tries:
                 hint="is the server running, and the address right? It ends with /v1 on most",
             )
         if now + max(wait, pause) >= self.began + self.patience.deadline_s:
-            asked = f"; it asks to wait {pause:.0f} s" if pause > wait else ""
+            asked = f"; it asks to wait {round(pause, 1):g} s" if pause > wait else ""
             raise self._given_up(asked)
         return wait
 
