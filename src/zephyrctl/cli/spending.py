@@ -169,9 +169,9 @@ def _bill_lines(bill: Bill, *, limit: float | None) -> list[str]:
     ]
     if bill.missing:
         cap = "" if limit is None else f" (limit {dollars(limit)})"
+        time = "" if bill.seconds is None else f" in {duration(bill.seconds)} or more"
         found += [
-            f"{'':<7}{bill.missing:,} calls in {duration(bill.seconds)} or more: about "
-            f"{bill.prompt_tokens:,} prompt and",
+            f"{'':<7}{bill.missing:,} calls{time}: about {bill.prompt_tokens:,} prompt and",
             f"{'':<7}{bill.completion_tokens:,} completion tokens, {_cost([bill])}{cap}",
         ]
     if bill.stand_ins and bill.missing:

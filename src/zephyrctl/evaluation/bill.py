@@ -56,7 +56,8 @@ class Bill:
     prompt_tokens_most: int
     completion_tokens: int
     completion_tokens_most: int
-    seconds: float
+    seconds: float | None
+    """None for a judge that is no service."""
     price: Price | None
     stand_ins: tuple[str, ...]
     """Models with answers still to be written."""
@@ -145,7 +146,7 @@ def bill_of(
         prompt_tokens_most=sum(prompt_at_most(request.messages) for request in worst),
         completion_tokens=round(sum(replies)),
         completion_tokens_most=sum(request.max_tokens or limit for request in missing),
-        seconds=_seconds(replies, at_once=recipe.eval.judge.concurrency),
+        seconds=_seconds(replies, recipe),
         price=price_of(recipe),
         stand_ins=usual.missing,
         stand_in_characters=usual.characters,
@@ -179,10 +180,12 @@ def _typical(rows: Collection[Mapping[str, Any]]) -> float:
     return mean(counted) if len(counted) >= _ENOUGH else TYPICAL_COMPLETION
 
 
-def _seconds(replies: Sequence[float], *, at_once: int) -> float:
-    """Time at a service that keeps up with so many requests at once."""
+def _seconds(replies: Sequence[float], recipe: Recipe) -> float | None:
+    """Time at a service that keeps up with as many requests at once as are allowed."""
+    if not (recipe.eval.judge.spec or "").startswith("openai"):
+        return None
     each = [_FIRST_TOKEN_S + tokens / _TOKENS_PER_S for tokens in replies]
-    return max(sum(each) / at_once, max(each, default=0.0))
+    return max(sum(each) / recipe.eval.judge.concurrency, max(each, default=0.0))
 
 
 def _texts(

@@ -185,10 +185,10 @@ def current_meter() -> Meter | None:
 def unknown_price(judge: str) -> UsageError:
     """Why a limit in dollars cannot be kept."""
     return UsageError(
-        f"--max-cost cannot be kept: the price of {judge} is not known",
+        f"--max-cost cannot be kept: the price of {judge} is not known; say it in USD for a "
+        "million tokens",
         where="eval.max_cost",
-        hint="--set eval.judge.prompt_price=2.5 --set eval.judge.completion_price=10"
-        "   (USD a million tokens)",
+        hint="--set eval.judge.prompt_price=2.5 --set eval.judge.completion_price=10",
     )
 
 
