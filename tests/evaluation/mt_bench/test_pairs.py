@@ -7,6 +7,7 @@ from tests.evaluation.saying import Saying
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.benchmark import Match
 from zephyrctl.evaluation.mt_bench.formats import read_mt_bench
+from zephyrctl.evaluation.mt_bench.protocol import single_request
 
 AGAINST = Match("dpo", "sft")
 GIVEN = {
@@ -122,3 +123,13 @@ def test_a_question_of_three_turns_is_no_question_of_mt_bench(tmp_path):
     files = read_mt_bench(str(tmp_path), references="original")
     with pytest.raises(DataError, match="3 turns"):
         MtBench(files, prefers("x"), recipe=recipe())
+
+
+def test_a_prompt_with_a_field_of_its_own_is_named(tmp_path):
+    folder = write_files(tmp_path)
+    prompts = (folder / "judge_prompts.jsonl").read_text().replace("{answer}", "{anser}")
+    bench = open_small(folder, prefers("x"))
+    (folder / "judge_prompts.jsonl").write_text(prompts)
+    files = read_mt_bench(str(folder), references="original")
+    with pytest.raises(DataError, match="'single-v1' cannot be filled for question 1: 'anser'"):
+        single_request(files, bench.questions[0], ["hi {there}"], turn=1)

@@ -63,7 +63,7 @@ def single_request(
             "answer_2": answer[1],
         }
     fields |= _references(files, question)
-    user = prompt.prompt_template.format(**fields)
+    user = _filled(prompt, fields, question)
     return JudgeRequest(question.question_id, turn, prompt.name, prompt.system_prompt, user)
 
 
@@ -93,7 +93,7 @@ def pair_request(
             "answer_b_2": b[1],
         }
     fields |= _references(files, question)
-    user = prompt.prompt_template.format(**fields)
+    user = _filled(prompt, fields, question)
     return JudgeRequest(
         question.question_id, turn, prompt.name, prompt.system_prompt, user, order=order
     )
@@ -148,6 +148,19 @@ def _prompt(files: MtBenchFiles, kind: str, question: Question, turn: int) -> Ju
     if name not in files.prompts:
         raise DataError(f"the judge prompt '{name}' is missing", where="judge_prompts.jsonl")
     return files.prompts[name]
+
+
+def _filled(prompt: JudgePrompt, fields: Mapping[str, str], question: Question) -> str:
+    """The prompt with its fields; foreign texts are values here, never templates."""
+    try:
+        return prompt.prompt_template.format(**fields)
+    except (LookupError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"the judge prompt '{prompt.name}' cannot be filled for question "
+            f"{question.question_id}: {error}",
+            where="judge_prompts.jsonl",
+            hint=f"its fields: {', '.join(fields)}",
+        ) from None
 
 
 def _references(files: MtBenchFiles, question: Question) -> dict[str, str]:
