@@ -307,3 +307,16 @@ def test_models_differ_by_the_fitted_rate_and_win_by_what_the_judge_said(folder,
     assert (compared.wins, compared.ties, compared.losses) == (COUNT, 0, 0)  # dpo is longer
     raw = [found[model].details["categories"]["odd"]["value"] for model in ("sft", "dpo")]
     assert compared.categories["odd"]["difference"] == pytest.approx(raw[1] - raw[0], abs=0.1)
+
+
+def test_recorded_judgments_judge_again_in_both_orders(folder, tmp_path):
+    bench, _ = _open(folder, swap=True)
+    rows, scores = _run(bench, {"sft": MINE}, SFT, tmp_path / "first")
+    spec = f"replay:{tmp_path / 'first' / 'judgments.jsonl'}"
+    recorded = benchmark(_recipe(folder, swap=True, spec=spec))
+    assert isinstance(recorded, AlpacaEval)
+    again, replayed = _run(recorded, {"sft": MINE}, SFT, tmp_path / "again")
+    assert [row["preference"] for row in again] == [row["preference"] for row in rows]
+    assert replayed.gate == scores.gate
+    assert recorded.judge_name == "gpt-4-1106-preview (recorded)"
+    assert not any("calibrated" in text for text in replayed.notices)

@@ -8,7 +8,6 @@ number of the repeat, and where the preference was read from.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from zephyrctl.evaluation.alpaca_eval.formats import Instruction, Version
 from zephyrctl.evaluation.alpaca_eval.protocol import Pair
 from zephyrctl.evaluation.benchmark import Answer, Judgment
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
-from zephyrctl.runs.digests import digest_json
+from zephyrctl.runs.digests import digest_json, digest_text
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,7 @@ def judged_row(game: Game, reply: JudgeReply, *, judge: str, version: Version) -
         **_preference(protocol.preference(shown, order=order), source),
         "order": order,
         "judgment": reply.text,
-        "user_prompt_sha256": hashlib.sha256(
-            game.request.user.encode("utf-8", errors="surrogatepass")
-        ).hexdigest(),
+        "user_prompt_sha256": digest_text(game.request.user),
         "raw_completion": raw_completion(reply),
     }
 

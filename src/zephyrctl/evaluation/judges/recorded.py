@@ -188,6 +188,12 @@ def _keep_annotation(found: Recorded, row: Mapping[str, Any], where: str) -> Non
     reply = _annotation_reply(row["raw_completion"])
     if reply is None:
         return
+    prompt = _prompt_digest(row, "user_prompt")
+    if prompt is not None:  # ours: both orders and several repeats stand in one file
+        sample = int(row.get("sample") or 0)
+        found.repeats = max(found.repeats, sample + 1)
+        _put(found, found.by_prompt, (prompt, sample), reply)
+        return
     first, second = reversed(outputs) if is_switched(instruction) else outputs
     kept = found.by_instruction[instruction]
     same = [entry for entry in kept if (entry.first, entry.second) == (first, second)]
