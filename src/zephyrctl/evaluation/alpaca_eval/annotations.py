@@ -132,14 +132,14 @@ def _judged(row: Mapping[str, Any], places: Mapping[str, int], where: str) -> Ju
             )
     return Judged(
         place=place,
-        preference=_preference(row.get("preference"), where),
+        preference=preference_of(row.get("preference"), where),
         len_1=lengths[0],
         len_2=lengths[1],
         category=str(row.get("dataset", "")),
     )
 
 
-def _preference(value: object, where: str) -> float | None:
+def preference_of(value: object, where: str) -> float | None:
     """A preference in 1..2; 0 is an older way to write a draw, null and NaN are none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None

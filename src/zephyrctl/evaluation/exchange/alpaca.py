@@ -15,7 +15,7 @@ from typing import Any
 
 from zephyrctl.errors import DataError
 from zephyrctl.evaluation.alpaca_eval import protocol
-from zephyrctl.evaluation.alpaca_eval.annotations import last_of_each, unite
+from zephyrctl.evaluation.alpaca_eval.annotations import last_of_each, preference_of, unite
 from zephyrctl.evaluation.alpaca_eval.figures import upstream_figures
 from zephyrctl.evaluation.alpaca_eval.formats import Version
 from zephyrctl.evaluation.alpaca_eval.records import stored_logprobs
@@ -26,7 +26,7 @@ BENCHMARKS = ("alpaca-eval",)
 
 _ANNOTATION = (
     "instruction", "output_1", "generator_1", "dataset", "output_2", "generator_2", "annotator",
-    "preference", "price_per_example", "time_per_example", "raw_completion",
+    "preference", "price_per_example", "time_per_example", "raw_completion", "orders",
 )  # fmt: skip
 _COLUMNS: tuple[str, ...] = (
     "", "win_rate", "standard_error", "n_wins", "n_wins_base", "n_draws", "n_total",
@@ -91,11 +91,10 @@ def imported_annotations(
 def version_of(rows: Sequence[Row]) -> Version:
     """2 or 1, by the annotator, the baseline, or by preferences that are no whole numbers."""
     first = rows[0]
-    for version, annotator in protocol.ANNOTATORS.items():
-        if annotator.name == first.get("annotator") or annotator.baseline == first.get(
-            "generator_1"
-        ):
-            return version
+    for field, name in (("annotator", "name"), ("generator_1", "baseline")):
+        for version, annotator in protocol.ANNOTATORS.items():
+            if first.get(field) == getattr(annotator, name):
+                return version
     whole = {None, 0, 1, 1.5, 2}
     return 1 if all(row.get("preference") in whole for row in rows) else 2
 
@@ -134,7 +133,9 @@ def _reduced(row: Row) -> dict[str, Any]:
     """What stands for the texts in a row that was imported without them."""
     if "output_2" in row:
         return {}
-    names = ("eval_index", "len_1", "len_2", "first_token_logprobs", "order_swapped")
+    names = (
+        "eval_index", "len_1", "len_2", "same_output", "first_token_logprobs", "order_swapped",
+    )  # fmt: skip
     return {name: row[name] for name in names if name in row}
 
 
@@ -181,9 +182,7 @@ def _imported(
     if "len_2" not in row and not all(isinstance(text, str) for text in texts):
         raise DataError("an annotation needs 'output_1' and 'output_2'", where=where)
     same = row.get("same_output", texts[0] is not None and texts[0] == texts[1])
-    preference = row.get("preference")
-    if preference == 0:  # an older way to write a draw
-        preference = protocol.DRAW
+    preference = preference_of(row.get("preference"), where)
     return {
         **row,
         "preference": preference,
@@ -210,9 +209,9 @@ def _order(row: Row) -> int:
     if "order_swapped" in row:
         return 2 if row["order_swapped"] else 1
     known = {annotator.name for annotator in protocol.ANNOTATORS.values()}
-    if "orders" in row or row.get("annotator") not in known:
+    if "orders" in row or "instruction" not in row or row.get("annotator") not in known:
         return 0
-    return 2 if protocol.is_switched(str(row["instruction"])) else 1
+    return 2 if protocol.is_switched(row["instruction"]) else 1
 
 
 def _source(row: Row) -> str:

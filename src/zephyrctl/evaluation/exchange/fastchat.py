@@ -40,7 +40,6 @@ def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:
     """The files of a FastChat folder by their path in it, and what has to be said of them."""
     texts: dict[str, list[str]] = defaultdict(list)
     notices = []
-    answered: set[Path] = set()
     for item in judged:
         folder = f"data/{item.benchmark.replace('-', '_')}"
         rows = item.rows
@@ -56,10 +55,11 @@ def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:
         kind, lines = _judgments(kept, is_pair=item.match.opponent is not None)
         for judge, line in lines:
             texts[f"{folder}/model_judgment/{safe_name(judge)}_{kind}.jsonl"].append(line)
-        if item.answers not in answered:
-            answered.add(item.answers)
-            name = f"{folder}/model_answer/{item.match.model}.jsonl"
-            texts[name] += _answers(item.answers, model=item.match.model)
+    for root in dict.fromkeys(item.answers.parent.parent for item in judged):
+        for path in sorted(root.glob("*/answers.jsonl")):
+            model = path.parent.name
+            name = f"data/{root.name.replace('-', '_')}/model_answer/{model}.jsonl"
+            texts[name] += _answers(path, model=model)
     return {name: "".join(lines) for name, lines in texts.items() if lines}, notices
 
 
@@ -69,7 +69,10 @@ def imported_gradings(rows: Iterable[Row], categories: Mapping[QuestionId, str])
     for row in rows:
         score = row["score"]
         rating = None if score == UNPARSED or not in_range(score) else score
-        found.append(_completed({**row, "rating": row.get("rating", rating)}, categories))
+        mine = {**row, "rating": row.get("rating", rating)}
+        if "judgment" not in row:
+            mine |= {"judgment": "", "without_text": True}
+        found.append(_completed(mine, categories))
     return found
 
 
@@ -136,6 +139,8 @@ def judge_of(row: Mapping[str, Any]) -> str:
 
 def _line(row: Mapping[str, Any], fields: Sequence[str]) -> str:
     found = {name: row[name] for name in fields if name in row}
+    if row.get("without_text"):
+        found.pop("judgment", None)
     if row.get("sample"):  # FastChat has no word for a repeat; its readers pass over this one
         found["sample"] = row["sample"]
     return json.dumps(found) + "\n"
@@ -148,7 +153,11 @@ def _answers(path: Path, *, model: str) -> list[str]:
         samples = choices.setdefault(row["question_id"], {})
         samples.setdefault(row.get("sample", 0), {})[row["turn"]] = row
     lines = []
-    for question, samples in choices.items():
+    order = list(choices)
+    if all(isinstance(question, int) for question in order):  # as upstream sorts its files
+        order.sort()
+    for question in order:
+        samples = choices[question]
         first = samples[min(samples)]
         answer: dict[str, Any] = {
             "question_id": question,

@@ -17,7 +17,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
 from zephyrctl.evaluation.exchange.scored import Imported, Result, scored
 from zephyrctl.evaluation.exchange.sources import Format, Found, read_source
-from zephyrctl.evaluation.scores import Places, write_scores
+from zephyrctl.evaluation.scores import Places, write_by_question, write_scores
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.atomic import dumps, staged_directory, write_json, write_text
 from zephyrctl.runs.digests import digest_json
@@ -124,6 +124,7 @@ def _write_match(root: Path, item: Imported, found: Found, said: str) -> Path:
     }
     marked = replace(item.scores, notices=(said, *item.scores.notices))
     write_scores(places.scores(item.match), marked, about=about)
+    write_by_question(places.by_question(item.match), marked, questions=item.questions)
     return places.scores(item.match)
 
 

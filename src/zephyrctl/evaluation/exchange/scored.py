@@ -136,6 +136,7 @@ def _fastchat(found: Found, recipe: Recipe) -> Result:
         imported.append(
             Imported(benchmark, match, judge, judge_folder(judge), kept, scores, questions)
         )
+    imported.sort(key=lambda item: item.match.opponent is not None)
     answers: dict[tuple[str, str], list[Row]] = {}
     for path in found.answers:
         for row in fastchat.imported_answers(path):
@@ -221,6 +222,7 @@ def _alpaca_eval(found: Found, recipe: Recipe) -> Result:
         questions = files.instructions
         imported.append(Imported("alpaca-eval", match, judge, folder, rows, scores, questions))
         answers.setdefault(("alpaca-eval", match.model), _answers(rows))
+    imported.sort(key=lambda item: item.match.opponent is not None)
     return Result(imported, {place: rows for place, rows in answers.items() if rows})
 
 
