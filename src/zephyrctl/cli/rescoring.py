@@ -10,6 +10,9 @@ from zephyrctl.cli import rescoring_alpaca
 from zephyrctl.cli.options import APP, JsonOption
 from zephyrctl.errors import GateMissed, UsageError
 
+_MOST_COLUMNS = 4
+"""Models whose categories stand beside each other."""
+
 app = typer.Typer(help="Compute scores again from stored judgments: no judge, no key.", **APP)
 app.command("alpaca-eval")(rescoring_alpaca.alpaca_eval)
 
@@ -101,9 +104,12 @@ def _show(found: dict[str, Any]) -> None:
         )
     for line in aligned(table) if models else ():
         terminal.out(line)
-    for name in dict.fromkeys(name for model in models for name in model["by_category"]):
-        values = [_number(model["by_category"].get(name)) for model in models]
-        terminal.out(f"  {name:<14} {'  '.join(f'{value:>5}' for value in values)}")
+    if 0 < len(models) <= _MOST_COLUMNS:
+        names = dict.fromkeys(name for model in models for name in model["by_category"])
+        rows = [("by category", *(terminal.safe(model["model"]) for model in models))]
+        rows += [(n, *(_number(m["by_category"].get(n)) for m in models)) for n in names]
+        for line in ("", *aligned(rows)):
+            terminal.out(line)
     for pair in pairs:
         terminal.out(
             f"{pair['model_1']} against {pair['model_2']}: {pair['wins_1']} wins, "
