@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zephyrctl import environment
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import OWN_TEMPLATE, load_tokenizer, template_hash
 from zephyrctl.data.tokens import encode_prompt
 from zephyrctl.errors import DataError
+from zephyrctl.generation import vllm
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.endpoint import Endpoint
 from zephyrctl.generation.remote import RemoteAnswerer
@@ -74,12 +76,15 @@ class Subject:
         return digest_json(self.identity)
 
 
-def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
+def subject_of(
+    ref: ModelRef, *, model: Model, at_once: int, engine: str = "transformers"
+) -> Subject:
     """The subject that `ref` names.
 
     `model` holds number format, attention and the template for bases that have none of their own;
-    `at_once` is the batch size, or how many requests are under way. DataError where a trained
-    model's template is not the one it was trained with.
+    `at_once` is the batch size, or how many requests are under way (vLLM decides itself); `engine`
+    is as in `eval.engine`. DataError where a trained model's template is not the one it was
+    trained with.
     """
     if ref.kind == "endpoint":
         return _remote(ref, at_once=at_once)
@@ -87,8 +92,15 @@ def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
     template, notices = template_of(located, fallback=model.chat_template)
     tokenizer = load_tokenizer(tokenizer_folder(located), chat_template=template)
     template_lock.check(Path(located), tokenizer)
+    name, said = vllm.choose(
+        engine,
+        visible=environment.visible_gpus(),
+        installed=environment.installed_gpus(),
+        has_vllm=vllm.is_installed(),
+    )
     identity = {
         "format": FORMAT,
+        "engine": name,
         "model": digest,
         "template": template_hash(tokenizer),
         "dtype": model.dtype,
@@ -96,18 +108,29 @@ def subject_of(ref: ModelRef, *, model: Model, at_once: int) -> Subject:
     }
 
     def load(say: Say) -> Answerer:
+        if name == "vllm":
+            return vllm.load_vllm(
+                located,
+                digest=digest,
+                tokenizer=tokenizer_folder(located),
+                chat_template=template,
+                dtype=model.dtype,
+                say=say,
+            )
         from zephyrctl.generation.engine import load_engine
 
-        engine = load_engine(
+        loaded = load_engine(
             located, dtype=model.dtype, attention=model.attention, chat_template=template
         )
-        return _Local(engine, at_once, say)
+        return _Local(loaded, at_once, say)
 
     def render(messages: Sequence[Message]) -> str:
         ids = encode_prompt(tokenizer, messages)
         return str(tokenizer.decode(ids, skip_special_tokens=False))
 
-    return Subject(ref.name, located, template_hash(tokenizer), identity, load, notices, render)
+    return Subject(
+        ref.name, located, template_hash(tokenizer), identity, load, (*notices, *said), render
+    )
 
 
 class _Local:

@@ -32,14 +32,15 @@ class Sampling:
             return {"temperature": 0.0, "max_new_tokens": self.max_new_tokens}
         return asdict(self)
 
-    def draws(self, prompt_ids: Sequence[int]) -> random.Random:
-        """The uniform draws of one answer.
-
-        They depend on the seed and the prompt alone, so that an answer is the same in any batch,
-        in any order, and after a restart.
-        """
+    def seed_for(self, prompt_ids: Sequence[int]) -> int:
+        """64 bits that depend on the seed and the prompt alone, so that an answer is the same in
+        any batch, in any order, and after a restart."""
         text = f"{self.seed}:{','.join(map(str, prompt_ids))}"
-        return random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+    def draws(self, prompt_ids: Sequence[int]) -> random.Random:
+        """The uniform draws of one answer."""
+        return random.Random(self.seed_for(prompt_ids))
 
 
 @dataclass(frozen=True)

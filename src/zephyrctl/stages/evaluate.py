@@ -95,7 +95,12 @@ def _subjects(job: _Job) -> dict[str, Subject]:
         ref = resolve_model(name, output_root=root, run=job.run, recipe=job.recipe)
         if ref.name in found:
             raise UsageError(f"two models have the name '{ref.name}'", where=f"eval.models: {name}")
-        subject = subject_of(ref, model=job.recipe.model, at_once=job.recipe.eval.batch_size)
+        subject = subject_of(
+            ref,
+            model=job.recipe.model,
+            at_once=job.recipe.eval.batch_size,
+            engine=job.recipe.eval.engine,
+        )
         for text in subject.notices:
             job.reporter.notice(f"{subject.name}: {text}")
         found[ref.name] = subject
