@@ -23,6 +23,8 @@ from typing import Any
 
 Messages = list[dict[str, str]]
 Answer = Callable[[Messages], str]
+Usage = Callable[[Messages, str], tuple[int, int]]
+"""Prompt and completion tokens of a conversation and its reply."""
 Fault = Callable[[int], str]
 """What is done to the n-th request, counted from 0."""
 
@@ -123,8 +125,11 @@ class FakeEndpoint:
         limit: RateLimit | None = None,
         shows_limit: bool = True,
         slots: int = 10_000,
+        port: int = 0,
+        usage: Usage = lambda messages, text: (7, len(text.split(" "))),
     ) -> None:
         self.answer = answer
+        self.usage = usage
         self.faults = list(faults)
         self.always = always
         self.fault_of = fault_of
@@ -137,6 +142,7 @@ class FakeEndpoint:
         self.limit = limit
         self.shows_limit = shows_limit
         self.slots = slots
+        self.port = port
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.answered = 0
         self.at_once = 0
@@ -163,7 +169,7 @@ class FakeEndpoint:
         self.room = asyncio.Semaphore(self.slots)
         self._open: set[asyncio.Transport] = set()
         server = await self._loop.create_server(
-            lambda: _Connection(self, self._open), "127.0.0.1", 0, backlog=1024
+            lambda: _Connection(self, self._open), "127.0.0.1", self.port, backlog=1024
         )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -319,7 +325,8 @@ class _Connection(asyncio.Protocol):
         if self.fake.logprobs is not None and body.get("logprobs"):
             choice["logprobs"] = _logprobs(self.fake.logprobs, body["top_logprobs"])
         self.fake.answered += 1
-        usage = {"prompt_tokens": 7, "completion_tokens": len(text.split(" "))}
+        counted = self.fake.usage(body["messages"], text)
+        usage = dict(zip(("prompt_tokens", "completion_tokens"), counted, strict=True))
         return {"object": "chat.completion", "choices": [choice], "usage": usage}
 
     def _limits(self) -> dict[str, str]:

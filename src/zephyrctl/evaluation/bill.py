@@ -217,7 +217,8 @@ def _texts(
                 if row is None:
                     standing_in.append(name)
                     characters = max(characters, size)
-                text = _stand_in(name, sample, size) if row is None else row["answer"]
+                mark = f"({name} {question.question_id} {turn} {sample})"
+                text = _stand_in(mark, size) if row is None else row["answer"]
                 tokens, stopped = (0, True) if row is None else (row["tokens"], row["stopped"])
                 answers[name].append(
                     Answer(question.question_id, turn, text, tokens, stopped, sample)
@@ -246,9 +247,10 @@ def _of_sample(rows: Sequence[dict[str, Any]], sample: int) -> dict[str, Any] | 
     return rows[0] if len(rows) == 1 else None
 
 
-def _stand_in(name: str, sample: int, size: int) -> str:
-    """A text of `size` characters; no two models or repeats have the same."""
-    return (f"({name} {sample}) " + _FILLER * (size // len(_FILLER) + 1))[:size]
+def _stand_in(mark: str, size: int) -> str:
+    """A text of about `size` characters; `mark` makes it unlike any other, as answers are."""
+    rest = max(0, size - len(mark))
+    return mark + (_FILLER * (rest // len(_FILLER) + 1))[:rest]
 
 
 def _name(model: str, recipe: Recipe, run: Run) -> str:
