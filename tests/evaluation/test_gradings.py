@@ -75,6 +75,7 @@ def test_coverage_decides_whether_there_is_a_score(tmp_path, lost, incomplete, h
     assert bool(scores.scores) is has_score
     assert (scores.gate is not None) is has_score
     assert any("incomplete" in notice for notice in scores.notices) is incomplete
+    assert scores.details["incomplete"] is (incomplete or not has_score)
     assert any("no score" in notice for notice in scores.notices) is not has_score
     assert scores.details["coverage"] == (100 - lost) / 100
     assert scores.details["unparsed"] == lost

@@ -32,7 +32,7 @@ from zephyrctl.evaluation.cells import (
     cell_interval,
     question_means,
 )
-from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
+from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.judges.contract import Judge, JudgeReply, JudgeRequest
 from zephyrctl.evaluation.repairs import RATING_WANTED, is_repair, judged_with_repairs
 from zephyrctl.evaluation.statistics import Interval
@@ -164,6 +164,7 @@ class Grader:
             "n": counted.n,
             "unparsed": counted.unparsed,
             "coverage": counted.coverage,
+            "incomplete": counted.coverage < COMPLETE_COVERAGE,
             "repaired": counted.repaired,
             "by_fallback": counted.by_fallback,
             "by_probability": counted.by_probability,

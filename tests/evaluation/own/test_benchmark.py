@@ -107,3 +107,13 @@ def test_another_rubric_or_question_is_another_benchmark(tmp_path):
     second = Own("own-mine", questions, read_rubric(rubric), judge, recipe=recipe())
     third = Own("own-mine", questions[:1], read_rubric(None), judge, recipe=recipe())
     assert len({first.digest, second.digest, third.digest}) == 3
+
+
+def test_a_shortened_benchmark_is_marked_incomplete(tmp_path):
+    asked = recipe(questions=str(write(tmp_path)), limit=1)
+    questions = read_questions(write(tmp_path))
+    bench = Own("own-mine", questions, read_rubric(None), Saying(lambda r: "[[5]]"), recipe=asked)
+    rows = bench.judge({"sft": GIVEN[:1]}, SFT, path=tmp_path / "j.jsonl", on_done=silent)
+    scores = bench.aggregate(rows, SFT)
+    assert scores.notices == ("sft: incomplete, 1 of 2 questions were asked",)
+    assert scores.details["incomplete"] is True

@@ -7,7 +7,6 @@ answer is graded, pairs of answers are compared in both orders, or both.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
 from zephyrctl.evaluation.cells import replies_of
 from zephyrctl.evaluation.comparison import pairs
+from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
 from zephyrctl.evaluation.files.folders import mt_bench_folder
 from zephyrctl.evaluation.gradings import Grader
@@ -149,7 +149,7 @@ class MtBench:
             first = [row for row in judgments if not is_repair(row)]
             about["fastchat"] = protocol.upstream_scores(first, categories)
             found = self._grader.scores(judgments, match, about=about)
-        return replace(found, notices=(*found.notices, *self._shortened(match)))
+        return shortened(found, match.label, asked=len(self.questions), total=protocol.QUESTIONS)
 
     def close(self) -> None:
         """Free the judge."""
@@ -194,14 +194,6 @@ class MtBench:
                 self._files, question, (ours, theirs), turn=answer.turn, order=order
             )
         )
-
-    def _shortened(self, match: Match) -> list[str]:
-        if len(self.questions) >= protocol.QUESTIONS:
-            return []
-        return [
-            f"{match.label}: incomplete, {len(self.questions)} of {protocol.QUESTIONS} questions "
-            "were asked"
-        ]
 
 
 def benchmark(recipe: Recipe) -> MtBench | LeftOut:

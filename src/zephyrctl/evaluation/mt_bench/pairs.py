@@ -10,7 +10,7 @@ from typing import Any
 
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
 from zephyrctl.evaluation.cells import Cell, asked_cells, bounds, by_category, question_means
-from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
+from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
 from zephyrctl.evaluation.mt_bench.games import Outcomes, game_row, upstream_rates, whole
@@ -74,6 +74,7 @@ class Pairing:
         details = {
             **counted.details(),
             "coverage": coverage,
+            "incomplete": coverage < COMPLETE_COVERAGE,
             "judge": self.grader.judge.name,
             "repeats": self.grader.repeats,
             "questions": len(self.grader.questions),

@@ -13,6 +13,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
 from zephyrctl.evaluation.cells import replies_of
+from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
 from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
@@ -39,7 +40,8 @@ class Own:
     ) -> None:
         settings = recipe.eval.own
         self.name = name
-        self.questions = tuple(questions)
+        self.questions = tuple(questions)[: settings.limit]
+        self._total = len(questions)
         self.judge_name = judge.name
         self.judge_folder = judge_folder(judge.name)
         self.digest = digest_json(
@@ -109,7 +111,7 @@ class Own:
     def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """The average first, then each turn; categories are details."""
         with_reference = sum(bool(question.references) for question in self.questions)
-        return self._grader.scores(
+        found = self._grader.scores(
             judgments,
             match,
             about={
@@ -118,6 +120,7 @@ class Own:
                 "rubric_sha256": digest_text(self._rubric.source),
             },
         )
+        return shortened(found, match.label, asked=len(self.questions), total=self._total)
 
     def close(self) -> None:
         """Free the judge."""
@@ -140,7 +143,7 @@ def benchmark(recipe: Recipe) -> Own | LeftOut:
     if recipe.eval.judge.spec is None:
         return LeftOut("eval.judge.spec is not set; own questions need a judge")
     path = Path(settings.questions)
-    questions = read_questions(path)[: settings.limit]
+    questions = read_questions(path)
     rubric = read_rubric(Path(settings.rubric) if settings.rubric else None)
     by_text = recipe.eval.judge.scoring == "text"
     require_usable(rubric, questions, in_brackets=by_text)
