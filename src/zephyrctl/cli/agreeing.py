@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from zephyrctl.evaluation import agreement
 from zephyrctl.evaluation.agreement import Estimate
 from zephyrctl.evaluation.statistics import Interval
 from zephyrctl.evaluation.votes import read_human_votes, read_verdicts
-from zephyrctl.reports.numbers import percent
+from zephyrctl.reports.numbers import NOTHING, percent
 from zephyrctl.reports.tables import aligned
 
 _REPLICATES, _SEED = 1000, 0
@@ -79,15 +80,12 @@ def between(human: Path, judge: Path, *, turn: int) -> Found:
 def agreement_lines(found: Found) -> list[str]:
     """The table as lines of at most 80 columns."""
     table = found.table
-    rows = [["", "with ties", "", "without ties", "", "κ"]]
-    for label, prefix, kappa in (
-        ("judge and human", "", "judge"),
-        ("human and human", "human_human_", "human"),
-    ):
+    rows = [["", "with ties", "", "without ties", ""]]
+    for label, prefix in (("judge and human", ""), ("human and human", "human_human_")):
         cells = [label]
         for name in (f"{prefix}with_ties", f"{prefix}without_ties"):
             cells += [_fraction(table[name]), _rate(found.rates[name])]
-        rows.append([*cells, _kappa(found.kappas[kappa])])
+        rows.append(cells)
     by_category = [["category", "with ties", "", "without ties", "", "human, without ties"]]
     for name, part in table["by_category"].items():
         cells = [name]
@@ -99,8 +97,10 @@ def agreement_lines(found: Found) -> list[str]:
         "",
         *aligned(rows, left=(0, 2, 4)),
         "",
+        f"Cohen's κ: judge and human {_kappa(found.kappas['judge'])}, "
+        f"human and human {_kappa(found.kappas['human'])}",
         f"the verdict changed with the order in {found.flips} of {found.pairs} pairs"
-        f" ({percent(found.flips / found.pairs, places=1)}), which count as ties",
+        f" ({percent(found.flips / found.pairs, places=1)}): ties",
         "",
         *aligned(by_category, left=(0, 2, 4)),
     ]
@@ -111,14 +111,17 @@ def _fraction(count: Mapping[str, int]) -> str:
 
 
 def _share(count: Mapping[str, int]) -> str:
-    return percent(count["agree"] / count["total"]) if count["total"] else "–"
+    return percent(count["agree"] / count["total"]) if count["total"] else NOTHING
 
 
 def _rate(interval: Interval) -> str:
     if not interval.n:
-        return "–"
+        return NOTHING
     return f"{percent(interval.value)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
 def _kappa(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    if math.isnan(estimate.value):
+        return NOTHING
+    bounds = "" if math.isnan(estimate.low) else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.2f}{bounds}"

@@ -6,12 +6,74 @@ from typing import Annotated
 import typer
 
 from zephyrctl import terminal
-from zephyrctl.cli.options import JsonOption
+from zephyrctl.cli.options import (
+    ConfigOption,
+    JsonOption,
+    MaxCostOption,
+    RecipeOption,
+    SetOption,
+    YesOption,
+    load_from,
+)
+from zephyrctl.errors import GateMissed
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `zephyrctl eval`."""
+    app.command("judge-test")(judge_test)
     app.command("agreement")(agreement)
+
+
+def judge_test(
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or replay:FILE.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        int, typer.Option("--pairs", "-n", min=1, help="Pairs of answers in the sample.")
+    ] = 200,
+    turn: Annotated[
+        int | None, typer.Option("--turn", min=1, max=2, help="Only this turn [both].")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which sample is drawn.")] = 0,
+    config: ConfigOption = None,
+    recipe: RecipeOption = None,
+    sets: SetOption = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", metavar="DIR", help="Folder with MT-Bench's files and votes."),
+    ] = None,
+    max_cost: MaxCostOption = None,
+    json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Test a judge on pairs of answers that people voted on, and keep its card.
+
+    The card is shown with every later score of the same judge.
+
+    zephyrctl eval judge-test --judge openai:gpt-4o --max-cost 3
+    """
+    from zephyrctl.cli import examining, judge_card
+
+    flags = {
+        "eval.judge.spec": judge,
+        "eval.data_dir": str(data_dir) if data_dir else None,
+        "eval.max_cost": max_cost,
+    }
+    loaded = load_from(config, recipe, sets, flags)
+    card = examining.examine(loaded.recipe, pairs=pairs, seed=seed, turn=turn)
+    if json:
+        terminal.emit_json(card)
+    else:
+        for line in judge_card.card_lines(card):
+            terminal.out(line)
+    if card["agreement"]["judge"] is None and json:
+        raise typer.Exit(GateMissed.exit_code)
+    if card["agreement"]["judge"] is None:
+        raise GateMissed(card["notices"][0], hint="a judge that follows its instructions better")
 
 
 def agreement(

@@ -118,7 +118,7 @@ def test_an_outcome_over_both_orders_stands_for_two_games(tmp_path: Path):
     judge = replay(tmp_path / "votes.jsonl", rows)
     first, second = replies(judge, game(1), game(2))
     assert (first.text, second.text) == ("[[B]]", "[[A]]")
-    assert first.finish_reason == "outcome only"
+    assert not judge.knows_orders
     assert any("not what each order said" in text for text in judge.notices)
 
 

@@ -20,9 +20,6 @@ from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
 from zephyrctl.evaluation.votes import read_rows
 from zephyrctl.runs.digests import digest_text
 
-OUTCOME_ONLY = "outcome only"
-"""The finish reason of a verdict that stands for both orders: what each one said is not known."""
-
 _VERDICTS = {
     # winner over both orders: what is replayed for model_1 shown first, and shown second
     "model_1": ("[[A]]", "[[B]]"),
@@ -165,8 +162,7 @@ def _keep_outcome(found: Recorded, row: Mapping[str, Any], where: str) -> None:
     found.has_outcomes = True
     for order, text in enumerate(texts, start=1):
         for key in _places(row, names, order):
-            reply = JudgeReply(text, finish_reason=OUTCOME_ONLY)
-            _put(found, found.by_place, (*key, 0), reply)
+            _put(found, found.by_place, (*key, 0), JudgeReply(text))
 
 
 def _keep_annotation(found: Recorded, row: Mapping[str, Any], where: str) -> None:

@@ -22,6 +22,8 @@ class ReplayJudge:
         self.name = f"{'+'.join(sorted(self._recorded.judges))} (recorded)"
         self.identity = {"replay": digest_file(path)}
         self.is_deterministic = self._recorded.repeats == 1
+        self.knows_orders = not self._recorded.has_outcomes
+        """Whether what was said in each order of a pair is recorded."""
         self.notices = self._notices()
 
     def decide(self, requests: Sequence[JudgeRequest], *, on_reply: OnReply) -> None:
