@@ -106,7 +106,8 @@ class FakeEndpoint:
     `faults` names what happens to each request in turn ("ok" answers); after the list every
     request is answered. `always` is done to all of them, `fault_of` decides by a request's number.
     `refuses` are the parameters that the model does not take. `slots` requests are served at once,
-    others wait. `requests` holds (headers, body) of all.
+    others wait. `context` is how many words prompt and answer may have. `requests` holds
+    (headers, body) of all.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class FakeEndpoint:
         slots: int = 10_000,
         port: int = 0,
         usage: Usage = lambda messages, text: (7, len(text.split(" "))),
+        context: int | None = None,
     ) -> None:
         self.answer = answer
         self.usage = usage
@@ -143,6 +145,7 @@ class FakeEndpoint:
         self.shows_limit = shows_limit
         self.slots = slots
         self.port = port
+        self.context = context
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.answered = 0
         self.at_once = 0
@@ -200,6 +203,21 @@ class FakeEndpoint:
         """Stop when whoever started this process is gone, or closes its end of the pipe."""
         sys.stdin.read()
         self._loop.call_soon_threadsafe(self._stop.set)
+
+
+def _too_long(body: dict[str, Any], context: int) -> str | None:
+    """What vLLM says to a request over its context, or None where it fits."""
+    prompt = sum(len(message["content"].split()) for message in body["messages"])
+    wanted = body["max_tokens"]
+    limit = f"This model's maximum context length is {context} tokens"
+    if prompt >= context:
+        return f"{limit}. However, your messages resulted in {prompt} tokens."
+    if prompt + wanted > context:
+        return (
+            f"'max_tokens' or 'max_completion_tokens' is too large: {wanted}. {limit} and your "
+            f"request has {prompt} input tokens ({wanted} > {context} - {prompt})."
+        )
+    return None
 
 
 class _Connection(asyncio.Protocol):
@@ -263,6 +281,9 @@ class _Connection(asyncio.Protocol):
             return
         if fake.limit is not None and not fake.limit.admit():
             self._refuse("429", {"retry-after": fake.limit.retry_after()})
+            return
+        if fake.context is not None and (said := _too_long(body, fake.context)):
+            self._send(400, {"error": {"message": said, "type": "BadRequestError"}})
             return
         fault = fake.fault_of_next(number)
         refused = next((name for name in fake.refuses if name in body), None)

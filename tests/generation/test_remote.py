@@ -217,3 +217,26 @@ def test_answers_come_as_completions() -> None:
     _, body = server.requests[0]
     assert (body["temperature"], body["top_p"], body["seed"]) == (0.7, 0.9, 4)
     assert {(found[n].text, found[n].stopped) for n in range(5)} == {("you said: number", False)}
+
+
+def test_an_answer_gets_what_the_context_leaves_and_a_longer_prompt_none() -> None:
+    prompts = [[Message("user", " ".join(["word"] * length))] for length in (3, 30, 90)]
+    done: dict[int, Completion] = {}
+    with FakeEndpoint(context=40) as server:
+        answerer(server).answer(
+            prompts, sampling=Sampling(max_new_tokens=20), on_done=done.__setitem__
+        )
+    assert [done[index].stopped for index in range(3)] == [True, False, False]
+    assert len(done[1].text.split()) == 10
+    assert [body["max_tokens"] for _, body in server.requests].count(10) == 1
+    assert done[2].text == ""
+    assert "maximum context length is 40 tokens" in (done[2].problem or "")
+    assert [done[index].problem for index in range(2)] == [None, None]
+
+
+def test_a_judge_is_told_that_its_request_is_too_long() -> None:
+    with (
+        FakeEndpoint(context=40) as server,
+        pytest.raises(DataError, match="does not fit into the model's context"),
+    ):
+        ask(answerer(server), 1)

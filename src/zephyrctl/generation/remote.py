@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
 from typing import NoReturn
 
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, ZephyrctlError
 from zephyrctl.generation.endpoint import Asked, Endpoint, Reply
-from zephyrctl.generation.endpoint.failures import NotTaken, TryAgain
+from zephyrctl.generation.endpoint.failures import NotTaken, TryAgain, room_left
 from zephyrctl.generation.endpoint.gate import Closed, Gate
 from zephyrctl.generation.endpoint.pace import Pace, Ticket
 from zephyrctl.generation.endpoint.tries import Tries
@@ -25,6 +25,8 @@ from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.signals import raise_if_stopping
 
 _WATCH_S = 0.25
+_TOO_LONG = "too_long"
+"""Our own finish reason, of a reply that holds why there is no answer."""
 
 OnReply = Callable[[int, Reply], None]
 
@@ -50,7 +52,7 @@ class RemoteAnswerer:
         work like any final error. `name_of(index)` names a request in an error of its own.
         """
         if asked:
-            asyncio.run(_Work(self.endpoint, asked, on_reply, before, name_of).do(self.pace))
+            asyncio.run(_Work(self.endpoint, list(asked), on_reply, before, name_of).do(self.pace))
 
     def answer(
         self,
@@ -59,13 +61,17 @@ class RemoteAnswerer:
         sampling: Sampling,
         on_done: Callable[[int, Completion], None],
     ) -> None:
-        """See `Answerer`."""
+        """See `Answerer`. An answer gets no more tokens than the model's context leaves; a prompt
+        that is itself too long gets a completion that says so."""
         began = perf_counter()
 
         def done(index: int, reply: Reply) -> None:
             on_done(index, completion_of(reply, seconds=perf_counter() - began))
 
-        self.ask([asked_of(prompt, sampling) for prompt in prompts], on_reply=done)
+        asked = [asked_of(prompt, sampling) for prompt in prompts]
+        if asked:
+            work = _Work(self.endpoint, asked, done, None, None, keep_going=True)
+            asyncio.run(work.do(self.pace))
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -86,6 +92,8 @@ def asked_of(messages: Sequence[Message], sampling: Sampling) -> Asked:
 
 def completion_of(reply: Reply, *, seconds: float) -> Completion:
     """The answer as every other way of asking gives it."""
+    if reply.finish_reason == _TOO_LONG:
+        return Completion("", 0, 0, False, seconds, reply.text)
     return Completion(
         reply.text.strip(),
         reply.completion_tokens,
@@ -100,10 +108,12 @@ class _Work:
     """One call of `ask`."""
 
     endpoint: Endpoint
-    asked: Sequence[Asked]
+    asked: list[Asked]
     on_reply: OnReply
     before: Callable[[int], None] | None
     name_of: Callable[[int], str] | None
+    keep_going: bool = False
+    """Whether a request that is too long for the model is shortened, or else answered by none."""
     failure: ZephyrctlError | None = field(default=None, init=False)
     gate: Gate = field(init=False)
 
@@ -170,7 +180,13 @@ class _Work:
         except NotTaken:
             return None
         except DataError as error:
-            self._end(self._named(error, index))
+            room = room_left(error) if self.keep_going else None
+            if room is None:
+                self._end(self._named(error, index))
+            if 0 < room < self.asked[index].max_tokens:
+                self.asked[index] = replace(self.asked[index], max_tokens=room)
+                return None
+            return Reply(error.message, 0, 0, _TOO_LONG)
         except TryAgain as failed:
             failure, headers = failed, failed.headers
             if failure.is_pressure or failure.retry_after is not None:

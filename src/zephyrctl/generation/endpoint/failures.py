@@ -22,6 +22,10 @@ _TOO_MUCH = frozenset({429, 503, 529})
 _NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _FILTERED = ("content_filter", "content_policy_violation", "invalid_prompt")
 _TOO_LONG = re.compile(r"context.length|context window|too long|too large", re.I)
+_NO_ROOM = "the request does not fit into the model's context"
+# As OpenAI, vLLM and SGLang word it.
+_CONTEXT = re.compile(r"context length (?:is|of) (\d+)", re.I)
+_PROMPT = re.compile(r"(\d+) (?:in the messages|input tokens|tokens from the input)", re.I)
 _NOT_TAKEN = re.compile(
     r"unsupported|not supported|does not support|unrecognized|unknown parameter|not enabled"
     r"|not allowed|not permitted|extra_forbidden|extra inputs",
@@ -59,6 +63,15 @@ class NotTaken(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+def room_left(error: DataError) -> int | None:
+    """How many tokens a request that was too long may ask for, 0 where its prompt alone is too long
+    or nothing tells how long it is; None for any other error."""
+    if not error.message.startswith(_NO_ROOM):
+        return None
+    context, prompt = _CONTEXT.search(error.message), _PROMPT.search(error.message)
+    return max(0, int(context[1]) - int(prompt[1])) if context and prompt else 0
 
 
 class Filtered(Exception):
@@ -138,7 +151,7 @@ class Refusal:
             )
         if _TOO_LONG.search(f"{self.code} {self.said}"):
             return DataError(
-                f"the request does not fit into the model's context: {self.said}",
+                f"{_NO_ROOM}: {self.said}",
                 where=where,
                 hint="a model with a longer context, or fewer tokens to write, such as "
                 "--set eval.judge.max_tokens=512",
