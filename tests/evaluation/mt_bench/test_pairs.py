@@ -104,7 +104,9 @@ def test_a_fence_encloses_answers_and_nothing_else(tmp_path):
     assert games[0].user != games[1].user
     assert bench.requests(given, Match("sft")) == bench.requests(given, Match("sft"))
     rows = bench.judge(given, Match("sft"), path=tmp_path / "j.jsonl", on_done=silent)
-    assert bench.aggregate(rows, Match("sft")).details["prompts"] == "fenced"
+    scores = bench.aggregate(rows, Match("sft"))
+    assert scores.details["prompts"] == "fenced"
+    assert any("not upstream's (fenced)" in notice for notice in scores.notices)
 
 
 def test_a_fenced_score_is_another_benchmark_than_upstreams(tmp_path):

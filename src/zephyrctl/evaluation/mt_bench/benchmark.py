@@ -7,10 +7,12 @@ answer is graded, pairs of answers are compared in both orders, or both.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.evaluation import Judge as JudgeSettings
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
@@ -29,6 +31,8 @@ from zephyrctl.evaluation.mt_bench.pairs import Pairing
 from zephyrctl.evaluation.repairs import is_repair
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.digests import digest_json
+
+_UPSTREAM = "upstream"
 
 
 class MtBench:
@@ -53,26 +57,12 @@ class MtBench:
         self._judge = judge
         self._settings = settings
         self._is_fenced = asking.fence
-        changed = [
-            word
-            for word, holds in (
-                ("fenced", asking.fence),
-                ("verdict alone", asking.scoring != "text"),
-            )
-            if holds
-        ]
-        self._prompts = ", ".join(changed) or "upstream"
+        self._prompts = _prompts_of(asking)
         self._seed = recipe.seed
         self._by_id = {question.question_id: question for question in self.questions}
         self._grader = Grader.of(recipe, judge, benchmark=self.name, questions=self.questions)
         self._pairing = Pairing(self._grader)
-        long = [q for q in self.questions if len(q.turns) > protocol.TURNS]
-        if long:
-            raise DataError(
-                f"question {long[0].question_id} has {len(long[0].turns)} turns, and MT-Bench's "
-                "judge prompts know two",
-                hint="zephyrctl eval mt-bench --questions FILE takes any number of turns",
-            )
+        _require_two_turns(self.questions)
 
     def conversation(self, question: Question, replies: Sequence[str]) -> list[Message]:
         """The turns so far with the model's own replies, and the next turn; no system prompt."""
@@ -149,6 +139,12 @@ class MtBench:
             first = [row for row in judgments if not is_repair(row)]
             about["fastchat"] = protocol.upstream_scores(first, categories)
             found = self._grader.scores(judgments, match, about=about)
+        if self._prompts != _UPSTREAM:
+            notice = (
+                f"{match.label}: the judge's prompts are not upstream's ({self._prompts}), so "
+                "published figures do not compare"
+            )
+            found = replace(found, notices=(*found.notices, notice))
         return shortened(found, match.label, asked=len(self.questions), total=protocol.QUESTIONS)
 
     def close(self) -> None:
@@ -202,3 +198,19 @@ def benchmark(recipe: Recipe) -> MtBench | LeftOut:
         return LeftOut("eval.judge.spec is not set; MT-Bench needs a judge")
     files = read_mt_bench(mt_bench_folder(recipe), references=recipe.eval.mt_bench.references)
     return MtBench(files, open_judge(recipe), recipe=recipe)
+
+
+def _prompts_of(asking: JudgeSettings) -> str:
+    """How the judge's prompts differ from upstream's, in words."""
+    changes = {"fenced": asking.fence, "verdict alone": asking.scoring != "text"}
+    return ", ".join(word for word, holds in changes.items() if holds) or _UPSTREAM
+
+
+def _require_two_turns(questions: Sequence[Question]) -> None:
+    for question in questions:
+        if len(question.turns) > protocol.TURNS:
+            raise DataError(
+                f"question {question.question_id} has {len(question.turns)} turns, and MT-Bench's "
+                "judge prompts know two",
+                hint="zephyrctl eval mt-bench --questions FILE takes any number of turns",
+            )
