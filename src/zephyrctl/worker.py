@@ -1,7 +1,7 @@
 """What does one process of a stage do? (`python -m zephyrctl.worker --run RUN --stage sft`)
 
-It reads the resolved configuration from the run directory and nothing else: no flags, no YAML, no
-environment overrides. The same entry serves one CPU, eight GPUs and a cluster.
+It reads a resolved configuration, the run directory's or the one it is told, and nothing else: no
+flags, no YAML, no environment overrides. The same entry serves one CPU, eight GPUs and a cluster.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     stage = run.stage(cast(StageName, given.stage))
     _redirect_output(stage, rank=rank)
     try:
-        _run_stage(run, stage, rank=rank)
+        _run_stage(run, stage, config=given.config, rank=rank)
     except ZephyrctlError as error:
         return _report(stage, error, rank=rank)
     except Exception as error:
@@ -52,10 +52,10 @@ def error_path(stage: StageDir, rank: int) -> Path:
     return stage.path / f"error-rank{rank}.json"
 
 
-def _run_stage(run: Run, stage: StageDir, *, rank: int) -> None:
+def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> None:
     from zephyrctl.stages.inputs import inputs
 
-    recipe = run.recipe()
+    recipe = run.recipe(config)
     if rank == 0:
         manifest.begin(
             stage,
@@ -135,6 +135,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m zephyrctl.worker", description=__doc__)
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--stage", required=True, choices=STAGES)
+    parser.add_argument("--config", type=Path, help="resolved configuration, in place of the run's")
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,10 @@
 """`zephyrctl eval rules` and `eval show` as a person and as a script meet them."""
 
 import json
-from contextlib import suppress
+import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import pytest
 from tests.fakes import FakeEndpoint
 
 from zephyrctl.cli import app
-from zephyrctl.errors import UsageError
+from zephyrctl.config.layers import load
+from zephyrctl.runs import manifest
+from zephyrctl.runs.store import Run, open_run, write_config
 
 pytestmark = pytest.mark.e2e
 
@@ -37,6 +42,17 @@ def zephyrctl(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
         app.main(arguments)
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
+
+
+def trained_run(folder: Path, model: Path) -> Run:
+    """A run whose SFT model is `model`."""
+    loaded = load(flags={"output_root": str(folder / "runs"), "name": "mine"}, env={}, cwd=folder)
+    run = open_run(loaded.recipe)
+    write_config(run, loaded)
+    manifest.begin(run.stage("sft"), inputs={}, seed=1, world_size=1)
+    shutil.copytree(model, run.stage("sft").model)
+    manifest.finish(run.stage("sft"), manifest.Result({}, []))
+    return run
 
 
 def test_no_model_and_no_run_is_a_usage_error_with_a_way_out(
@@ -113,26 +129,34 @@ def test_a_baseline_is_scored_too_and_compared_with(
     assert comparison["difference"] == pytest.approx(5 / 6)
 
 
-def test_a_question_more_leaves_the_runs_configuration_as_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], questions: Path
+def test_a_question_more_killed_midway_leaves_the_runs_configuration_as_it_was(
+    tmp_path: Path, tiny_base: Path, questions: Path
 ) -> None:
-    from zephyrctl.cli.scoring import kept_config
-    from zephyrctl.config.layers import load
-    from zephyrctl.runs.store import open_run, write_config
-
-    loaded = load(flags={"output_root": str(tmp_path / "runs"), "name": "mine"}, env={})
-    run = open_run(loaded.recipe)
-    write_config(run, loaded)
+    run = trained_run(tmp_path, tiny_base)
     before = (run.root / "config.yaml").read_bytes(), run.config_path.read_bytes()
-    other = load(
-        flags={"output_root": str(tmp_path / "runs"), "name": "mine", "eval.models": ["dpo"]},
-        env={},
-    )
-    with suppress(UsageError), kept_config(run, keep=True):
-        write_config(run, other)
-        assert run.recipe().eval.models == ["dpo"]
-        raise UsageError("stopped half-way")
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(messages: Any) -> str:
+        asked.set()
+        go_on.wait(30)
+        return "3"
+
+    with FakeEndpoint(model="slow", answer=answer) as server:
+        models = [server.spec, str(run.root / "sft")]
+        command = [sys.executable, "-m", "zephyrctl", "eval", "rules", *models,
+                   "--questions", questions.name, "--limit", "2"]  # fmt: skip
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        assert asked.wait(60)
+        process.kill()
+        process.wait()
+        assert before == ((run.root / "config.yaml").read_bytes(), run.config_path.read_bytes())
+        # The question itself stands beside its answers, and the same command goes on from them.
+        assert run.recipe(run.stage("eval").config_path).eval.models == [server.spec, "sft"]
+        go_on.set()
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert before == ((run.root / "config.yaml").read_bytes(), run.config_path.read_bytes())
+    assert (run.root / "eval/rules/slow/code/scores.json").exists()
 
 
 def test_show_names_what_there_is(capsys: pytest.CaptureFixture[str], questions: Path) -> None:

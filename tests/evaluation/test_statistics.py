@@ -123,6 +123,16 @@ def test_categories_of_one_question_do_not_make_an_interval_certain() -> None:
     assert strata_of([1], {1: "a"}) == [[1]]
 
 
+def test_categories_without_any_spread_do_not_make_an_interval_certain() -> None:
+    strata = {question: question // 4 for question in range(8)}
+    found = bootstrap_mean([1.0] * 4 + [0.0] * 4, replicates=2000, seed=1, strata=strata)
+    assert found == bootstrap_mean([1.0] * 4 + [0.0] * 4, replicates=2000, seed=1)
+    a = dict.fromkeys(range(8), 0.0)
+    b = {question: float(question < 4) for question in range(8)}
+    apart = paired_difference(a, b, replicates=2000, seed=1, strata=strata)
+    assert apart.high - apart.low > 0.3
+
+
 def test_clustering_widens_and_stratifying_narrows() -> None:
     values, groups = two_turns(60, seed=2)
     level = {f"q{q}": values[2 * q] for q in range(60)}

@@ -17,13 +17,23 @@ from zephyrctl.config.layers import Loaded
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import GateMissed, Interrupted, UsageError
 from zephyrctl.launch.local import start
-from zephyrctl.launch.plan import plan_launch
+from zephyrctl.launch.plan import WORKER, plan_launch
 from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Viewer, choose_mode
 from zephyrctl.reports.tables import results_lines
+from zephyrctl.runs.references import is_endpoint
 from zephyrctl.runs.score_files import read_score_files
-from zephyrctl.runs.store import STAGES, Run, StageName, lock, open_run, run_of, write_config
+from zephyrctl.runs.store import (
+    STAGES,
+    Run,
+    StageName,
+    lock,
+    open_run,
+    run_of,
+    write_config,
+    write_stage_configs,
+)
 from zephyrctl.runs.summary import summarize
 from zephyrctl.stages.pipeline import Decision, Step, decide, execute, init_model, plan_steps
 
@@ -40,6 +50,8 @@ class Wishes:
     progress: str | None = None
     json: bool = False
     yes: bool = False
+    only_asks: bool = False
+    """The run is asked one question more: the configuration that it was made with stays."""
 
 
 @dataclass
@@ -59,7 +71,10 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     mode = choose_mode(wishes.progress, json_output=wishes.json)
     account = Account()
     with lock(run, purpose=f"zephyrctl {shlex.join(sys.argv[1:2])}".strip()):
-        write_config(run, loaded)
+        if wishes.only_asks:
+            write_stage_configs(run, [name for name in STAGES if name in stages], recipe)
+        else:
+            write_config(run, loaded)
         terminal.say(f"run    {run.root}")
         wanted: list[StageName] = [name for name in STAGES if name in stages]
         if wanted and (wanted != ["eval"] or "base" in recipe.eval.models):
@@ -92,7 +107,7 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
 def show_launch(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Print the command that each stage would be started with; nothing is started."""
     run = run_of(loaded.recipe)
-    plans = [_plan(stage, loaded.recipe, run) for stage in STAGES if stage in stages]
+    plans = [_plan(stage, loaded.recipe, run, wishes) for stage in STAGES if stage in stages]
     if wishes.json:
         terminal.emit_json({"run": run.name, "launch": [plan.to_json() for plan in plans]})
         return
@@ -145,9 +160,7 @@ def _agree_to_spend(recipe: Recipe, stages: Sequence[str], wishes: Wishes) -> No
     from zephyrctl.cli import spending
 
     run = run_of(recipe)
-    spending.agree(
-        recipe, run, stages, force=wishes.force, yes=wishes.yes, may_ask=not wishes.json
-    )
+    spending.agree(recipe, run, stages, force=wishes.force, yes=wishes.yes, may_ask=not wishes.json)
 
 
 def _bills(
@@ -176,7 +189,7 @@ def _one_stage(
     terminal.say(f"{stage:<6} {verb}: {decision.reason}")
 
     def start_and_show(name: StageName) -> None:
-        plan = _plan(name, recipe, run)
+        plan = _plan(name, recipe, run, wishes)
         with Viewer(run, name, mode, hint_next=False) as viewer:
             start(plan, on_poll=viewer.poll, on_stop=terminal.say)
 
@@ -187,7 +200,8 @@ def _one_stage(
         account.missed = error
 
 
-def _plan(stage: StageName, recipe: Recipe, run: Run) -> Any:
+def _plan(stage: StageName, recipe: Recipe, run: Run, wishes: Wishes) -> Any:
+    own = ("--config", str(run.stage(stage).config_path.absolute())) if wishes.only_asks else ()
     return plan_launch(
         run,
         stage,
@@ -195,6 +209,8 @@ def _plan(stage: StageName, recipe: Recipe, run: Run) -> Any:
         gpus=environment.visible_gpus() if recipe.launch.gpus != "none" else [],
         cores=environment.cpu_cores(),
         env_names=tuple(os.environ),
+        worker=(*WORKER, *own),
+        alone=stage == "eval" and all(map(is_endpoint, recipe.eval.models)),
     )
 
 
@@ -224,7 +240,7 @@ def _write_report(run: Run) -> Path:
 def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: bool) -> None:
     """The results, the report and the next command; then the gate, where one was missed."""
     following = _next(run, account)
-    summary = summarize(run)
+    summary = summarize(run, counted=True)
     if as_json and account.missed is None:
         report = str(account.report) if account.report else None
         terminal.emit_json(
@@ -239,6 +255,7 @@ def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: boo
     elif not as_json:
         for line in results_lines(summary, read_score_files(run)) if "eval" in stages else []:
             terminal.say(line)
+        _say_spent(run, account)
         if account.report:
             terminal.say(f"report {account.report}")
         terminal.say(f"Next: {following}")

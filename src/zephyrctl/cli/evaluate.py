@@ -5,18 +5,24 @@ from typing import Annotated
 
 import typer
 
-from zephyrctl import terminal
+from zephyrctl.cli import evaluate_files, evaluate_results, judge_test, rescoring
 from zephyrctl.cli.options import (
     APP,
     ConfigOption,
     JsonOption,
+    MaxCostOption,
     ProgressOption,
     RecipeOption,
     SetOption,
+    YesOption,
 )
 from zephyrctl.cli.run import DryRunOption, ForceOption, PrintLaunchOption
 
 app = typer.Typer(help="Score models on benchmarks, and look at single answers.", **APP)
+evaluate_files.register(app)
+evaluate_results.register(app)
+judge_test.register(app)
+app.add_typer(rescoring.app, name="rescore")
 
 ModelsArgument = Annotated[
     list[str] | None,
@@ -83,6 +89,20 @@ def mt_bench(
     config: ConfigOption = None,
     recipe: RecipeOption = None,
     sets: SetOption = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="single (1 to 10), pair (both orders) or both."),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Answer and judge so many times.")
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A benchmark of your own, in MT-Bench's format."),
+    ] = None,
+    rubric: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its judge prompt, a Jinja file.")
+    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
@@ -100,50 +120,99 @@ def mt_bench(
     fail_under: FailUnderOption = None,
     limit: LimitOption = None,
     batch_size: BatchOption = None,
+    max_cost: MaxCostOption = None,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
     print_launch: PrintLaunchOption = False,
     progress: ProgressOption = None,
     json: JsonOption = False,
+    yes: YesOption = False,
 ) -> None:
     """Grade 80 two-turn questions from 1 to 10 by a judge, with FastChat's prompts and files.
 
-    zephyrctl eval mt-bench @sft @dpo --judge openai:gpt-4o --data-dir ./mt_bench
+    With --questions the questions are your own, graded by the packaged rubric or by yours.
+
+    zephyrctl eval mt-bench @sft @dpo --judge openai:gpt-4o --mode both
+    """
+    from zephyrctl.cli import driving, graded, scoring
+
+    asked = graded.Asked(questions, rubric, mode, references, limit)
+    flags = {
+        **asked.flags(),
+        "eval.judge.spec": judge,
+        "eval.data_dir": str(data_dir) if data_dir else None,
+        "eval.repeats": repeats,
+        "eval.batch_size": batch_size,
+        "eval.baseline": baseline,
+        "eval.fail_under": fail_under,
+        "eval.max_cost": max_cost,
+    }
+    given = scoring.Given(tuple(models or ()), config, recipe, tuple(sets or ()), flags)
+    wishes = driving.Wishes(frozenset({"eval"} if force else ()), progress, json, yes)
+    scoring.score(asked.benchmark, given, wishes, dry_run=dry_run, print_launch=print_launch)
+
+
+@app.command("alpaca-eval")
+def alpaca_eval(
+    models: ModelsArgument = None,
+    config: ConfigOption = None,
+    recipe: RecipeOption = None,
+    sets: SetOption = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=2, help="AlpacaEval 2 or 1 [2].")
+    ] = None,
+    swap: Annotated[
+        bool | None,
+        typer.Option(
+            "--swap/--no-swap",
+            help="Judge both orders [against your own --baseline and by a local judge].",
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Answer and judge so many times.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or replay:FILE.",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder with its files.")
+    ] = None,
+    baseline: BaselineOption = None,
+    fail_under: FailUnderOption = None,
+    limit: LimitOption = None,
+    batch_size: BatchOption = None,
+    max_cost: MaxCostOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    print_launch: PrintLaunchOption = False,
+    progress: ProgressOption = None,
+    json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Compare answers to 805 instructions with a baseline's by a judge, length-controlled.
+
+    Against upstream's baseline outputs, and with --baseline MODEL also against that model.
+
+    zephyrctl eval alpaca-eval @dpo --judge openai:gpt-4-1106-preview --baseline sft
     """
     from zephyrctl.cli import driving, scoring
 
     flags = {
+        "eval.alpaca_eval.version": version,
+        "eval.alpaca_eval.swap": swap,
+        "eval.alpaca_eval.limit": limit,
+        "eval.repeats": repeats,
         "eval.judge.spec": judge,
         "eval.data_dir": str(data_dir) if data_dir else None,
-        "eval.mt_bench.references": references,
-        "eval.mt_bench.limit": limit,
         "eval.batch_size": batch_size,
         "eval.baseline": baseline,
         "eval.fail_under": fail_under,
+        "eval.max_cost": max_cost,
     }
     given = scoring.Given(tuple(models or ()), config, recipe, tuple(sets or ()), flags)
-    wishes = driving.Wishes(frozenset({"eval"} if force else ()), progress, json, yes=True)
-    scoring.score("mt-bench", given, wishes, dry_run=dry_run, print_launch=print_launch)
-
-
-@app.command()
-def show(
-    ref: Annotated[str, typer.Argument(metavar="RUN", help="A run: @last, a name or a path.")],
-    benchmark: Annotated[str, typer.Option(metavar="NAME", help="Which benchmark.")] = "rules",
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which model [the last one scored].")
-    ] = None,
-    best: Annotated[bool, typer.Option("--best", help="The best, not the worst.")] = False,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many.")] = 10,
-    json: JsonOption = False,
-) -> None:
-    """Show the worst (or best) answers of a model with their verdicts."""
-    from zephyrctl.cli import scoring
-
-    found = scoring.ranked(ref, benchmark=benchmark, model=model, best=best)[:rows]
-    if json:
-        terminal.emit_json({"benchmark": benchmark, "rows": found})
-        return
-    for row in found:
-        for line in scoring.judgment_lines(row):
-            terminal.out(line)
+    wishes = driving.Wishes(frozenset({"eval"} if force else ()), progress, json, yes)
+    scoring.score("alpaca-eval", given, wishes, dry_run=dry_run, print_launch=print_launch)

@@ -79,7 +79,7 @@ def run_lines(root: Path) -> list[str]:
 
 def show_lines(run: Run, *, samples: bool) -> list[str]:
     """Stages with their final metrics, then the results, then samples where asked for."""
-    summary = summarize(run)
+    summary = summarize(run, counted=True)
     lines = [f"run {run.name}    {run.root}"]
     holder = lock_holder(run)
     if holder:

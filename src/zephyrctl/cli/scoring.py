@@ -1,12 +1,10 @@
-"""Which run does an evaluation belong to, and what does one judgment look like?"""
+"""Which run does an evaluation belong to?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.cli import driving
@@ -14,10 +12,8 @@ from zephyrctl.cli.options import load_from
 from zephyrctl.config.layers import Loaded, load
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
-from zephyrctl.registry import did_you_mean
-from zephyrctl.runs.atomic import read_jsonl, write_bytes
 from zephyrctl.runs.references import ModelRef, resolve_model, safe_name
-from zephyrctl.runs.store import Run, find_run, run_of
+from zephyrctl.runs.store import Run, run_of
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ def score(
     run = run_of(recipe)
     _require_questions(benchmark, recipe)
     _require_models(recipe, run)
-    with kept_config(run, keep=borrowed):
-        driving.act(loaded, ("eval",), wishes, dry_run=dry_run, print_launch=print_launch)
+    wishes = replace(wishes, only_asks=borrowed)
+    driving.act(loaded, ("eval",), wishes, dry_run=dry_run, print_launch=print_launch)
 
 
 def configure(benchmark: str, given: Given) -> tuple[Loaded, bool]:
@@ -63,7 +59,8 @@ def configure(benchmark: str, given: Given) -> tuple[Loaded, bool]:
             if not given.models:
                 raise UsageError(
                     "no model and no run",
-                    hint=f"zephyrctl eval {benchmark} @last, or -c FILE, or --recipe NAME",
+                    hint=f"zephyrctl eval {_command_of(benchmark)} @last, "
+                    "or -c FILE, or --recipe NAME",
                 )
             flags["name"] = safe_name(f"eval-{given.models[0]}")[:64]
     models = [_short(model, run, root) for model in given.models]
@@ -75,65 +72,6 @@ def configure(benchmark: str, given: Given) -> tuple[Loaded, bool]:
     flags["eval.models"] = models or None
     loaded = load_from(config, given.recipe, given.sets, flags)
     return loaded, run is not None
-
-
-@contextmanager
-def kept_config(run: Run, *, keep: bool) -> Iterator[None]:
-    """Give a run its own configuration back: it says how the run was made, and one question more
-    does not change that."""
-    paths = (run.root / "config.yaml", run.config_path) if keep else ()
-    before = {path: path.read_bytes() for path in paths}
-    try:
-        yield
-    finally:
-        for path, content in before.items():
-            write_bytes(path, content)
-
-
-def ranked(ref: str, *, benchmark: str, model: str | None, best: bool) -> list[dict[str, Any]]:
-    """The judgments of one model, the worst first; of equal ones the earlier question first."""
-    BENCHMARKS.get(benchmark)
-    run = find_run(ref, output_root=Path(load().recipe.output_root).expanduser())
-    folder = run.stage("eval").path / benchmark
-    files = sorted(folder.glob("*/*/judgments.jsonl"), key=lambda path: path.stat().st_mtime)
-    names = list(dict.fromkeys(path.parent.parent.name for path in files))
-    if not files:
-        raise UsageError(
-            f"run '{run.name}' has no judgments of {benchmark}",
-            where=str(folder),
-            hint=f"zephyrctl eval {benchmark} {run.root}",
-        )
-    if model is not None and model not in names:
-        raise UsageError(
-            f"no judgments on model '{model}'{did_you_mean(model, names)}",
-            hint=f"--model {', --model '.join(names)}",
-        )
-    chosen = [path for path in files if model in (None, path.parent.parent.name)][-1]
-    return sorted(read_jsonl(chosen), key=_worth, reverse=best)
-
-
-def judgment_lines(row: Mapping[str, Any]) -> list[str]:
-    """One judgment as lines of text."""
-    verdict = {True: "passed", False: "failed"}.get(row.get("passed", ""), row.get("score"))
-    lines = [
-        f"── {row.get('model')} · question {row['question_id']} · turn {row['turn']}"
-        f" · {row.get('category', '')} · {verdict}"
-    ]
-    for name in ("prompt", "answer", "judgment"):
-        if row.get(name):
-            text = str(row[name]).replace("\n", "\n            ")
-            lines.append(f"  {name:<9} {text}")
-    failed = [check for check in row.get("checks", ()) if not check["passed"]]
-    lines += [f"  {check['name']:<9} {check['found']}" for check in failed]
-    return [*lines, ""]
-
-
-def _worth(row: Mapping[str, Any]) -> float:
-    """A verdict as a number; an unparsed one is the worst."""
-    if row.get("passed") is not None:
-        return float(row["passed"])
-    score = row.get("score")
-    return float(score) if isinstance(score, int | float) else -1.0
 
 
 def _run_of_models(models: Sequence[str], root: Path) -> Run | None:
@@ -174,5 +112,10 @@ def _require_questions(benchmark: str, recipe: Recipe) -> None:
     if isinstance(made, LeftOut):
         raise UsageError(
             f"nothing to ask: {made.reason}",
-            hint=f"zephyrctl eval {benchmark} --help says how to name it",
+            hint=f"zephyrctl eval {_command_of(benchmark)} --help says how to name it",
         )
+
+
+def _command_of(benchmark: str) -> str:
+    """The command that asks a benchmark; one's own questions belong to `mt-bench`."""
+    return "mt-bench" if benchmark == "own" else benchmark

@@ -52,7 +52,8 @@ def repeats_to_resolve(
         return Resolution(repeats, None, False, None, None)
     differences = {question: fmean(b[question]) - fmean(a[question]) for question in shared}
     value = fmean(differences.values())
-    total = _variance_of_mean(differences, strata)
+    # As the bootstrap does where the questions of each category are all the same.
+    total = _variance_of_mean(differences, strata) or _variance_of_mean(differences, None)
     if value == 0 or total == 0:
         return Resolution(repeats, None, False, None, None)
     allowed = (value / Z95) ** 2

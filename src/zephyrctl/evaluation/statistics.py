@@ -75,10 +75,8 @@ def bootstrap_mean(
         return Interval(mean, low, high, len(values), questions, "wilson")
     if questions < 2:
         return Interval(mean, math.nan, math.nan, len(values), questions, "none")
-    low, high = np.quantile(
-        _replicate_means(sums, counts, strata_index, replicates=replicates, seed=seed),
-        [0.025, 0.975],
-    )
+    means = _replicate_means(sums, counts, strata_index, replicates=replicates, seed=seed)
+    low, high = np.quantile(means, [0.025, 0.975])
     return Interval(mean, float(low), float(high), len(values), questions, "bootstrap")
 
 
@@ -192,7 +190,13 @@ def _replicate_means(
     replicates: int,
     seed: int,
 ) -> np.ndarray:
-    """The mean over all values in each of R draws of questions, shape (R,)."""
+    """The mean over all values in each of R draws of questions, shape (R,).
+
+    Where the questions of each category are all the same, drawing within categories would claim
+    certainty: they are then drawn from all.
+    """
+    if len(strata) > 1 and all(np.ptp(sums[of] / counts[of]) == 0 for of in strata):
+        strata = [np.concatenate(strata)]
     rng = np.random.default_rng(seed)
     total = np.zeros(replicates)
     drawn = np.zeros(replicates)

@@ -23,6 +23,8 @@ SHARED: tuple[StageName, ...] = (*TRAINING, "eval")
 """Stages whose work several processes can share."""
 SECRETS = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY")
 """Environment variables that the processes inherit and whose values are never shown."""
+WORKER = ("-m", "zephyrctl.worker")
+"""What Python runs in each process."""
 _THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 """Variables about which the user's own value wins."""
 _FOREIGN = (
@@ -79,7 +81,7 @@ def plan_launch(
     cores: int,
     env_names: Sequence[str] = (),
     alone: bool = False,
-    worker: Sequence[str] = ("-m", "zephyrctl.worker"),
+    worker: Sequence[str] = WORKER,
 ) -> LaunchPlan:
     """The plan for one stage on this machine.
 

@@ -122,18 +122,24 @@ def score_groups(scores: Sequence[Score]) -> list[ScoreGroup]:
 
 
 def comparison_lines(comparisons: Sequence[Mapping[str, Any]], *, benchmark: str) -> list[str]:
-    """One line per comparison of a benchmark: b − a, its interval, and on which side of 0 it is."""
+    """One line per comparison of a benchmark: b − a, its interval, on which side of 0 it is, and
+    where it was counted how often b is better; what would tell them apart in a line below."""
+    mine = [entry for entry in comparisons if entry["benchmark"] == benchmark]
     rows = [
         [
             f"{safe(entry['b'])} − {safe(entry['a'])}",
             difference_words(entry),
             interval_words(entry, benchmark=benchmark, signed=True),
-            side_words(entry),
+            odds_words(entry) or side_words(entry),
         ]
-        for entry in comparisons
-        if entry["benchmark"] == benchmark
+        for entry in mine
     ]
-    return [f"  {line}" for line in aligned(rows, left=(0, 3))]
+    lines: list[str] = []
+    for entry, line in zip(mine, aligned(rows, left=(0, 3)), strict=True):
+        lines.append(f"  {line}")
+        needs = needs_words(entry)
+        lines += [f"    {needs}"] if needs else []
+    return lines
 
 
 def value_words(value: Any, *, metric: str, benchmark: str) -> str:
@@ -188,9 +194,34 @@ def side_words(entry: Mapping[str, Any]) -> str:
     return "above 0" if low > 0 else "below 0" if high < 0 else "not told apart from 0"
 
 
+def odds_words(entry: Mapping[str, Any]) -> str:
+    """`P(better) 0.99  win/tie/loss 51/9/20`; empty for a comparison that was not counted."""
+    if entry.get("p_better") is None:
+        return ""
+    counts = "/".join(str(entry[name]) for name in ("wins", "ties", "losses"))
+    return f"P(better) {entry['p_better']:.2f}  win/tie/loss {counts}"
+
+
+def needs_words(entry: Mapping[str, Any]) -> str:
+    """What would tell two models apart that are not; empty where they are, or nothing is known."""
+    low, high = entry.get("low"), entry.get("high")
+    if low is None or high is None or low > 0 or high < 0 or not entry.get("questions_needed"):
+        return ""
+    have, repeats = entry.get("n_repeats", 1), entry.get("repeats_needed")
+    questions = f"{entry['questions_needed']:,} questions like these ({entry['n']} now)"
+    if entry.get("repeats_are_a_bound"):
+        return f"not told apart: needs {repeats:,} or more repeats (1 now), or about {questions}"
+    if repeats is None:
+        return f"not told apart: no number of repeats would do; needs about {questions}"
+    return f"not told apart: needs about {repeats:,} repeats ({have} now), or {questions}"
+
+
 def _difference_scale(entry: Mapping[str, Any]) -> tuple[int, int]:
-    """Factor and decimals: rules are rates, AlpacaEval's rates are percentages already, and the
-    others are ratings."""
+    """Factor and decimals: rates become points, AlpacaEval's are that already, and the others are
+    ratings. A comparison that does not name its metric is of the benchmark's main one."""
+    metric = entry.get("metric")
+    if metric is not None:
+        return (rate_scale(metric, entry["benchmark"]), 1) if is_rate(metric) else (1, 2)
     return {"rules": (100, 1), "alpaca-eval": (1, 1)}.get(entry["benchmark"], (1, 2))
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +45,12 @@ class StageDir:
     @property
     def manifest_path(self) -> Path:
         return self.path / "manifest.json"
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration of the last time that the stage was only asked for by itself,
+        with other settings than the run was made with."""
+        return self.path / "config.json"
 
     @property
     def metrics_path(self) -> Path:
@@ -122,18 +128,17 @@ class Run:
         """The folder of a stage."""
         return StageDir(self.root / name)
 
-    def recipe(self) -> Recipe:
-        """The resolved configuration that the run was made with."""
+    def recipe(self, path: Path | None = None) -> Recipe:
+        """The resolved configuration that the run was made with, or the one in `path`."""
         from zephyrctl.config.schema import Recipe
 
+        path = path or self.config_path
         try:
-            return Recipe.model_validate_json(self.config_path.read_text(encoding="utf-8"))
+            return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UsageError(
-                f"run '{self.name}' has no configuration", where=str(self.config_path)
-            ) from None
+            raise UsageError(f"run '{self.name}' has no configuration", where=str(path)) from None
         except ValueError as error:
-            raise _unreadable(self.config_path, error) from None
+            raise _unreadable(path, error) from None
 
 
 def run_of(recipe: Recipe) -> Run:
@@ -186,6 +191,13 @@ def write_config(run: Run, loaded: Loaded) -> None:
             "config_digest": digest_json(resolved),
         },
     )
+
+
+def write_stage_configs(run: Run, stages: Sequence[StageName], recipe: Recipe) -> None:
+    """Write the configuration of stages that are only asked for by themselves beside the stages'
+    results; that of the run stays as it is."""
+    for stage in stages:
+        write_json(run.stage(stage).config_path, recipe.model_dump(mode="json"))
 
 
 @contextmanager

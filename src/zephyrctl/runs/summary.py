@@ -11,20 +11,26 @@ from zephyrctl.runs.store import STAGES, Run, lock_holder
 
 SCORE_KEYS = ("benchmark", "model", "judge", "metric", "value", "low", "high", "n")
 COMPARISON_KEYS = ("benchmark", "a", "b", "difference", "low", "high")
+COUNTED_KEYS = (
+    "metric", "judge", "n", "p_better", "wins", "ties", "losses", "n_repeats", "repeats_needed",
+    "repeats_are_a_bound", "questions_needed",
+)  # fmt: skip
+"""What a comparison says beside its difference, where it does."""
 
 
-def summarize(run: Run) -> dict[str, Any]:
+def summarize(run: Run, *, counted: bool = False) -> dict[str, Any]:
     """Stages, scores and comparisons of a run.
 
     `{"run", "stages": {name: {"state", "seconds", "metrics"}}, "scores": [...], "comparisons":
     [...]}`. A comparison is the difference b − a of a benchmark's main metric by the judge that
-    judged last; others stand in `eval/**/comparisons.json`.
+    judged last; others stand in `eval/**/comparisons.json`. `counted` adds to each how often b is
+    better and what would tell the two apart.
     """
     return {
         "run": run.name,
         "stages": stage_states(run),
         "scores": scores(run),
-        "comparisons": comparisons(run),
+        "comparisons": comparisons(run, counted=counted),
     }
 
 
@@ -58,8 +64,8 @@ def scores(run: Run) -> list[dict[str, Any]]:
     )
 
 
-def comparisons(run: Run) -> list[dict[str, Any]]:
-    """Differences between models, each with its 95 % interval."""
+def comparisons(run: Run, *, counted: bool = False) -> list[dict[str, Any]]:
+    """Differences between models, each with its 95 % interval; see `summarize`."""
     found: list[dict[str, Any]] = []
     for path in sorted((run.root / "eval").glob("**/comparisons.json"), key=_modified):
         entries = _list(path, "comparisons")
@@ -67,7 +73,11 @@ def comparisons(run: Run) -> list[dict[str, Any]]:
         kept = [e for e in entries if (e.get("metric"), e.get("judge")) in main]
         for benchmark in {entry["benchmark"] for entry in kept}:
             found = [entry for entry in found if entry["benchmark"] != benchmark]
-        found += [_only(COMPARISON_KEYS, entry, path) for entry in kept]
+        found += [
+            _only(COMPARISON_KEYS, entry, path)
+            | {key: entry[key] for key in COUNTED_KEYS if counted and key in entry}
+            for entry in kept
+        ]
     return sorted(found, key=lambda entry: entry["benchmark"])
 
 
