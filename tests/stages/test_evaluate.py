@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,8 +109,6 @@ def test_without_questions_the_benchmark_is_left_out_and_said(tmp_path: Path) ->
 def test_a_model_in_another_template_than_its_own_is_refused(
     tmp_path: Path, tiny_base: Path
 ) -> None:
-    import shutil
-
     from zephyrctl.data import template_lock
     from zephyrctl.data.tokenizers import load_tokenizer
 
@@ -194,3 +193,50 @@ def _kill_after(run: Run, path: Path, *, lines: int) -> None:
 
 def _env() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def test_models_and_a_local_judge_are_in_memory_one_at_a_time(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gc
+    import weakref
+
+    from transformers import AutoModelForCausalLM
+
+    loaded: list[weakref.ref[Any]] = []
+    alive_at_load: list[int] = []
+    load_model = AutoModelForCausalLM.from_pretrained
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        # Before the collector runs: what is only unreachable still takes the judge's memory.
+        alive_at_load.append(sum(model() is not None for model in loaded))
+        made = load_model(*args, **kwargs)
+        loaded.append(weakref.ref(made[0]))
+        return made
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    rows = [{"question_id": n, "category": "writing", "turns": [f"Say {n}."]} for n in range(3)]
+    asked = tmp_path / "own.jsonl"
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
+    run = make_run(
+        tmp_path,
+        **{
+            "model.base": str(tiny_base),
+            "eval.models": ["base", str(other)],
+            "eval.benchmarks": ["own"],
+            "eval.own.questions": str(asked),
+            "eval.own.max_new_tokens": 4,
+            "eval.judge.spec": f"local:{tiny_base}",
+            "eval.judge.max_tokens": 4,
+        },
+    )
+    gc.disable()
+    try:
+        with pytest.raises(GateMissed, match="too few verdicts"):
+            evaluate(run.recipe(), run)
+    finally:
+        gc.enable()
+    assert alive_at_load == [0, 0, 0]
+    assert [model() for model in loaded] == [None] * 3
