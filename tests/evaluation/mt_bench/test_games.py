@@ -93,6 +93,7 @@ def test_counts_flips_and_the_place_shown_first():
     found = Outcomes.of(rows).details()
     assert (found["wins"], found["ties"], found["losses"], found["errors"]) == (1, 2, 0, 1)
     assert found["n"] == 3
+    assert found["win_rate"] == pytest.approx(1 / 3)
     assert found["order_flips"] == 2  # the second and the third
     assert found["order_flip_rate"] == pytest.approx(2 / 3)
     # Decided games: A, B, A, A, A; four times the model shown first.

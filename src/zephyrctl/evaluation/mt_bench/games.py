@@ -44,6 +44,11 @@ class Outcomes:
         """Pairs with an outcome."""
         return sum(self.counts[name] for name in VALUES)
 
+    @property
+    def games(self) -> int:
+        """Games of all pairs, in both orders."""
+        return len(ORDERS) * sum(self.counts.values())
+
     @classmethod
     def of(cls, judgments: Sequence[Judgment]) -> Outcomes:
         """Count the last verdict of each game."""
@@ -78,9 +83,10 @@ class Outcomes:
         )
 
     def details(self) -> dict[str, Any]:
-        """The entries of `scores.json`; a rate of nothing is None."""
+        """The entries of `scores.json`; a rate of nothing is None, `win_rate` counts wins alone."""
         return {
             "n": self.n,
+            "win_rate": self.counts["model_1"] / self.n if self.n else None,
             "wins": self.counts["model_1"],
             "ties": self.counts["tie"],
             "losses": self.counts["model_2"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
-from zephyrctl.evaluation.cells import Cell, asked_cells, bounds, by_category, question_means
+from zephyrctl.evaluation.cells import asked_cells, bounds, by_category, question_means
 from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
@@ -85,21 +85,20 @@ class Pairing:
         if coverage < MINIMAL_COVERAGE:
             return Scores((), {}, None, details, tuple(notices))
         parts = by_category(values, self.grader.questions)
-        details["categories"] = {name: bounds(self._interval(part)) for name, part in parts.items()}
+        details["categories"] = {
+            name: bounds(self.grader.interval(part)) for name, part in parts.items()
+        }
         for turn in sorted({turn for _, turn in values}):
             part = {cell: value for cell, value in values.items() if cell[1] == turn}
-            details[f"turn_{turn}"] = bounds(self._interval(part))
+            details[f"turn_{turn}"] = bounds(self.grader.interval(part))
         score = Score.of(
-            self._interval(values),
+            self.grader.interval(values),
             benchmark=self.grader.benchmark,
             model=match.model,
             judge=self.grader.judge.name,
             metric=f"win_rate_vs_{match.opponent}",
         )
         return Scores((score,), question_means(values), score.value, details, tuple(notices))
-
-    def _interval(self, values: Mapping[Cell, float]) -> Any:
-        return self.grader.interval(values)
 
     def _doubts(self, counted: Outcomes, match: Match) -> list[str]:
         found = []
@@ -108,11 +107,11 @@ class Pairing:
                 f"{match.label}: {counted.repaired} verdicts were had only by asking the judge for "
                 "them once more"
             )
-        if self.grader.by_probability and counted.by_probability < 2 * counted.n:
+        read = counted.games - counted.by_probability
+        if self.grader.by_probability and read:
             found.append(
-                f"{match.label}: the judge gave no probabilities in "
-                f"{2 * counted.n - counted.by_probability} of {2 * counted.n} games, which were "
-                "read from its text"
+                f"{match.label}: the judge gave no probabilities in {read} of {counted.games} "
+                "games, which were read from its text"
             )
         return found
 
