@@ -7,6 +7,7 @@ nothing is spent. A judge that costs nothing needs no agreement.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from zephyrctl.stages.inputs import inputs
 from zephyrctl.stages.pipeline import plan_steps
 
 _TRAINED = ("sft", "dpo")
+_COLUMNS = 80
 
 
 def agree(
@@ -47,8 +49,13 @@ def agree(
     price = price_of(recipe)
     if price is not None and price.is_free:
         return
-    bills = [bill for bill in expected(recipe, run, stages, force=force) if bill.missing]
-    if not bills:
+    agree_to(expected(recipe, run, stages, force=force), recipe, yes=yes, may_ask=may_ask)
+
+
+def agree_to(bills: Sequence[Bill], recipe: Recipe, *, yes: bool, may_ask: bool) -> None:
+    """See that these bills are agreed to; errors as in `agree`."""
+    bills = [bill for bill in bills if bill.missing]
+    if not bills or all(bill.price is not None and bill.price.is_free for bill in bills):
         return
     for line in lines(bills, recipe):
         terminal.say(line)
@@ -81,7 +88,8 @@ def lines(bills: Sequence[Bill], recipe: Recipe) -> list[str]:
     for bill in bills:
         found += _bill_lines(bill, limit=recipe.eval.max_cost)
     if len(bills) > 1:
-        found.append(f"{'':<7}in all {_cost(bills)}")
+        usd, most = _total(bills, "usd"), _total(bills, "usd_most")
+        found += _wrapped(f"in all {_cost(usd)}" + (f", at most {dollars(most)}" if most else ""))
     return found
 
 
@@ -129,10 +137,11 @@ def _check_limit(bills: Sequence[Bill], recipe: Recipe) -> None:
     if usd is None:
         raise unknown_price(str(recipe.eval.judge.spec))
     if usd > limit:
+        fewer = "pairs: -n N" if any(bill.pairs for bill in bills) else "questions: --limit N"
         raise UsageError(
             f"the judge would cost about {dollars(usd)}, over --max-cost {limit:g}",
             where="eval.max_cost",
-            hint=f"--max-cost {_above(usd):g}, a cheaper judge, or fewer questions: --limit N",
+            hint=f"--max-cost {_above(usd):g}, a cheaper judge, or fewer {fewer}",
         )
 
 
@@ -152,49 +161,60 @@ def _ask(bills: Sequence[Bill], *, may_ask: bool) -> None:
 
 
 def _bill_lines(bill: Bill, *, limit: float | None) -> list[str]:
-    """One bill on three to five lines of at most 80 columns."""
-    repeats = [f"{bill.repeats} repeats"] if bill.repeats > 1 else []
-    matches = [_counted(len(bill.matches), "match", "matches")]
-    if not any(" against " in match for match in bill.matches):
-        matches = [_counted(len(bill.matches), "model", "models")]
+    """One bill on lines of at most 80 columns."""
+    pairs = any(" against " in match for match in bill.matches)
     what = [
-        _counted(bill.questions, "question", "questions"),
-        _counted(bill.turns, "turn", "turns"),
-        *matches,
-        *repeats,
+        _counted(bill.questions, "question"),
+        _counted(bill.turns, "turn"),
+        _counted(len(bill.matches), "match" if pairs else "model"),
+        *([_counted(bill.repeats, "repeat")] if bill.repeats > 1 else []),
     ]
-    found = [
-        f"judge  {bill.judge} · {bill.benchmark} · {' × '.join(what)}",
-        f"{'':<7}{bill.wanted:,} judgments wanted, {bill.found:,} found from an earlier run",
-    ]
-    if bill.missing:
-        cap = "" if limit is None else f" (limit {dollars(limit)})"
-        time = "" if bill.seconds is None else f" in {duration(bill.seconds)} or more"
-        found += [
-            f"{'':<7}{bill.missing:,} calls{time}: about {bill.prompt_tokens:,} prompt and",
-            f"{'':<7}{bill.completion_tokens:,} completion tokens, {_cost([bill])}{cap}",
-        ]
-    if bill.stand_ins and bill.missing:
-        found.append(
-            f"{'':<7}answers of {', '.join(bill.stand_ins)} are still to be written, "
-            f"taken as {bill.stand_in_characters:,} characters"
+    head = f"{bill.judge} · {' × '.join(what)}"
+    wanted = (
+        f"{bill.benchmark}: {bill.wanted:,} judgments wanted, {bill.found:,} found from an "
+        "earlier run"
+    )
+    if not bill.missing:
+        return [*_wrapped(head, label="judge"), *_wrapped(wanted)]
+    cap = "" if limit is None else f" (cap {dollars(limit)})"
+    most = f", at most {dollars(bill.usd_most)}" if bill.usd_most else ""
+    time = "" if bill.seconds is None else f" in {duration(bill.seconds)} or more"
+    calls = (
+        f"{bill.missing:,} calls{time}{most}: about {bill.prompt_tokens:,} prompt and "
+        f"{bill.completion_tokens:,} completion tokens"
+    )
+    if bill.price is not None and not bill.price.is_free:
+        calls += (
+            f" at {dollars(bill.price.prompt)} and {dollars(bill.price.completion)} a million, "
+            f"{bill.price.origin}"
         )
-    if bill.missing and bill.price is not None and not bill.price.is_free:
-        price = bill.price
-        found.append(
-            f"{'':<7}at {dollars(price.prompt)} and {dollars(price.completion)} a million tokens, "
-            f"{price.origin}"
+    found = [
+        *_wrapped(f"{head} · {_cost(bill.usd)}{cap}", label="judge"),
+        *_wrapped(wanted),
+        *_wrapped(calls),
+    ]
+    if bill.stand_ins:
+        found += _wrapped(
+            f"answers of {', '.join(bill.stand_ins)} are still to be written, taken as "
+            f"{bill.stand_in_characters:,} characters"
         )
     return found
 
 
-def _cost(bills: Sequence[Bill]) -> str:
-    usd, most = _total(bills, "usd"), _total(bills, "usd_most")
-    if usd is None or most is None:
+def _wrapped(text: str, *, label: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        _COLUMNS,
+        initial_indent=f"{label:<7}",
+        subsequent_indent=" " * 7,
+        break_on_hyphens=False,
+    )
+
+
+def _cost(usd: float | None) -> str:
+    if usd is None:
         return "price unknown"
-    if most == 0:
-        return "at no cost"
-    return f"est. {dollars(usd)}, at most {dollars(most)}"
+    return f"est. {dollars(usd)}" if usd else "at no cost"
 
 
 def _total(bills: Sequence[Bill], name: str) -> float | None:
@@ -211,5 +231,6 @@ def _above(usd: float) -> float:
     return round(1.5 * usd)
 
 
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _counted(number: int, noun: str) -> str:
+    plural = {"match": "matches"}.get(noun, f"{noun}s")
+    return f"{number:,} {noun if number == 1 else plural}"
