@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def fetch(
     benchmark: Annotated[
-        str, typer.Argument(metavar="[BENCHMARK]", help="mt-bench, alpaca-eval or all.")
+        str, typer.Argument(metavar="BENCHMARK", help="mt-bench, alpaca-eval or all.")
     ] = "all",
     source: Annotated[
         Path | None,

@@ -124,8 +124,6 @@ def _write_match(root: Path, item: Imported, found: Found, said: str) -> Path:
     }
     marked = replace(item.scores, notices=(said, *item.scores.notices))
     write_scores(places.scores(item.match), marked, about=about)
-    path = places.scores(item.match).with_name(BY_QUESTION)
-    write_by_question(path, item.scores, questions=item.questions)
     write_by_question(places.by_question(item.match), marked, questions=item.questions)
     return places.scores(item.match)
 
