@@ -162,14 +162,7 @@ def _ask(bills: Sequence[Bill], *, may_ask: bool) -> None:
 
 def _bill_lines(bill: Bill, *, limit: float | None) -> list[str]:
     """One bill on lines of at most 80 columns."""
-    pairs = any(" against " in match for match in bill.matches)
-    what = [
-        _counted(bill.questions, "question"),
-        _counted(bill.turns, "turn"),
-        _counted(len(bill.matches), "match" if pairs else "model"),
-        *([_counted(bill.repeats, "repeat")] if bill.repeats > 1 else []),
-    ]
-    head = f"{bill.judge} · {' × '.join(what)}"
+    head = f"{bill.judge} · {' × '.join(_extent(bill))}"
     wanted = (
         f"{bill.benchmark}: {bill.wanted:,} judgments wanted, {bill.found:,} found from an "
         "earlier run"
@@ -199,6 +192,20 @@ def _bill_lines(bill: Bill, *, limit: float | None) -> list[str]:
             f"{bill.stand_in_characters:,} characters"
         )
     return found
+
+
+def _extent(bill: Bill) -> list[str]:
+    """What the calls multiply to."""
+    if bill.pairs:
+        return [_counted(bill.pairs, "pair"), "2 orders"]
+    against = any(" against " in match for match in bill.matches)
+    repeats = [_counted(bill.repeats, "repeat")] if bill.repeats > 1 else []
+    return [
+        _counted(bill.questions, "question"),
+        _counted(bill.turns, "turn"),
+        _counted(len(bill.matches), "match" if against else "model"),
+        *repeats,
+    ]
 
 
 def _wrapped(text: str, *, label: str = "") -> list[str]:

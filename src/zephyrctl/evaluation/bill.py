@@ -62,6 +62,8 @@ class Bill:
     stand_ins: tuple[str, ...]
     """Models with answers still to be written."""
     stand_in_characters: int
+    pairs: int = 0
+    """Size of a sample of pairs of answers; 0 for a benchmark."""
 
     @property
     def missing(self) -> int:
@@ -150,6 +152,36 @@ def bill_of(
         price=price_of(recipe),
         stand_ins=usual.missing,
         stand_in_characters=usual.characters,
+    )
+
+
+def bill_of_sample(
+    name: str, judge: Judge, requests: Sequence[JudgeRequest], recipe: Recipe, *, path: Path
+) -> Bill:
+    """The bill of pairs of answers in both orders, whose judgments are kept in `path`."""
+    rows = {key: row for (key, _), row in kept_rows(path).items()}
+    wanted = {key_of(judge, request): request for request in requests}
+    missing = [request for key, request in wanted.items() if key not in rows]
+    limit = recipe.eval.judge.max_tokens
+    replies = [min(_typical(rows.values()), request.max_tokens or limit) for request in missing]
+    return Bill(
+        benchmark=name,
+        judge=judge.name,
+        questions=len({request.question_id for request in requests}),
+        turns=len({request.turn for request in requests}),
+        matches=(),
+        repeats=1,
+        wanted=len(wanted),
+        found=len(wanted) - len(missing),
+        prompt_tokens=round(sum(prompt_about(request.messages) for request in missing)),
+        prompt_tokens_most=sum(prompt_at_most(request.messages) for request in missing),
+        completion_tokens=round(sum(replies)),
+        completion_tokens_most=sum(request.max_tokens or limit for request in missing),
+        seconds=_seconds(replies, recipe),
+        price=price_of(recipe),
+        stand_ins=(),
+        stand_in_characters=0,
+        pairs=len(requests) // 2,
     )
 
 
