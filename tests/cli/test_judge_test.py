@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Cli
+from tests.evaluation.voted import write_voted
+from tests.fakes import FakeEndpoint
 
 
 def votes(path: Path, winners: list[str], *, judge: str) -> Path:
@@ -63,3 +65,44 @@ def test_a_wrong_judge_is_said_before_anything_is_asked(cli: Cli, words, code, s
     done = cli("eval", "judge-test", *words, "--data-dir", ".")
     assert done.code == code
     assert said in done.err
+
+
+def test_a_judge_that_costs_money_is_asked_only_where_somebody_agreed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("ZEPHYRCTL_OFFLINE")
+    with FakeEndpoint(answer=lambda messages: "[[A]]") as server:
+        words = ["eval", "judge-test", "--judge", f"openai+{server.url}:judge-1", "-n", "3"]
+        words += [
+            "--data-dir",
+            str(write_voted(tmp_path / "mt_bench")),
+            "--set",
+            "eval.judge.prompt_price=30",
+        ]
+        words += ["--set", "eval.judge.completion_price=60"]
+        refused = cli(*words)
+        assert (refused.code, server.requests) == (2, [])
+        assert "nobody agreed to it" in refused.err
+        bill = json.loads(cli(*words, "--dry-run", "--json").out)["bills"][0]
+        assert (bill["pairs"], bill["missing"]) == (3, 6)
+        assert server.requests == []
+        done = cli(*words, "--yes", "--json")
+        assert done.code == 0
+        card = json.loads(done.out)
+        assert len(server.requests) == 6
+    assert card["judge"] == "judge-1"
+    assert card["order"]["first_shown_wins"]["value"] == 1.0
+
+
+def test_a_judge_without_verdicts_ends_with_its_card_and_exit_7(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("ZEPHYRCTL_OFFLINE")
+    with FakeEndpoint(answer=lambda messages: "I cannot say.") as server:
+        words = ["eval", "judge-test", "--judge", f"openai+{server.url}:mute", "-n", "2", "--yes"]
+        words += ["--data-dir", str(write_voted(tmp_path / "mt_bench"))]
+        as_json, as_text = cli(*words, "--json"), cli(*words)
+    assert (as_json.code, as_text.code) == (7, 7)
+    assert json.loads(as_json.out)["agreement"]["judge"] is None
+    assert "under 80 %" in as_text.err
+    assert "2 of 2 pairs without a verdict" in as_text.out

@@ -1,7 +1,7 @@
 """`zephyrctl eval agreement` and `eval judge-test`: how far does a judge agree with people?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from zephyrctl.cli.options import (
     YesOption,
     load_from,
 )
+from zephyrctl.cli.run import DryRunOption
 from zephyrctl.errors import GateMissed
 
 
@@ -47,6 +48,7 @@ def judge_test(
         typer.Option("--data-dir", metavar="DIR", help="Folder with MT-Bench's files and votes."),
     ] = None,
     max_cost: MaxCostOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
@@ -56,7 +58,7 @@ def judge_test(
 
     zephyrctl eval judge-test --judge openai:gpt-4o --max-cost 3
     """
-    from zephyrctl.cli import examining, judge_card
+    from zephyrctl.cli import examining, spending
 
     flags = {
         "eval.judge.spec": judge,
@@ -64,16 +66,17 @@ def judge_test(
         "eval.max_cost": max_cost,
     }
     loaded = load_from(config, recipe, sets, flags)
-    card = examining.examine(loaded.recipe, pairs=pairs, seed=seed, turn=turn)
-    if json:
-        terminal.emit_json(card)
-    else:
-        for line in judge_card.card_lines(card):
+    sample = examining.Sample(pairs, seed, turn)
+    if dry_run:
+        bills = [examining.expected_cost(loaded.recipe, sample)]
+        if json:
+            terminal.emit_json(spending.to_json(bills, loaded.recipe))
+            return
+        for line in spending.lines(bills, loaded.recipe):
             terminal.out(line)
-    if card["agreement"]["judge"] is None and json:
-        raise typer.Exit(GateMissed.exit_code)
-    if card["agreement"]["judge"] is None:
-        raise GateMissed(card["notices"][0], hint="a judge that follows its instructions better")
+        return
+    card = examining.examine(loaded.recipe, sample, yes=yes, may_ask=not json)
+    _show(card, as_json=json)
 
 
 def agreement(
@@ -100,3 +103,19 @@ def agreement(
         terminal.say(f"! {text}")
     for line in agreeing.agreement_lines(found):
         terminal.out(line)
+
+
+def _show(card: dict[str, Any], *, as_json: bool) -> None:
+    """Print a card; exit 7 where too few verdicts could be read."""
+    from zephyrctl.cli import judge_card
+
+    if as_json:
+        terminal.emit_json(card)
+    else:
+        for line in judge_card.card_lines(card):
+            terminal.out(line)
+    if card["agreement"]["judge"] is not None:
+        return
+    if as_json:  # the card stays the one object on stdout
+        raise typer.Exit(GateMissed.exit_code)
+    raise GateMissed(card["notices"][0], hint="a judge that follows its instructions better")
