@@ -138,3 +138,28 @@ def test_stored_gradings_answer_the_prompts_they_were_given(mt_bench_dir: Path):
         JudgeRequest(row["question_id"], row["turn"], "", "", row["user_prompt"]) for row in rows
     ]
     assert [reply.text for reply in replies(judge, *requests)] == [row["judgment"] for row in rows]
+
+
+def test_alpaca_evals_annotations_answer_by_instruction_and_order(alpaca_eval_dir: Path):
+    from zephyrctl.evaluation.alpaca_eval import protocol
+    from zephyrctl.evaluation.alpaca_eval.formats import PROMPT_FILES, read_prompt
+
+    path = alpaca_eval_dir / "format_samples" / "annotations_v2_first20.json"
+    rows = json.loads(path.read_text())
+    judge = ReplayJudge(load(flags={"eval.judge.spec": f"replay:{path}"}).recipe)
+    prompt = read_prompt(alpaca_eval_dir / PROMPT_FILES[2])
+
+    def asked(place: int, order: int) -> JudgeRequest:
+        row = rows[place]
+        pair = protocol.Pair(row["instruction"], row["output_1"], row["output_2"])
+        return protocol.request(
+            prompt, pair, question_id=place, version=2, order=order, fence=False
+        )
+
+    orders = [2 if protocol.is_switched(row["instruction"]) else 1 for row in rows]
+    found = replies(judge, *(asked(place, order) for place, order in enumerate(orders)))
+    for row, order, reply in zip(rows, orders, found, strict=True):
+        shown = protocol.shown_by_logprobs(reply.logprobs or {})
+        assert protocol.preference(shown, order=order) == pytest.approx(row["preference"], abs=1e-9)
+    with pytest.raises(DataError, match="no recorded judgment"):
+        replies(judge, asked(0, 3 - orders[0]))
