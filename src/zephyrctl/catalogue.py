@@ -122,6 +122,7 @@ FILTERS = Registry(
 )
 
 _CHECKS = "zephyrctl.evaluation.checks"
+_FORMS = "zephyrctl.evaluation.form_checks"
 RULE_CHECKS = Registry(
     "rule check",
     [
@@ -169,6 +170,80 @@ RULE_CHECKS = Registry(
             f"{_CHECKS}:language_ascii",
             f"{_CHECKS}:Ascii",
         ),
+        Entry("keywords", "all of several texts", f"{_CHECKS}:keywords", f"{_CHECKS}:Keywords"),
+        Entry(
+            "no_keywords",
+            "none of several texts",
+            f"{_CHECKS}:no_keywords",
+            f"{_CHECKS}:Keywords",
+        ),
+        Entry(
+            "frequency",
+            "a text, so many times",
+            f"{_CHECKS}:frequency",
+            f"{_CHECKS}:Keyword",
+        ),
+        Entry(
+            "letter_frequency",
+            "a letter, so many times",
+            f"{_CHECKS}:letter_frequency",
+            f"{_CHECKS}:Letter",
+        ),
+        Entry("one_of", "one of several texts", f"{_CHECKS}:one_of", f"{_CHECKS}:Options"),
+        Entry(
+            "min_sentences",
+            "at least so many sentences",
+            f"{_CHECKS}:min_sentences",
+            f"{_CHECKS}:Limit",
+        ),
+        Entry(
+            "language",
+            "a language, by the detector of the data filter",
+            f"{_CHECKS}:language",
+            f"{_CHECKS}:Language",
+        ),
+        Entry(
+            "paragraphs",
+            "so many paragraphs",
+            f"{_FORMS}:paragraphs",
+            f"{_FORMS}:Paragraphs",
+        ),
+        Entry(
+            "paragraph_starts",
+            "the first word of a paragraph",
+            f"{_FORMS}:paragraph_starts",
+            f"{_FORMS}:FirstWord",
+        ),
+        Entry("bullets", "so many bullet points", f"{_FORMS}:bullets", f"{_CHECKS}:Counted"),
+        Entry(
+            "highlights",
+            "so many parts in *emphasis*",
+            f"{_FORMS}:highlights",
+            f"{_CHECKS}:Counted",
+        ),
+        Entry("sections", "so many headed sections", f"{_FORMS}:sections", f"{_FORMS}:Sections"),
+        Entry(
+            "placeholders",
+            "so many [placeholders]",
+            f"{_FORMS}:placeholders",
+            f"{_CHECKS}:Counted",
+        ),
+        Entry("postscript", "a postscript", f"{_FORMS}:postscript", f"{_FORMS}:Postscript"),
+        Entry("title", "a <<title>>", f"{_FORMS}:title"),
+        Entry(
+            "different_answers",
+            "several answers with a separator between them",
+            f"{_FORMS}:different_answers",
+            f"{_FORMS}:Separated",
+        ),
+        Entry(
+            "capital_words",
+            "so many words in capitals",
+            f"{_FORMS}:capital_words",
+            f"{_CHECKS}:Counted",
+        ),
+        Entry("letter_case", "all letters in one case", f"{_FORMS}:letter_case", f"{_FORMS}:Case"),
+        Entry("quoted", "the whole answer in quotation marks", f"{_FORMS}:quoted"),
     ],
 )
 

