@@ -1,5 +1,6 @@
 """Probabilities of verdicts: against one prompt and option at a time, and in any batch."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,12 @@ import torch
 
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokens import encode_prompt
-from zephyrctl.evaluation.judges.decisions import query_of, score_options, top_tokens
+from zephyrctl.evaluation.judges.decisions import (
+    _ended,
+    query_of,
+    score_options,
+    top_tokens,
+)
 from zephyrctl.generation.engine import Engine, load_engine
 
 WINNERS = ("[[A]]", "[[B]]", "[[C]]")
@@ -61,6 +67,20 @@ def test_a_verdict_that_begins_another_keeps_its_end(engine: Engine):
     query = query_of(engine.tokenizer, prompt(1), RATINGS)
     said = [engine.tokenizer.decode(list(tail)) for tail in query.tails]
     assert said == [f"{rating}]]" for rating in range(1, 11)]
+
+
+def test_a_number_that_begins_another_does_not_get_its_probability(engine: Engine):
+    query = query_of(engine.tokenizer, prompt(1), [str(rating) for rating in range(1, 11)])
+    one, ten = query.tails[0], query.tails[-1]
+    assert ten[: len(one)] == one  # digit by digit
+    (found,) = scores(engine, [query], batch_size=1)
+    both, longer = (by_hand(engine, query.ids, tail) for tail in (one, ten))
+    assert found[-1] == pytest.approx(longer, abs=1e-5)
+    assert math.exp(found[0]) == pytest.approx(math.exp(both) - math.exp(longer), abs=1e-7)
+    # A judge sure of 10 gives the 1 nothing, and not one half.
+    assert _ended([(1,), (1, 0), (7,)], [0.0, 0.0, -50.0]) == [-math.inf, 0.0, -50.0]
+    chain = _ended([(1,), (1, 0), (1, 0, 0)], [math.log(p) for p in (0.9, 0.5, 0.2)])
+    assert [math.exp(value) for value in chain] == pytest.approx([0.4, 0.3, 0.2])
 
 
 def test_first_tokens_come_best_first(engine: Engine):

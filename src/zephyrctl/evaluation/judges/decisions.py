@@ -10,6 +10,7 @@ time. Legend: B prompts, T tokens, V vocabulary, N continuations of several toke
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -125,9 +126,33 @@ def _score(engine: Engine, rows: Sequence[_Row]) -> list[list[float]]:
     if long:
         more = dict(zip(long, _continue(engine, rows, long, cache), strict=True))
     return [
-        [float(logps[place, tail[0]]) + more.get((place, tail), 0.0) for tail in row.query.tails]
+        _ended(
+            row.query.tails,
+            [
+                float(logps[place, tail[0]]) + more.get((place, tail), 0.0)
+                for tail in row.query.tails
+            ],
+        )
         for place, row in enumerate(rows)
     ]
+
+
+def _ended(tails: Sequence[tuple[int, ...]], values: Sequence[float]) -> list[float]:
+    """The log-probability of each tail and then no longer one.
+
+    A tokenizer that splits numbers into digits writes 10 as 1 and 0: what it gives the first digit
+    is for both, and the 10's part is taken from the 1's.
+    """
+    found = list(values)
+    for longer, value in zip(tails, values, strict=True):
+        begun = [place for place, tail in enumerate(tails) if tail == longer[: len(tail)]]
+        begun = [place for place in begun if len(tails[place]) < len(longer)]
+        if begun:
+            place = max(begun, key=lambda place: len(tails[place]))
+            part = math.exp(value - values[place])
+            rest = math.exp(found[place] - values[place]) - part
+            found[place] = values[place] + math.log(rest) if rest > 0 else -math.inf
+    return found
 
 
 @torch.inference_mode()
