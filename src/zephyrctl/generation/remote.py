@@ -171,7 +171,7 @@ class _Work:
     async def _try(self, index: int, ticket: Ticket, tries: Tries) -> Reply | None:
         """One try; None after the wait that has to come before the next."""
         headers: Mapping[str, str] = {}
-        pace, patience = self.gate.pace, self.endpoint.patience
+        pace = self.gate.pace
         try:
             left = tries.seconds_left(monotonic())
             reply, headers = await self.endpoint.try_once(self.asked[index], timeout_s=left)
@@ -191,8 +191,8 @@ class _Work:
             failure, headers = failed, failed.headers
             if failure.is_pressure or failure.retry_after is not None:
                 pause = failure.retry_after
-                if pause is not None:  # never shorter than asked, and not all at one moment
-                    pause += tries.rng.uniform(0, patience.first_s)
+                if pause is not None:  # never shorter than asked, nor all clients at one moment
+                    pause *= tries.rng.uniform(1.0, 1.1)
                 pace.press(ticket, monotonic(), pause=pause)
         finally:
             self.gate.leave(ticket, headers)

@@ -105,20 +105,28 @@ class Endpoint:
         which the next try leaves out; any other error is final.
         """
         body = self._body(asked)
-        client = self._idle.pop() if self._idle else self._new_client()
         try:
             # One limit over the whole try: bytes that trickle in never let a read time out.
             async with asyncio.timeout(timeout_s):
-                response = await client.post(self._url, content=json.dumps(body).encode())
+                response = await self._post(json.dumps(body).encode())
         except TimeoutError as error:
             reason = f"no whole answer within {timeout_s:.3g} s"
             raise TryAgain(reason, is_pressure=True) from error
         except httpx.RequestError as error:
             is_unreached = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise TryAgain(_reason(error), is_unreached=is_unreached) from error
-        finally:
-            self._idle.append(client)
         return self._read(response, body), response.headers
+
+    async def _post(self, content: bytes) -> httpx.Response:
+        client = self._idle.pop() if self._idle else self._new_client()
+        try:
+            response = await client.post(self._url, content=content)
+        except BaseException:
+            # A request that is cut off may leave its place in the pool taken for ever.
+            await client.aclose()
+            raise
+        self._idle.append(client)
+        return response
 
     def stream(self, asked: Asked) -> Iterator[str]:
         """The pieces of one answer as they come; for a person who waits, so tried once."""
