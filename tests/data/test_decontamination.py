@@ -371,3 +371,19 @@ def test_required_list_that_is_absent_ends_with_exit_5(recipe_of: Callable[..., 
     with pytest.raises(NetworkError, match="cannot be checked against: mt-bench") as caught:
         load_lists(recipe_of(data))
     assert caught.value.exit_code == 5
+
+
+def test_fetched_questions_are_found_without_a_folder_of_ones_own(
+    recipe_of: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEPHYRCTL_CACHE", str(tmp_path / "cache"))
+    recipe = recipe_of({"decontaminate": {"against": ["mt-bench", "alpaca-eval"]}})
+    bench, alpaca = load_lists(recipe)
+    assert (bench.texts, alpaca.texts) == (None, None)
+    assert "zephyrctl eval fetch alpaca-eval" in alpaca.place
+    folder = tmp_path / "cache" / "benchmarks" / "mt_bench"
+    folder.mkdir(parents=True)
+    (folder / "question.jsonl").write_text('{"turns": ["One?", "Two?"]}\n')
+    bench, alpaca = load_lists(recipe)
+    assert (bench.texts, bench.place) == (("One?", "Two?"), str(folder))
+    assert alpaca.texts is None

@@ -154,3 +154,11 @@ def test_what_can_be_resumed_is_said(run: Run) -> None:
     assert data.resumable_work() is None
     data.chunks_kept.touch()
     assert data.resumable_work() == "the chunks so far are kept"
+
+
+def test_a_run_that_is_still_being_built_is_not_listed(tmp_path: Path) -> None:
+    make_run(tmp_path, "whole")
+    make_run(tmp_path, "half")
+    (tmp_path / "half").rename(tmp_path / ".half.partial-host~1~ab")
+    assert [run.name for run in store.list_runs(tmp_path)] == ["whole"]
+    assert store.find_run("@last", output_root=tmp_path).name == "whole"

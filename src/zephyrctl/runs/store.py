@@ -244,7 +244,9 @@ def list_runs(output_root: Path) -> list[Run]:
     """The runs under `output_root`, the one touched last first."""
     if not output_root.is_dir():
         return []
-    runs = [Run(folder) for folder in output_root.iterdir() if is_run(folder)]
+    # A hidden folder is one that a killed process was still building.
+    found = [path for path in output_root.iterdir() if not path.name.startswith(".")]
+    runs = [Run(folder) for folder in found if is_run(folder)]
     return sorted(runs, key=lambda run: (last_touched(run), run.name), reverse=True)
 
 

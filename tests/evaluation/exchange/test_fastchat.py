@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +249,25 @@ def test_repairs_stay_at_home_and_stale_rows_too(tmp_path: Path) -> None:
     mine = [json.loads(line) for line in lines if json.loads(line)["model"] == "dpo"]
     assert [row["score"] for row in mine if (row["question_id"], row["turn"]) == (81, 1)] == [1]
     assert len(mine) == 4
+
+
+def test_a_kill_leaves_no_half_of_a_run(tmp_path: Path) -> None:
+    rows = [row for n in range(12) for row in _rows(f"m{n}", "gpt-4", ids=range(81, 161))]
+    write_lines(tmp_path / "j.jsonl", rows)
+    argv = [sys.executable, "-m", "zephyrctl", "eval", "import", "j.jsonl", "--run", "x"]
+    child = subprocess.Popen(
+        argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    runs = tmp_path / "runs"
+    while not list(runs.glob(".x.*/eval/mt-bench/m3")):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    (left,) = runs.iterdir()
+    assert left.name.startswith(".x.partial-")
+    run = _imported(tmp_path / "j.jsonl", runs, name="x")
+    assert len([s for s in summarize(run)["scores"] if s["metric"] == "average"]) == 12
+    assert [path.name for path in runs.iterdir()] == ["x"]

@@ -16,6 +16,7 @@ from zephyrctl import environment
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import DataError, NetworkError, UsageError
 from zephyrctl.evaluation.files import bring, folders, pinned
+from zephyrctl.runs.digests import digest_file
 
 HERE = Path(__file__).resolve()
 
@@ -61,6 +62,12 @@ def test_every_pinned_file_is_one_revision_and_one_digest() -> None:
             assert len(file.sha256) == 64
     data = [f for f in pinned.FILES["alpaca-eval"] if f.service == "hub"]
     assert {file.licence for file in data} == {"CC-BY-NC-4.0"}
+
+
+def test_no_public_file_is_in_the_package() -> None:
+    package = Path(pinned.__file__).parents[2]
+    inside = {digest_file(path) for path in package.rglob("*") if path.is_file()}
+    assert inside.isdisjoint(file.sha256 for files in pinned.FILES.values() for file in files)
 
 
 def test_the_table_describes_the_published_files(mt_bench_dir: Path, alpaca_eval_dir: Path) -> None:

@@ -49,9 +49,9 @@ def import_results(
     result = scored(found, outer)
     with staged_directory(root) as staged:
         run = Run(staged)
+        _write(run, result, found, outer, inputs=inputs)
         write_config(run, _configuration(result, outer, name=name, folder=staged))
         _rename(run, name)
-        _write(run, result, found, outer, inputs=inputs)
     return Run(root), False
 
 
