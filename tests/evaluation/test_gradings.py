@@ -1,16 +1,19 @@
 """What gradings add up to: repeats, coverage, probabilities."""
 
+import json
 import math
 
 import numpy as np
 import pytest
-from tests.evaluation.mt_bench.small import answers, open_small, silent
+from tests.evaluation.mt_bench.small import answers, open_small, recipe, silent
 from tests.evaluation.saying import Saying
 
 from zephyrctl.evaluation.benchmark import Answer, Match
 from zephyrctl.evaluation.gradings import Counted
 from zephyrctl.evaluation.judges.contract import JudgeReply
+from zephyrctl.evaluation.judges.replay import ReplayJudge
 from zephyrctl.evaluation.own.questions import OwnQuestion
+from zephyrctl.evaluation.verdicts import RATINGS
 
 SFT = Match("sft")
 
@@ -61,7 +64,7 @@ def test_coverage_decides_whether_there_is_a_score(tmp_path, lost, incomplete, h
     questions = [
         {"question_id": n, "category": "writing", "turns": [f"Say {n}."]} for n in range(100)
     ]
-    from tests.evaluation.mt_bench.small import recipe, write_files
+    from tests.evaluation.mt_bench.small import write_files
 
     from zephyrctl.evaluation.mt_bench.benchmark import MtBench
     from zephyrctl.evaluation.mt_bench.formats import read_mt_bench
@@ -109,3 +112,21 @@ def test_stale_rows_of_other_questions_do_not_count():
     ]  # fmt: skip
     counted = Counted.of(rows, [OwnQuestion(1, "c", ("x",))])
     assert (counted.n, counted.coverage, counted.truncated) == (1, 1.0, 1)
+
+
+def test_recorded_probabilities_come_to_the_same_rating(tmp_path):
+    said = {"1": 0.3, "9": 0.7}
+    live = Saying(lambda r: JudgeReply("9", {o: math.log(said.get(o, 1e-300)) for o in RATINGS}))
+    settings = {"judge.scoring": "probabilities"}
+    bench = open_small(tmp_path, live, **settings)
+    path = tmp_path / "judgments.jsonl"
+    given = answers("a", "b", "2", "4")
+    rows = bench.judge({"sft": given}, SFT, path=path, on_done=silent)
+    recorded = tmp_path / "recorded.jsonl"
+    for row in rows:
+        row["probabilities"] = {o: said.get(o, 0.0) for o in RATINGS}
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"replay:{recorded}"
+    again = open_small(tmp_path, ReplayJudge(recipe(**{"judge.spec": spec})), **settings)
+    found = again.judge({"sft": given}, SFT, path=tmp_path / "again.jsonl", on_done=silent)
+    assert [row["rating"] for row in found] == pytest.approx([0.3 + 9 * 0.7] * 4)

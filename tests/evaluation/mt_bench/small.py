@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.evaluation.saying import Saying
-
 from zephyrctl.config.schema import Recipe
 from zephyrctl.evaluation.benchmark import Answer
+from zephyrctl.evaluation.judges.contract import Judge
 from zephyrctl.evaluation.mt_bench.benchmark import MtBench
 from zephyrctl.evaluation.mt_bench.formats import read_mt_bench
 
@@ -61,7 +60,7 @@ def recipe(**settings: Any) -> Recipe:
     return Recipe.model_validate({"eval": tree})
 
 
-def open_small(folder: Path, judge: Saying, **settings: Any) -> MtBench:
+def open_small(folder: Path, judge: Judge, **settings: Any) -> MtBench:
     """The benchmark on the small files, judged by `judge`."""
     files = read_mt_bench(str(write_files(folder)), references="original")
     return MtBench(files, judge, recipe=recipe(**settings))

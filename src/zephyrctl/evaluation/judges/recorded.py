@@ -227,7 +227,10 @@ def _annotation_reply(raw: Any) -> JudgeReply | None:
 def _logprobs_of(chances: Mapping[str, float] | None) -> dict[str, float] | None:
     if chances is None:
         return None
-    return {option: math.log(chance) for option, chance in chances.items() if chance > 0}
+    # An option of no probability is one all the same: without it a `1` could be half a 10.
+    return {
+        option: math.log(chance) if chance > 0 else -math.inf for option, chance in chances.items()
+    }
 
 
 def _put(found: Recorded, store: dict[Key, JudgeReply], key: Key, reply: JudgeReply) -> None:
