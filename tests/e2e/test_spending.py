@@ -55,8 +55,12 @@ def reply(messages: list[dict[str, str]]) -> str:
     text = messages[-1]["content"]
     if messages[0]["content"] != "Judge.":
         return f"My answer to {text}"
-    rating = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10 + 1
-    return f"[[{rating}]] " + " ".join(["word"] * (LENGTH - 1))
+    return f"[[{rating(text)}]] " + " ".join(["word"] * (LENGTH - 1))
+
+
+def rating(prompt: str) -> int:
+    """From 1 to 10, by the text of the judge's prompt."""
+    return int(hashlib.sha256(prompt.encode()).hexdigest(), 16) % 10 + 1
 
 
 @pytest.fixture
@@ -120,11 +124,9 @@ def stop(shell: Shell, server: FakeEndpoint, command: list[str], number: int) ->
     return child.wait()
 
 
-def test_a_kill_costs_the_requests_under_way_and_nothing_else(
+def test_a_kill_and_an_interrupt_cost_the_requests_under_way_and_nothing_else(
     shell: Shell, server: FakeEndpoint, questions: Path
 ):
-    shell(*words(server, questions, "undisturbed", "--yes"))
-    server.requests.clear()
     server.delay_s = 0.05
     command = words(server, questions, "killed", "--yes")
     assert stop(shell, server, command, signal.SIGKILL) == -signal.SIGKILL
@@ -141,13 +143,11 @@ def test_a_kill_costs_the_requests_under_way_and_nothing_else(
     assert f"{2 * QUESTIONS} judgments wanted, {stood} found from an earlier run" in done.stderr
     keys = [row["key"] for row in judgments(shell, "killed")]
     assert len(keys) == len(set(keys)) == 2 * QUESTIONS
-    assert scores(shell, "killed") == scores(shell, "undisturbed")
-
-
-def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(
-    shell: Shell, server: FakeEndpoint, questions: Path
-):
+    average = sum(rating(text) for text in before | asked(server)) / (2 * QUESTIONS)
+    assert scores(shell, "killed")[0]["value"] == pytest.approx(average)
+    # Stopped by Ctrl-C in another place, it comes to the very same scores and intervals.
     server.delay_s = 0.05
+    server.requests.clear()
     command = words(server, questions, "interrupted", "--yes")
     assert stop(shell, server, command, signal.SIGINT) == 130
     stood = len(judgments(shell, "interrupted"))
@@ -156,6 +156,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(
     server.requests.clear()
     shell(*command)
     assert asked(server).total() == 2 * QUESTIONS - stood
+    assert scores(shell, "interrupted") == scores(shell, "killed")
 
 
 def test_a_limit_stops_with_75_and_a_higher_one_finishes(

@@ -40,12 +40,11 @@ class Meter:
     """Counts a command's requests to one judge; safe for threads and tasks.
 
     `max_tokens` is the longest reply to a request that names no length of its own. Without
-    `max_cost` nothing is refused. Without a price only tokens are counted.
+    `max_cost` nothing is refused. Without a price only tokens are counted, and a limit refuses the
+    first request with a UsageError.
     """
 
     def __init__(self, price: Price | None, *, max_cost: float | None, max_tokens: int) -> None:
-        if max_cost is not None and price is None:
-            raise unknown_price("the judge")
         self.price = price
         self.max_cost = max_cost
         self.calls = 0
@@ -127,8 +126,10 @@ class Meter:
 
     def _fits(self, prompt: int, completion: int) -> bool:
         """Whether so many reserved tokens and those spent stay within the limit."""
-        if self.max_cost is None or self.price is None:
+        if self.max_cost is None:
             return True
+        if self.price is None:
+            raise unknown_price("the judge")
         most = self.price.usd(self.prompt_tokens + prompt, self.completion_tokens + completion)
         return most <= self.max_cost
 
@@ -159,17 +160,10 @@ class Meter:
 
 @contextmanager
 def metered(recipe: Recipe) -> Iterator[Meter]:
-    """One meter for all judges that are opened within, as `eval.max_cost` is for a whole command.
-
-    UsageError where there is a limit and no price to hold against it.
-    """
-    limit = recipe.eval.max_cost
-    price = price_of(recipe) if recipe.eval.judge.spec is not None else None
-    if limit is not None and recipe.eval.judge.spec is None:
-        limit = None
-    if limit is not None and price is None:
-        raise unknown_price(str(recipe.eval.judge.spec))
-    meter = Meter(price, max_cost=limit, max_tokens=recipe.eval.judge.max_tokens)
+    """One meter for all judges that are opened within, as `eval.max_cost` is for a whole command."""
+    judge = recipe.eval.judge
+    price = price_of(recipe) if judge.spec is not None else None
+    meter = Meter(price, max_cost=recipe.eval.max_cost, max_tokens=judge.max_tokens)
     token = _current.set(meter)
     try:
         yield meter
