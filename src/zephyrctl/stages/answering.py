@@ -32,7 +32,7 @@ class _Work:
         """Tells what happens in this process, also where it is not the first."""
         folder = self.run.stage("eval").path
         loud = self.reporter if self.share.is_first else Reporter(folder, rank=0)
-        where = model if self.share.is_whole else f"{model}, process {self.share.rank}"
+        where = model if self.share.is_first else f"{model}, process {self.share.rank}"
         return lambda text: loud.notice(f"{where}: {text}")
 
 
