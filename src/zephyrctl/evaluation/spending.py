@@ -160,7 +160,7 @@ class Meter:
 
 @contextmanager
 def metered(recipe: Recipe) -> Iterator[Meter]:
-    """One meter for all judges that are opened within, as `eval.max_cost` is for a whole command."""
+    """One meter for all judges that are opened within: `eval.max_cost` is for a whole command."""
     judge = recipe.eval.judge
     price = price_of(recipe) if judge.spec is not None else None
     meter = Meter(price, max_cost=recipe.eval.max_cost, max_tokens=judge.max_tokens)
