@@ -105,7 +105,9 @@ def test_rows_of_one_game_keep_their_probabilities(tmp_path: Path):
         pair_row(g2_winner="model_1", g2_judgment="B"),
     ]
     first, second = replies(replay(tmp_path / "own.jsonl", rows), game(1), game(2))
-    assert first.logprobs == pytest.approx({"A": -0.2876820724, "B": -1.3862943611})
+    assert first.logprobs == pytest.approx(
+        {"A": -0.2876820724, "B": -1.3862943611, "C": float("-inf")}
+    )
     assert second == JudgeReply("B")
 
 
