@@ -102,6 +102,20 @@ def test_json_holds_every_score_file_and_the_comparisons(cli: Cli) -> None:
     assert document["comparisons"][0]["wins"] == 80
 
 
+def test_places_that_cannot_be_written_are_named(cli: Cli) -> None:
+    _judgments(Path("j.jsonl"))
+    cli("eval", "import", "j.jsonl", "--run", "pub")
+    inside = cli("eval", "export", "pub", "--format", "csv", "--to", "j.jsonl/out")
+    assert (inside.code, "cannot be written" in inside.err) == (3, True)
+    here = cli("eval", "export", "pub", "--format", "csv", "--to", ".")
+    assert (here.code, "the one you are in" in here.err) == (2, True)
+    fetched = cli("eval", "fetch", "--to", "j.jsonl/files")
+    assert (fetched.code, "cannot be made" in fetched.err) == (2, True)
+    sets = ("--set", "output_root=j.jsonl/runs")
+    brought = cli("eval", "import", "j.jsonl", "--run", "other", *sets)
+    assert (brought.code, "cannot be made" in brought.err) == (3, True)
+
+
 def test_what_a_format_cannot_hold_is_refused(cli: Cli) -> None:
     _judgments(Path("j.jsonl"))
     cli("eval", "import", "j.jsonl", "--run", "pub")

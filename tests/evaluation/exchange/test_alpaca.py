@@ -292,3 +292,15 @@ def test_both_kinds_in_one_folder_have_to_be_told_apart(tmp_path: Path, files: P
     (tmp_path / "both" / "annotations.json").write_text("[]")
     with pytest.raises(UsageError, match="both FastChat and AlpacaEval"):
         _imported(tmp_path / "both", tmp_path / "runs", files)
+
+
+def test_a_foreign_annotators_name_does_not_leave_the_folder(tmp_path: Path, files: Path) -> None:
+    rows = [
+        _annotation(place, annotator="../../over", generator_2="../there") for place in range(3)
+    ]
+    (tmp_path / "annotations.json").write_text(json.dumps(rows))
+    run = _imported(tmp_path / "annotations.json", tmp_path / "runs", files)
+    folder = _exported(run, tmp_path / "deep" / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["there"]
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["out"]
+    assert (folder / "there" / "over" / "annotations.json").is_file()

@@ -21,6 +21,7 @@ from zephyrctl.evaluation.alpaca_eval.formats import Version
 from zephyrctl.evaluation.alpaca_eval.records import stored_logprobs
 from zephyrctl.evaluation.exchange.standing import Judged, Row
 from zephyrctl.runs.digests import digest_json
+from zephyrctl.runs.references import safe_name
 
 BENCHMARKS = ("alpaca-eval",)
 
@@ -58,7 +59,7 @@ def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:
             outputs = [_output(row) for row in annotations]
             if all("output" in row for row in outputs):
                 texts.setdefault(f"{model}/model_outputs.json", _document(outputs))
-            annotator = annotations[0]["annotator"]
+            annotator = safe_name(annotations[0]["annotator"])
             if item.match.opponent is not None:
                 annotator = f"{annotator}_vs_{item.match.opponent}"
             texts[f"{model}/{annotator}/annotations.json"] = _document(annotations)

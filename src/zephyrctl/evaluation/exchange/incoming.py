@@ -14,7 +14,7 @@ from typing import Any
 
 from zephyrctl.config.layers import Loaded, load
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import UsageError
+from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.evaluation.exchange.scored import Imported, Result, scored
 from zephyrctl.evaluation.exchange.sources import Format, Found, read_source
 from zephyrctl.evaluation.scores import Places, write_by_question, write_scores
@@ -47,6 +47,14 @@ def import_results(
         _refuse_other(Run(root), inputs)
         return Run(root), True
     result = scored(found, outer)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the folder of the run cannot be made: {error.strerror}",
+            where=str(root),
+            hint="--set output_root=FOLDER",
+        ) from None
     with staged_directory(root) as staged:
         run = Run(staged)
         _write(run, result, found, outer, inputs=inputs)

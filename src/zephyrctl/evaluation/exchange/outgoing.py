@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zephyrctl.errors import UsageError
+from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.evaluation.exchange import alpaca, fastchat
 from zephyrctl.evaluation.exchange.standing import Judged, judged_in
 from zephyrctl.runs.atomic import dumps, staged_directory, write_text
@@ -38,6 +38,8 @@ def export(run: Run, target: Path, *, form: Format, benchmark: str | None) -> Ex
 
     UsageError where the run has nothing that the format can hold.
     """
+    if target.resolve() == Path.cwd():  # the folder is replaced, and its user would be left in none
+        raise UsageError("the folder of the export is the one you are in", hint="--to ./exported")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not empty", hint="--to ANOTHER_FOLDER")
     judged = judged_in(run, benchmark=benchmark)
@@ -54,9 +56,16 @@ def export(run: Run, target: Path, *, form: Format, benchmark: str | None) -> Ex
         files, notices = writer(kept)
     else:
         files, notices = {f"scores.{form}": _SCORES[form](run, judged)}, []
-    with staged_directory(target) as staged:
-        for name, text in files.items():
-            write_text(staged / name, text)
+    try:
+        with staged_directory(target) as staged:
+            for name, text in files.items():
+                write_text(staged / name, text)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise EnvironmentProblem(
+            f"the folder cannot be written: {error.strerror}",
+            where=str(target),
+            hint="--to ANOTHER_FOLDER",
+        ) from None
     return Exported(target, tuple(files), tuple(notices))
 
 

@@ -60,6 +60,7 @@ def to_folder(benchmarks: Sequence[BenchmarkName], target: Path, *, say: Say) ->
     The copy can be carried to another machine, or edited and named as `eval.data_dir`; DataError
     where an edited copy is there already.
     """
+    _make(target)
     into_cache(benchmarks, say=say)
     found = []
     for name in benchmarks:
@@ -124,6 +125,17 @@ def _take(name: BenchmarkName, file: PinnedFile, places: Sequence[Path]) -> Brou
         raise fetch.wrong_digest(file, content, where=str(path))
     folders.keep(file, content, folder=folder)
     return Brought(name, file, folder, "copied")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder cannot be made: {error.strerror}",
+            where=str(folder),
+            hint="zephyrctl eval fetch --to ANOTHER_FOLDER",
+        ) from None
 
 
 def _refuse_edits(folder: Path, files: Sequence[PinnedFile]) -> None:

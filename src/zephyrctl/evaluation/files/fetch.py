@@ -100,14 +100,14 @@ def _from_github(file: PinnedFile, *, again: bool) -> bytes:
                     f"{file.repository} did not deliver {file.remote}: HTTP {reply.status_code}",
                     where=url,
                 )
-            return _body(reply)
+            return _body(reply, url=url)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise NetworkError(f"no address: {error}", where=f"ZEPHYRCTL_GITHUB_URL: {url}") from None
     except httpx.HTTPError as error:
         raise _PassingError(_words(error)) from None
 
 
-def _body(reply: Any) -> bytes:
+def _body(reply: Any, *, url: str) -> bytes:
     """The body of a reply, within the bounds of size and time."""
     deadline = time.monotonic() + _DEADLINE_S
     parts: list[bytes] = []
@@ -116,7 +116,7 @@ def _body(reply: Any) -> bytes:
         parts.append(part)
         size += len(part)
         if size > _LARGEST:
-            raise _PassingError(f"more than {_LARGEST // 2**20} MiB")
+            raise NetworkError(f"the reply has more than {_LARGEST // 2**20} MiB", where=url)
         if time.monotonic() > deadline:
             raise _PassingError(f"not finished after {_DEADLINE_S:.0f} s")
     return b"".join(parts)
