@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -35,15 +36,11 @@ def page_lines(lines: Sequence[str]) -> None:
 def _feed(process: subprocess.Popen[bytes], text: str) -> None:
     """Hand the text over and wait; Ctrl-C belongs to the pager, and leaving early is no error."""
     encoded = text.encode(sys.stdout.encoding or "utf-8", errors="replace")
-    while True:
-        try:
-            process.communicate(encoded)
-            return
-        except KeyboardInterrupt:
-            continue
-        except BrokenPipeError:
-            process.wait()
-            return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.communicate(encoded)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _plainly(lines: Sequence[str]) -> None:

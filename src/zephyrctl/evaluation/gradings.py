@@ -95,14 +95,15 @@ class Grader:
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
         """One judgment for each request about the answer at its place, then the repairs."""
-        categories = {question.question_id: question.category for question in self.questions}
+        asked = {question.question_id: question for question in self.questions}
 
         def row(index: int, reply: JudgeReply) -> Judgment:
             answer, request = answers[index], requests[index]
             return {
                 **grading_row(request, reply, judge=self.judge.name),
-                "category": categories[request.question_id],
+                "category": asked[request.question_id].category,
                 "sample": request.sample,
+                "prompt": asked[request.question_id].turns[request.turn - 1],
                 "answer": answer.text,
                 "stopped": answer.stopped,
                 "tstamp": time.time(),

@@ -41,14 +41,15 @@ class Pairing:
     ) -> list[Judgment]:
         """One row a game, then the repairs."""
         judge = self.grader.judge
-        categories = {q.question_id: q.category for q in self.grader.questions}
+        asked = {question.question_id: question for question in self.grader.questions}
 
         def row(index: int, reply: JudgeReply) -> Judgment:
             request = requests[index]
             return {
                 **game_row(request, reply, judge=judge.name),
-                "category": categories[request.question_id],
+                "category": asked[request.question_id].category,
                 "sample": request.sample,
+                "prompt": asked[request.question_id].turns[request.turn - 1],
                 "tstamp": time.time(),
             }
 
