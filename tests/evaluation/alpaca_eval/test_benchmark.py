@@ -227,7 +227,8 @@ def test_a_model_of_ones_own_is_compared_without_length_control(folder, tmp_path
 def test_another_judge_makes_length_control_uncalibrated(folder, tmp_path):
     bench, _ = _open(folder, judge="my-judge")
     _, scores = _run(bench, {"sft": MINE}, SFT, tmp_path)
-    assert any("calibrated for the judge gpt-4-1106-preview" in text for text in scores.notices)
+    (said,) = [text for text in scores.notices if "calibrated" in text]
+    assert said.endswith("not for my-judge")
 
 
 def test_a_judge_without_probabilities_is_read_by_its_letter_and_that_is_said(folder, tmp_path):
@@ -319,4 +320,19 @@ def test_recorded_judgments_judge_again_in_both_orders(folder, tmp_path):
     assert [row["preference"] for row in again] == [row["preference"] for row in rows]
     assert replayed.gate == scores.gate
     assert recorded.judge_name == "gpt-4-1106-preview (recorded)"
-    assert not any("calibrated" in text for text in replayed.notices)
+    (said,) = [text for text in replayed.notices if "calibrated" in text]
+    assert said.endswith("not for both orders")
+
+
+def test_a_repeat_without_a_verdict_counts_against_the_coverage(folder, tmp_path):
+    def say(request: JudgeRequest) -> JudgeReply:
+        return longer(request) if request.sample == 0 else JudgeReply("?", {"The": -0.1})
+
+    answers = [
+        Answer(a.question_id, 1, a.text + "y" * a.sample, 5, True, a.sample)
+        for a in _answers(lambda place: "y" * (31 - place), repeats=2)
+    ]
+    bench, _ = _open(folder, say, repeats=2)
+    _, scores = _run(bench, {"sft": answers}, SFT, tmp_path)
+    assert (scores.details["coverage"], scores.details["n"]) == (0.5, COUNT)
+    assert scores.gate is None

@@ -34,6 +34,8 @@ class Judged:
     len_2: float
     category: str = ""
     by_order: Mapping[int, float] = field(default_factory=dict)
+    share: float = 1.0
+    """Of its repeats, those that have a preference."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def _united(place: int, samples: Mapping[int, Sequence[Mapping[str, Any]]]) -> J
         len_2=_mean([_length(row, 2) for row in games]),
         category=str(games[0].get("category", "")),
         by_order={order: _mean(values) for order, values in sorted(orders.items())},
+        share=len(stands) / len(wins),
     )
 
 

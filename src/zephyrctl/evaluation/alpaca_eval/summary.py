@@ -9,6 +9,7 @@ before anything is counted.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +18,6 @@ import numpy as np
 
 from zephyrctl.evaluation.alpaca_eval import figures, protocol
 from zephyrctl.evaluation.alpaca_eval.annotations import Judged, last_of_each, unite
-from zephyrctl.evaluation.alpaca_eval.figures import OrderEffect
 from zephyrctl.evaluation.alpaca_eval.formats import (
     ALL_INSTRUCTIONS,
     Gamed,
@@ -31,6 +31,7 @@ from zephyrctl.evaluation.alpaca_eval.length_control import (
 )
 from zephyrctl.evaluation.alpaca_eval.metrics import is_far
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
+from zephyrctl.evaluation.cells import bounds
 from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
 
@@ -70,51 +71,69 @@ def summarize(judgments: Sequence[Judgment], match: Match, *, plan: Plan) -> Sco
     rows = last_of_each(judgments)
     judged = unite(rows)
     stands = [item for item in judged if item.preference is not None]
-    coverage = len(stands) / len(plan.questions) if plan.questions else 0.0
-    effect = figures.order_effect(judged)
+    coverage = sum(item.share for item in stands) / max(1, len(plan.questions))
     controlled = None if match.opponent is not None else _controlled(judged, plan)
-    details: dict[str, Any] = {
-        "alpaca_eval": figures.upstream_figures(
-            judged, length_controlled_winrate=controlled.win_rate if controlled else None
+    details = _details(rows, judged, controlled, match, plan)
+    notices = [*shortfall(match.label, coverage), *_notices(rows, judged, match, plan=plan)]
+    details |= {"n": len(stands), "coverage": coverage}
+    if coverage < MINIMAL_COVERAGE:
+        return Scores((), {}, None, details, tuple(notices))
+    even = figures.at_equal_length(
+        stands,
+        strata=[item.category for item in stands],
+        replicates=plan.replicates,
+        seed=plan.seed,
+    )
+    details |= {"categories": _categories(stands, plan), "length": _length(stands, even)}
+    parts = [
+        *([] if controlled is None else [_controlled_part(judged, controlled, plan)]),
+        *_plain_parts(stands, even, match, plan),
+    ]
+    both_orders = any(len(item.by_order) > 1 for item in stands)
+    notices += _length_notices(parts, controlled, match, both_orders=both_orders, plan=plan)
+    return Scores(
+        scores=tuple(
+            Score.of(
+                part.interval,
+                benchmark=plan.benchmark,
+                model=match.model,
+                judge=plan.judge,
+                metric=part.metric,
+            )
+            for part in parts
         ),
-        "n": len(stands),
+        by_question=_by_question(judged, controlled),
+        gate=parts[0].interval.value,
+        details=details,
+        notices=tuple(notices),
+        verdicts={} if controlled is None else _verdicts(stands),
+    )
+
+
+def _details(
+    rows: Sequence[Mapping[str, Any]],
+    judged: Sequence[Judged],
+    controlled: LengthControlled | None,
+    match: Match,
+    plan: Plan,
+) -> dict[str, Any]:
+    """What stands in `scores.json` whether or not there is a score."""
+    rate = None if controlled is None else controlled.win_rate
+    found: dict[str, Any] = {
+        "alpaca_eval": figures.upstream_figures(judged, length_controlled_winrate=rate),
         "unparsed": sum(row["preference"] is None for row in rows),
-        "coverage": coverage,
         "questions": len(plan.questions),
         "judge": plan.judge,
         "repeats": plan.repeats,
         "references": match.opponent or plan.baseline,
         "prompts": "fenced" if plan.fenced else "upstream",
         "version": plan.version,
-        "order_effect": asdict(effect),
-        "verdicts_from": _sources(rows),
+        "order_effect": asdict(figures.order_effect(judged)),
+        "verdicts_from": dict(Counter(row["preference_from"] for row in rows)),
     }
-    notices = [
-        *shortfall(match.label, coverage),
-        *_notices(rows, match, effect, plan=plan),
-    ]
-    if coverage < MINIMAL_COVERAGE:
-        return Scores((), {}, None, details, tuple(notices))
-    details["categories"] = _categories(stands, plan)
-    details["length"] = _length(stands, plan)
     if controlled is not None:
-        details["length_control"] = _fit(controlled, judged)
-    parts = _parts(stands, judged, controlled, match, plan)
-    notices += _length_notices(parts, controlled, match, plan=plan)
-    scores = tuple(
-        Score.of(
-            part.interval,
-            benchmark=plan.benchmark,
-            model=match.model,
-            judge=plan.judge,
-            metric=part.metric,
-        )
-        for part in parts
-    )
-    by_question = _by_question(judged, controlled)
-    gate = parts[0].interval.value
-    verdicts = {} if controlled is None else _verdicts(stands)
-    return Scores(scores, by_question, gate, details, tuple(notices), verdicts=verdicts)
+        found["length_control"] = _fit(controlled, judged)
+    return found
 
 
 def _controlled(judged: Sequence[Judged], plan: Plan) -> LengthControlled | None:
@@ -124,39 +143,25 @@ def _controlled(judged: Sequence[Judged], plan: Plan) -> LengthControlled | None
     return None if rows is None else length_controlled(*rows, c=plan.c)
 
 
-def _parts(
-    stands: Sequence[Judged],
-    judged: Sequence[Judged],
-    controlled: LengthControlled | None,
-    match: Match,
-    plan: Plan,
+def _plain_parts(
+    stands: Sequence[Judged], even: Interval | None, match: Match, plan: Plan
 ) -> list[_Part]:
-    """Every metric, the main one first."""
+    """The metrics that nothing is fitted for, and against a model of one's own the rate at equal
+    length."""
     wins = [(item.preference or 0.0) - 1 for item in stands]
     strata = [item.category for item in stands]
     discrete = [float(win > 0.5) if win != 0.5 else 0.5 for win in wins]
-    plain = [
-        _Part("win_rate", _percent(_mean(wins, strata, plan))),
-        _Part("discrete_win_rate", _percent(_mean(discrete, strata, plan))),
-        _Part("avg_length", _mean([item.len_2 for item in stands], strata, plan)),
+    against = "" if match.opponent is None else f"_vs_{match.opponent}"
+    found = [
+        _Part(f"win_rate{against}", _percent(_mean(wins, strata, plan))),
+        _Part(f"discrete_win_rate{against}", _percent(_mean(discrete, strata, plan))),
     ]
-    if match.opponent is None:
-        if controlled is None:
-            return plain
-        interval = _controlled_interval(judged, controlled, plan)
-        return [_Part("length_controlled_winrate", interval), *plain]
-    found = [_Part(f"{part.metric}_vs_{match.opponent}", part.interval) for part in plain[:2]]
-    even = figures.at_equal_length(
-        stands, strata=strata, replicates=plan.replicates, seed=plan.seed
-    )
-    if even is not None:
-        found.append(_Part(f"equal_length_win_rate_vs_{match.opponent}", even))
-    return [*found, plain[2]]
+    if against and even is not None:
+        found.append(_Part(f"equal_length_win_rate{against}", even))
+    return [*found, _Part("avg_length", _mean([item.len_2 for item in stands], strata, plan))]
 
 
-def _controlled_interval(
-    judged: Sequence[Judged], controlled: LengthControlled, plan: Plan
-) -> Interval:
+def _controlled_part(judged: Sequence[Judged], controlled: LengthControlled, plan: Plan) -> _Part:
     """The fit's 95 % interval: instructions drawn within their data set, refitted at the same C."""
     assert plan.gamed is not None
     rows = figures.rows_of(judged, plan.gamed, by_position=plan.upstream_compat)
@@ -170,7 +175,8 @@ def _controlled_interval(
     )
     low, high = np.quantile(found, [0.025, 0.975])
     n = sum(item.preference is not None for item in judged)
-    return Interval(controlled.win_rate, float(low), float(high), n, n, "bootstrap")
+    interval = Interval(controlled.win_rate, float(low), float(high), n, n, "bootstrap")
+    return _Part("length_controlled_winrate", interval)
 
 
 def _by_question(
@@ -220,30 +226,15 @@ def _categories(stands: Sequence[Judged], plan: Plan) -> dict[str, dict[str, flo
     found = {}
     for category in dict.fromkeys(item.category for item in stands):
         wins = [(i.preference or 0.0) - 1 for i in stands if i.category == category]
-        interval = _percent(_mean(wins, [category] * len(wins), plan))
-        found[category] = {
-            "value": interval.value,
-            "low": interval.low,
-            "high": interval.high,
-            "n": interval.n,
-        }
+        found[category] = bounds(_percent(_mean(wins, [category] * len(wins), plan)))
     return found
 
 
-def _length(stands: Sequence[Judged], plan: Plan) -> dict[str, Any]:
+def _length(stands: Sequence[Judged], even: Interval | None) -> dict[str, Any]:
     """What length has to do with it: the ratio, and the plain regression's rate."""
-    strata = [item.category for item in stands]
-    even = figures.at_equal_length(
-        stands, strata=strata, replicates=plan.replicates, seed=plan.seed
-    )
     found: dict[str, Any] = {"ratio": figures.length_ratio(stands)}
     if even is not None:
-        found["equal_length_win_rate"] = {
-            "value": even.value,
-            "low": even.low,
-            "high": even.high,
-            "n": even.n,
-        }
+        found["equal_length_win_rate"] = bounds(even)
     return found
 
 
@@ -257,17 +248,11 @@ def _fit(controlled: LengthControlled, judged: Sequence[Judged]) -> dict[str, An
     }
 
 
-def _sources(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for row in rows:
-        found[row["preference_from"]] = found.get(row["preference_from"], 0) + 1
-    return found
-
-
 def _notices(
-    rows: Sequence[Mapping[str, Any]], match: Match, effect: OrderEffect, *, plan: Plan
+    rows: Sequence[Mapping[str, Any]], judged: Sequence[Judged], match: Match, *, plan: Plan
 ) -> list[str]:
     found = []
+    effect = figures.order_effect(judged)
     if len(plan.questions) < ALL_INSTRUCTIONS:
         found.append(
             f"{match.label}: incomplete, {len(plan.questions)} of {ALL_INSTRUCTIONS} instructions "
@@ -291,7 +276,12 @@ def _notices(
 
 
 def _length_notices(
-    parts: Sequence[_Part], controlled: LengthControlled | None, match: Match, *, plan: Plan
+    parts: Sequence[_Part],
+    controlled: LengthControlled | None,
+    match: Match,
+    *,
+    both_orders: bool,
+    plan: Plan,
 ) -> list[str]:
     if match.opponent is not None:
         return [
@@ -304,10 +294,13 @@ def _length_notices(
         return [f"{match.label}: no length-controlled win rate: the lengths do not vary"]
     found = []
     annotator = protocol.ANNOTATORS[2]
-    if not plan.judge.startswith(annotator.model):
+    other = [] if plan.judge.startswith(annotator.model) else [plan.judge]
+    if both_orders:
+        other.append("both orders")
+    if other:
         found.append(
-            f"{match.label}: length control is calibrated for the judge {annotator.model}, not "
-            f"for {plan.judge}"
+            f"{match.label}: length control is calibrated for the judge {annotator.model} and one "
+            f"order, not for {' and '.join(other)}"
         )
     rate = next(part.interval.value for part in parts if part.metric == "win_rate")
     if is_far(rate, controlled.win_rate):
