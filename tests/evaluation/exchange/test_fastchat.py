@@ -195,6 +195,23 @@ def test_questions_of_ones_own_are_known_by_their_file_or_by_the_rows(tmp_path: 
         _imported(tmp_path / "a", tmp_path / "runs", name="too-few")
 
 
+def test_two_benchmarks_in_one_folder_stay_apart(tmp_path: Path) -> None:
+    rows = _rows("m", "gpt-4", ids=range(81, 161))
+    write_lines(tmp_path / "s" / "data" / "mt_bench" / "model_judgment" / "j_single.jsonl", rows)
+    write_lines(tmp_path / "s" / "data" / "own" / "model_judgment" / "j_single.jsonl", rows[:8])
+    run = _imported(tmp_path / "s", tmp_path / "runs")
+    found = {s["benchmark"]: s["n"] for s in summarize(run)["scores"] if s["metric"] == "average"}
+    assert found == {"mt-bench": 160, "own": 8}
+    export(run, tmp_path / "out", form="fastchat", benchmark=None)
+    assert sorted(path.name for path in (tmp_path / "out" / "data").iterdir()) == [
+        "mt_bench",
+        "own",
+    ]
+    write_lines(tmp_path / "s" / "data" / "copy" / "model_judgment" / "j_single.jsonl", rows)
+    with pytest.raises(DataError, match="two folders of judgments on mt-bench"):
+        _imported(tmp_path / "s", tmp_path / "runs", name="twice")
+
+
 def test_the_same_files_are_imported_once(tmp_path: Path) -> None:
     write_lines(tmp_path / "j.jsonl", _rows("m", "gpt-4", ids=range(81, 161)))
     run = _imported(tmp_path / "j.jsonl", tmp_path / "runs")

@@ -21,7 +21,7 @@ from zephyrctl.evaluation.alpaca_eval.summary import Plan, summarize
 from zephyrctl.evaluation.benchmark import Match, Question, Scores
 from zephyrctl.evaluation.comparison import Comparison, Measured, compare_two, pairs
 from zephyrctl.evaluation.exchange import alpaca, fastchat
-from zephyrctl.evaluation.exchange.sources import Annotations, Found
+from zephyrctl.evaluation.exchange.sources import Annotations, Found, Judgments
 from zephyrctl.evaluation.exchange.standing import Row
 from zephyrctl.evaluation.files.folders import alpaca_eval_folder
 from zephyrctl.evaluation.gradings import Grader
@@ -110,16 +110,36 @@ def scored(found: Found, recipe: Recipe) -> Result:
 
 
 def _fastchat(found: Found, recipe: Recipe) -> Result:
-    questions, benchmark = _questions(found)
+    imported: list[Imported] = []
+    answers: dict[tuple[str, str], list[Row]] = {}
+    for judgments in found.judgments:
+        questions, benchmark = _questions(judgments)
+        if benchmark in {item.benchmark for item in imported}:
+            raise DataError(
+                f"two folders of judgments on {benchmark}",
+                where=judgments.folder,
+                hint="import each into a run of its own",
+            )
+        imported += _graded(judgments.rows, questions, benchmark, recipe)
+        for path in judgments.answers:
+            for row in fastchat.imported_answers(path):
+                answers.setdefault((benchmark, safe_name(str(row["model_id"]))), []).append(row)
+    return Result(imported, answers)
+
+
+def _graded(
+    rows_of_all: Sequence[Row], questions: Sequence[Question], benchmark: str, recipe: Recipe
+) -> list[Imported]:
+    """The matches in the rows of one benchmark, models alone first."""
     categories = {question.question_id: question.category for question in questions}
     groups: dict[tuple[Match, str], list[Row]] = {}
-    for row in found.judgments:
+    for row in rows_of_all:
         if "model" in row:
             match = Match(safe_name(str(row["model"])))
         else:
             match = Match(safe_name(str(row["model_1"])), safe_name(str(row["model_2"])))
         groups.setdefault((match, fastchat.judge_of(row)), []).append(row)
-    _refuse_collisions(found.judgments)
+    _refuse_collisions(rows_of_all)
     imported = []
     for (match, judge), rows in groups.items():
         grader = _grader(benchmark, judge, rows, questions, recipe)
@@ -136,21 +156,18 @@ def _fastchat(found: Found, recipe: Recipe) -> Result:
         imported.append(
             Imported(benchmark, match, judge, judge_folder(judge), kept, scores, questions)
         )
-    imported.sort(key=lambda item: item.match.opponent is not None)
-    answers: dict[tuple[str, str], list[Row]] = {}
-    for path in found.answers:
-        for row in fastchat.imported_answers(path):
-            answers.setdefault((benchmark, safe_name(str(row["model_id"]))), []).append(row)
-    return Result(imported, answers)
+    return sorted(imported, key=lambda item: item.match.opponent is not None)
 
 
-def _questions(found: Found) -> tuple[list[Question], str]:
+def _questions(found: Judgments) -> tuple[list[Question], str]:
     """The questions that coverage is held against, and the benchmark they are of.
 
     MT-Bench's own are known by their ids; others by a `question.jsonl`, else by the rows.
     """
-    asked = {row["question_id"] for row in found.judgments}
-    if all(protocol.category_of(question) is not None for question in asked):
+    asked = {row["question_id"] for row in found.rows}
+    if found.folder != "own" and all(
+        protocol.category_of(question) is not None for question in asked
+    ):
         known: list[Question] = [
             formats.Question(number, str(protocol.category_of(number)), ("",) * protocol.TURNS)
             for number in range(protocol.FIRST_ID, protocol.FIRST_ID + protocol.QUESTIONS)
@@ -165,7 +182,7 @@ def _questions(found: Found) -> tuple[list[Question], str]:
             )
         return list(found.questions), "own"
     turns: dict[Any, int] = {}
-    for row in found.judgments:
+    for row in found.rows:
         turns[row["question_id"]] = max(row["turn"], turns.get(row["question_id"], 0))
     return [formats.Question(key, "", ("",) * count) for key, count in turns.items()], "own"
 

@@ -33,14 +33,22 @@ class Annotations:
 
 
 @dataclass(frozen=True)
+class Judgments:
+    """FastChat's judgments on one benchmark; `folder` is its name under `data/`, or empty."""
+
+    folder: str
+    rows: list[Row]
+    answers: list[Path]
+    questions: list[Question]
+
+
+@dataclass(frozen=True)
 class Found:
     """What was read. `files` has the SHA-256 of each file by its path in the source."""
 
     format: Format
     files: dict[str, str]
-    judgments: list[Row] = field(default_factory=list)
-    answers: list[Path] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
+    judgments: list[Judgments] = field(default_factory=list)
     annotations: list[Annotations] = field(default_factory=list)
 
 
@@ -82,17 +90,28 @@ def _format_of(source: Path) -> Format:
 
 
 def _fastchat(source: Path) -> Found:
-    files = _judgment_files(source) if source.is_dir() else [source]
-    judgments = [row for path in files for row in read_rows(path)]
-    answers = sorted(source.glob("**/model_answer/*.jsonl")) if source.is_dir() else []
-    asked = sorted(source.glob("**/question.jsonl")) if source.is_dir() else []
-    return Found(
-        "fastchat",
-        _digests(source, [*files, *answers, *asked]) if files else {},
-        judgments=judgments,
-        answers=answers,
-        questions=[question for path in asked for question in read_questions(path)],
-    )
+    if not source.is_dir():
+        return Found(
+            "fastchat", _digests(source, [source]), [Judgments("", _rows([source]), [], [])]
+        )
+    by_folder: dict[Path, list[Path]] = {}
+    for path in _judgment_files(source):
+        inside = path.parent.name == "model_judgment"
+        by_folder.setdefault(path.parents[1] if inside else path.parent, []).append(path)
+    files: list[Path] = []
+    found = []
+    for folder, judged in by_folder.items():
+        answers = sorted(folder.glob("model_answer/*.jsonl"))
+        asked = sorted(folder.glob("question.jsonl"))
+        files += [*judged, *answers, *asked]
+        questions = [question for path in asked for question in read_questions(path)]
+        name = "" if folder == source else folder.name
+        found.append(Judgments(name, _rows(judged), answers, questions))
+    return Found("fastchat", _digests(source, files), judgments=found)
+
+
+def _rows(files: Sequence[Path]) -> list[Row]:
+    return [row for path in files for row in read_rows(path)]
 
 
 def _alpaca_eval(source: Path) -> Found:
