@@ -9,7 +9,7 @@ from typing import Any
 from zephyrctl import terminal
 from zephyrctl.config.layers import load
 from zephyrctl.errors import UsageError
-from zephyrctl.evaluation.stored import Pair, compare_stored, pairs_of, side_of
+from zephyrctl.evaluation.stored import Pair, compare_stored, pairs_of, sides_of
 from zephyrctl.reports import tables
 
 
@@ -22,7 +22,7 @@ def compared(
     """
     recipe = load().recipe
     root = Path(recipe.output_root).expanduser()
-    sides = (side_of(a, output_root=root), side_of(b, output_root=root))
+    sides = sides_of(a, b, output_root=root)
     found: list[dict[str, Any]] = []
     apart: list[dict[str, Any]] = []
     for pair in pairs_of(*sides, benchmark=benchmark, judge=judge):

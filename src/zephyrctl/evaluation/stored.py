@@ -40,6 +40,28 @@ class Pair:
     reason: str | None
 
 
+def sides_of(a: str, b: str, *, output_root: Path) -> tuple[Side, Side]:
+    """Both sides of a comparison; a bare model is looked for in the other side's run too."""
+    return (
+        _side_beside(a, b, output_root=output_root),
+        _side_beside(b, a, output_root=output_root),
+    )
+
+
+def _side_beside(ref: str, other: str, *, output_root: Path) -> Side:
+    try:
+        return side_of(ref, output_root=output_root)
+    except UsageError as error:
+        try:
+            run = side_of(other, output_root=output_root).run
+            models = _models(judged_in(run, benchmark=None))
+        except UsageError:
+            raise error from None
+        if ref in models:
+            return Side(run, ref)
+        raise
+
+
 def side_of(ref: str, *, output_root: Path) -> Side:
     """The side that `ref` names: `RUN`, `RUN:MODEL`, `RUN/dpo`, `@dpo`, or a model of the last run.
 
