@@ -18,13 +18,18 @@ from zephyrctl.generation.engine import Engine
 from zephyrctl.generation.sampling import Completion, Sampling
 
 NEOX = family("GPTNeoX", "", **HEADS, intermediate_size=48)
-BUILT = {name: found.config for name, found in FAMILIES.items()} | {"neox": NEOX.config}
+SEEN = (
+    "mistral", "llama", "qwen2", "gemma2", "gemma3", "falcon-alibi", "phi", "smollm3", "mixtral",
+    "mamba",
+)  # fmt: skip
+"""Windows, soft caps, ALiBi, partial rotation, layers without positions, experts, states."""
+BUILT = {name: FAMILIES[name].config for name in SEEN} | {"neox": NEOX.config}
 SENTENCE = "offer pasta to ravi politely . tell mia about the weather in a short letter please"
 WORDS = SENTENCE.split()
 STOPPING = 40
 """Every token under this one ends an answer: about one in twenty of a toy's tokens."""
-GREEDY = Sampling(max_new_tokens=24)
-SAMPLED = Sampling(temperature=0.9, top_p=0.95, top_k=200, max_new_tokens=24, seed=5)
+GREEDY = Sampling(max_new_tokens=16)
+SAMPLED = Sampling(temperature=0.9, top_p=0.95, top_k=200, max_new_tokens=20, seed=5)
 
 
 def prompts(count: int, *, seed: int = 0) -> list[list[Message]]:
@@ -65,14 +70,15 @@ def said(completions: list[Completion]) -> list[tuple[str, int, bool]]:
 def test_batched_answers_are_those_given_alone(
     name: str, engine_of: Callable[[str], Engine]
 ) -> None:
-    engine, asked = engine_of(name), prompts(13)
+    # A recurrent state cannot be joined, and its reference code in Python is slow.
+    engine, asked = engine_of(name), prompts(5 if name == "mamba" else 9)
     lengths: set[int] = set()
     for sampling in (GREEDY, SAMPLED):
         alone = [engine.answer([p], sampling=sampling, batch_size=1)[0] for p in asked]
-        for size in (3, 13):
+        for size in (3, len(asked)):
             assert said(engine.answer(asked, sampling=sampling, batch_size=size)) == said(alone)
         lengths |= {answer.tokens for answer in alone}
-    assert len(lengths) > 2, "some end early, so that places are refilled"
+    assert len(lengths) > 1, "some end early, so that places are refilled"
 
 
 def widths_read(engine: Engine, work: Callable[[], Any]) -> list[int]:
