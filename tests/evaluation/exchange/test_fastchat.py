@@ -198,14 +198,15 @@ def test_questions_of_ones_own_are_known_by_their_file_or_by_the_rows(tmp_path: 
 def test_two_benchmarks_in_one_folder_stay_apart(tmp_path: Path) -> None:
     rows = _rows("m", "gpt-4", ids=range(81, 161))
     write_lines(tmp_path / "s" / "data" / "mt_bench" / "model_judgment" / "j_single.jsonl", rows)
-    write_lines(tmp_path / "s" / "data" / "own" / "model_judgment" / "j_single.jsonl", rows[:8])
+    own = tmp_path / "s" / "data" / "own-maths" / "model_judgment" / "j_single.jsonl"
+    write_lines(own, rows[:8])
     run = _imported(tmp_path / "s", tmp_path / "runs")
     found = {s["benchmark"]: s["n"] for s in summarize(run)["scores"] if s["metric"] == "average"}
-    assert found == {"mt-bench": 160, "own": 8}
+    assert found == {"mt-bench": 160, "own-maths": 8}
     export(run, tmp_path / "out", form="fastchat", benchmark=None)
     assert sorted(path.name for path in (tmp_path / "out" / "data").iterdir()) == [
         "mt_bench",
-        "own",
+        "own-maths",
     ]
     write_lines(tmp_path / "s" / "data" / "copy" / "model_judgment" / "j_single.jsonl", rows)
     with pytest.raises(DataError, match="two folders of judgments on mt-bench"):

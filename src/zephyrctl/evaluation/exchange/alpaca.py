@@ -23,8 +23,6 @@ from zephyrctl.evaluation.exchange.standing import Judged, Row
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.references import safe_name
 
-BENCHMARKS = ("alpaca-eval",)
-
 _ANNOTATION = (
     "instruction", "output_1", "generator_1", "dataset", "output_2", "generator_2", "annotator",
     "preference", "price_per_example", "time_per_example", "raw_completion", "orders",
@@ -33,6 +31,11 @@ _COLUMNS: tuple[str, ...] = (
     "", "win_rate", "standard_error", "n_wins", "n_wins_base", "n_draws", "n_total",
     "discrete_win_rate", "mode", "avg_length", "length_controlled_winrate", "lc_standard_error",
 )  # fmt: skip
+
+
+def holds(benchmark: str) -> bool:
+    """Whether a benchmark's judgments are AlpacaEval's."""
+    return benchmark == "alpaca-eval"
 
 
 def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:

@@ -23,7 +23,8 @@ from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.references import safe_name
 
-BENCHMARKS = ("mt-bench", "own")
+_FOLDERS = {"mt-bench": "mt_bench"}
+"""Upstream's names of benchmarks; one of one's own keeps its name."""
 
 _SINGLE = (
     "question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp",
@@ -36,12 +37,22 @@ _PAIR = (
 )  # fmt: skip
 
 
+def holds(benchmark: str) -> bool:
+    """Whether a benchmark's judgments are FastChat's: MT-Bench's, and `own…`."""
+    return benchmark == "mt-bench" or is_own(benchmark)
+
+
+def is_own(name: str) -> bool:
+    """Whether this names a benchmark of the user's own: `own`, or `own-<question file>`."""
+    return name == "own" or name.startswith("own-")
+
+
 def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:
     """The files of a FastChat folder by their path in it, and what has to be said of them."""
     texts: dict[str, list[str]] = defaultdict(list)
     notices = []
     for item in judged:
-        folder = f"data/{item.benchmark.replace('-', '_')}"
+        folder = f"data/{_FOLDERS.get(item.benchmark, item.benchmark)}"
         rows = item.rows
         repairs = sum(map(is_repair, rows))
         if repairs:
@@ -58,7 +69,8 @@ def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:
     for root in dict.fromkeys(item.answers.parent.parent for item in judged):
         for path in sorted(root.glob("*/answers.jsonl")):
             model = path.parent.name
-            name = f"data/{root.name.replace('-', '_')}/model_answer/{model}.jsonl"
+            folder = _FOLDERS.get(root.name, root.name)
+            name = f"data/{folder}/model_answer/{model}.jsonl"
             texts[name] += _answers(path, model=model)
     return {name: "".join(lines) for name, lines in texts.items() if lines}, notices
 

@@ -15,6 +15,7 @@ from typing import Any
 from zephyrctl.config.layers import Loaded, load
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import EnvironmentProblem, UsageError
+from zephyrctl.evaluation.exchange.fastchat import is_own
 from zephyrctl.evaluation.exchange.scored import Imported, Result, scored
 from zephyrctl.evaluation.exchange.sources import Format, Found, read_source
 from zephyrctl.evaluation.scores import Places, write_by_question, write_scores
@@ -75,7 +76,8 @@ def _refuse_other(run: Run, inputs: Mapping[str, Any]) -> None:
 
 def _configuration(result: Result, outer: Recipe, *, name: str, folder: Path) -> Loaded:
     """Defaults and what the import itself knows; a `zephyr.yaml` here is about other runs."""
-    benchmarks = list(dict.fromkeys(item.benchmark for item in result.imported))
+    names = [item.benchmark for item in result.imported]
+    benchmarks = list(dict.fromkeys("own" if is_own(name) else name for name in names))
     flags: dict[str, object] = {
         "name": name,
         "output_root": outer.output_root,

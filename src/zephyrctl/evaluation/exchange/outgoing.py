@@ -18,9 +18,9 @@ from zephyrctl.runs.store import Run
 from zephyrctl.runs.summary import SCORE_KEYS
 
 Format = Literal["fastchat", "alpaca_eval", "json", "csv"]
-_OF: dict[str, tuple[str, ...]] = {
-    "fastchat": fastchat.BENCHMARKS,
-    "alpaca_eval": alpaca.BENCHMARKS,
+_HOLDS: dict[str, Callable[[str], bool]] = {
+    "fastchat": fastchat.holds,
+    "alpaca_eval": alpaca.holds,
 }
 
 
@@ -43,8 +43,8 @@ def export(run: Run, target: Path, *, form: Format, benchmark: str | None) -> Ex
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not empty", hint="--to ANOTHER_FOLDER")
     judged = judged_in(run, benchmark=benchmark)
-    if form in _OF:
-        kept = [item for item in judged if item.benchmark in _OF[form]]
+    if form in _HOLDS:
+        kept = [item for item in judged if _HOLDS[form](item.benchmark)]
         if not kept:
             raise UsageError(
                 f"run '{run.name}' has no judgments that --format {form} can hold",

@@ -36,6 +36,7 @@ class ImportedJudge:
     """A judge of whom only the judgments are here; see `judges.contract.Judge`."""
 
     is_deterministic = True
+    notices: Sequence[str] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -165,7 +166,8 @@ def _questions(found: Judgments) -> tuple[list[Question], str]:
     MT-Bench's own are known by their ids; others by a `question.jsonl`, else by the rows.
     """
     asked = {row["question_id"] for row in found.rows}
-    if found.folder != "own" and all(
+    own = found.folder if fastchat.is_own(found.folder) else "own"
+    if own != found.folder and all(
         protocol.category_of(question) is not None for question in asked
     ):
         known: list[Question] = [
@@ -180,11 +182,11 @@ def _questions(found: Judgments) -> tuple[list[Question], str]:
                 f"{len(unknown)} judged questions are not in question.jsonl, the first is "
                 f"{sorted(map(str, unknown))[0]}"
             )
-        return list(found.questions), "own"
+        return list(found.questions), own
     turns: dict[Any, int] = {}
     for row in found.rows:
         turns[row["question_id"]] = max(row["turn"], turns.get(row["question_id"], 0))
-    return [formats.Question(key, "", ("",) * count) for key, count in turns.items()], "own"
+    return [formats.Question(key, "", ("",) * count) for key, count in turns.items()], own
 
 
 def _grader(
