@@ -266,6 +266,16 @@ def test_keys_come_from_file_environment_or_dotenv(
     assert Endpoint.parse(local, env={}).api_key == "from-dotenv"
 
 
+def test_a_key_that_cannot_be_sent_is_refused_before_it_is(tmp_path: Path) -> None:
+    local = "openai+http://localhost:1/v1:m"
+    assert Endpoint.parse(local, env={"OPENAI_API_KEY": " sk-1\n"}).api_key == "sk-1"
+    with pytest.raises(CredentialsError):
+        Endpoint.parse(local, env={"OPENAI_API_KEY": "sk-1…"})
+    (tmp_path / "key").write_text("sk-1…")
+    with pytest.raises(CredentialsError):
+        Endpoint.parse(local, api_key_file=str(tmp_path / "key"), env={})
+
+
 def test_the_environment_key_is_not_sent_in_the_clear_to_another_machine() -> None:
     env = {"OPENAI_API_KEY": "secret"}
     assert Endpoint.parse("openai+http://judge.example/v1:m", env=env).api_key is None
@@ -290,8 +300,9 @@ def test_wrong_specs_and_missing_keys_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError):
-        Endpoint.parse("openai+localhost:m", env={})
+    for spec in ("openai+localhost:m", "openai+http://localhost:99999/v1:m"):
+        with pytest.raises(UsageError):
+            Endpoint.parse(spec, env={})
     with pytest.raises(CredentialsError):
         Endpoint.parse("openai:gpt-4o", env={})
     with pytest.raises(CredentialsError):

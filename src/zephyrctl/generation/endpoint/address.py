@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from zephyrctl.errors import CredentialsError, NetworkError, UsageError
 
@@ -21,13 +22,21 @@ _LOOPBACK = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?(
 def parse_spec(spec: str, env: Mapping[str, str]) -> tuple[str, str]:
     """The base URL and the model of `openai:MODEL` or `openai+http(s)://host/v1:MODEL`."""
     match = _SPEC.fullmatch(spec)
-    if match is None:
+    if match is None or not _is_address(match["url"]):
         raise UsageError(
             f"'{spec}' is no endpoint",
             hint="openai:MODEL, or openai+http://localhost:8000/v1:MODEL",
         )
     named = match["url"] or env.get("OPENAI_BASE_URL") or env.get("OPENAI_API_BASE")
     return (named or OPENAI_URL).rstrip("/"), match["model"]
+
+
+def _is_address(url: str | None) -> bool:
+    """Whether host and port can be; the pattern lets any number of digits through."""
+    try:
+        return url is None or urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def is_loopback(url: str) -> bool:
@@ -50,7 +59,13 @@ def find_key(url: str, api_key_file: str | None, env: Mapping[str, str]) -> str 
         return key_of_file(Path(api_key_file).expanduser())
     if url.startswith("http://") and not is_loopback(url):
         return None
-    key = env.get("OPENAI_API_KEY") or _key_of_dotenv(Path(".env"))
+    key = (env.get("OPENAI_API_KEY") or "").strip() or _key_of_dotenv(Path(".env"))
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise CredentialsError(
+            "OPENAI_API_KEY holds characters that no key has",
+            where=url,
+            hint="it may have been copied with an ellipsis or a line break",
+        )
     if key is None and url == OPENAI_URL:
         raise CredentialsError(
             "no key for the endpoint",
@@ -66,7 +81,7 @@ def key_of_file(path: Path) -> str:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialsError(f"the key file cannot be read: {error}", where=str(path)) from None
-    if not key or len(key.split()) != 1:
+    if len(key.split()) != 1 or not key.isascii() or not key.isprintable():
         raise CredentialsError("the key file holds no key on one line", where=str(path))
     return key
 
