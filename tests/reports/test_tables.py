@@ -2,6 +2,7 @@
 
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.reports.run_files import HOSTILE, finish_stage, make_run, write_training
@@ -11,6 +12,7 @@ from zephyrctl.reports.account import account_lines, read_account
 from zephyrctl.reports.closing import closing_lines, next_command
 from zephyrctl.reports.tables import (
     aligned,
+    comparison_lines,
     difference_words,
     interval_words,
     results_lines,
@@ -212,3 +214,40 @@ def test_notices_carry_their_level(tmp_path: Path) -> None:
     reporter.notice("answers repeat", level="warning")
     finish_stage(run, "sft", notices=["read as messages", "answers repeat"])
     assert closing_lines(run, "sft")[-3:-1] == ["note: read as messages", "! answers repeat"]
+
+
+COUNTED = {
+    "benchmark": "mt-bench", "a": "sft", "b": "dpo", "metric": "average", "difference": 0.86,
+    "low": 0.55, "high": 1.18, "n": 80, "p_better": 0.994, "wins": 51, "ties": 9, "losses": 20,
+    "n_repeats": 1, "repeats_needed": 1, "repeats_are_a_bound": False, "questions_needed": 80,
+}  # fmt: skip
+
+
+def test_a_counted_comparison_says_how_often_b_is_better() -> None:
+    (line,) = comparison_lines([COUNTED], benchmark="mt-bench")
+    assert line == "  dpo − sft  +0.86  [+0.55, +1.18]  P(better) 0.99  win/tie/loss 51/9/20"
+
+
+@pytest.mark.parametrize(
+    ("needed", "words"),
+    [
+        ({"repeats_needed": 4, "repeats_are_a_bound": True},
+         "needs 4 or more repeats (1 now), or about 1,310 questions like these (80 now)"),
+        ({"repeats_needed": 7, "n_repeats": 3},
+         "needs about 7 repeats (3 now), or 1,310 questions like these (80 now)"),
+        ({"repeats_needed": None, "n_repeats": 3},
+         "no number of repeats would do; needs about 1,310 questions like these (80 now)"),
+    ],
+)  # fmt: skip
+def test_a_difference_that_is_not_told_apart_says_what_would_tell(
+    needed: dict[str, Any], words: str
+) -> None:
+    entry = {**COUNTED, "difference": 0.1, "low": -0.3, "questions_needed": 1310, **needed}
+    _, line = comparison_lines([entry], benchmark="mt-bench")
+    assert line.strip().startswith("not told apart: ")
+    assert line.endswith(words)
+
+
+def test_differences_of_win_rates_are_points() -> None:
+    entry = {**COUNTED, "metric": "win_rate_vs_base", "difference": 0.1, "low": 0.05, "high": 0.15}
+    assert "+10.0 points  [+5.0, +15.0]" in comparison_lines([entry], benchmark="mt-bench")[0]
