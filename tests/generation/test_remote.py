@@ -99,7 +99,7 @@ def test_a_rate_limit_is_kept_and_with_headers_hardly_touched(shows_headers: boo
         replies = ask(answerer(server, 64, deadline_s=60), 100)
     assert len(replies) == 100
     refused_share = limit.refused / len(server.requests)
-    assert refused_share < (0.05 if shows_headers else 0.6)
+    assert refused_share < (0.05 if shows_headers else 0.8)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,8 @@ def test_answers_come_as_completions() -> None:
 def test_an_answer_gets_what_the_context_leaves_and_a_longer_prompt_none() -> None:
     prompts = [[Message("user", " ".join(["word"] * length))] for length in (3, 30, 90)]
     done: dict[int, Completion] = {}
-    with FakeEndpoint(context=40) as server:
+    with FakeEndpoint() as server:
+        server.context = 40
         answerer(server).answer(
             prompts, sampling=Sampling(max_new_tokens=20), on_done=done.__setitem__
         )
@@ -235,8 +236,7 @@ def test_an_answer_gets_what_the_context_leaves_and_a_longer_prompt_none() -> No
 
 
 def test_a_judge_is_told_that_its_request_is_too_long() -> None:
-    with (
-        FakeEndpoint(context=40) as server,
-        pytest.raises(DataError, match="does not fit into the model's context"),
-    ):
-        ask(answerer(server), 1)
+    with FakeEndpoint() as server:
+        server.context = 40
+        with pytest.raises(DataError, match="does not fit into the model's context"):
+            ask(answerer(server), 1)
