@@ -166,6 +166,9 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         parts = self.path.strip("/").split("/")
         if self.path in ("/", ""):
             return self._send(200, b"", body=body)
+        if "hung-up" in self.path:
+            self.close_connection = True
+            return self.connection.close()
         if "gated" in self.path:
             return self._send(403, b"", body=body, error="GatedRepo")
         if "absent" in self.path:
@@ -247,6 +250,7 @@ def test_a_model_is_downloaded_once_and_found_again_without_the_hub(box, fake_hu
     [
         ("owner/gated", CredentialsError, "gated"),
         ("owner/absent", UsageError, "no model 'owner/absent'"),
+        ("owner/hung-up", NetworkError, "did not deliver owner/hung-up"),
     ],
 )
 def test_the_hubs_refusals_have_our_names(

@@ -130,7 +130,6 @@ def _remember(snapshot: Snapshot, revision: str) -> None:
 
 def _call(model: str, revision: str | None, request: Callable[[], Any]) -> Any:
     """Run one Hub request and give its failures our names."""
-    import httpx
     from huggingface_hub import errors
 
     where = model if revision is None else f"{model} at {revision}"
@@ -164,7 +163,10 @@ def _call(model: str, revision: str | None, request: Callable[[], Any]) -> Any:
             where=where,
             hint="repeat the command; finished files are kept",
         ) from None
-    except (httpx.HTTPError, errors.HfHubHTTPError) as error:
+    except Exception as error:
+        # The Hub's client raises the errors of the HTTP library it is built on, whichever that is.
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "huggingface_hub"):
+            raise
         raise NetworkError(
             f"the Hub did not deliver {model}: {error}",
             where=where,
