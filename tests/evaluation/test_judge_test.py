@@ -12,7 +12,7 @@ from zephyrctl.config.layers import load
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import DataError
 from zephyrctl.evaluation import judge_test
-from zephyrctl.evaluation.judge_card import find_card, judge_room, save_card
+from zephyrctl.evaluation.judge_card import find_card, judge_room, save_card, summary_lines
 from zephyrctl.evaluation.judges.contract import JudgeReply
 
 
@@ -138,10 +138,26 @@ def test_votes_without_answers_are_an_error(recipe: Recipe):
 def test_a_card_is_found_by_the_judges_identity(recipe: Recipe):
     judge, other = Scripted(longer), Scripted(first_shown)
     card = measured(recipe, judge)
-    assert find_card(judge) is None
+    settings = recipe.eval.judge
+    assert find_card(judge, settings) is None
     save_card(judge, card)
-    assert find_card(judge) == json.loads(json.dumps(card))
-    assert find_card(other) is None
+    found = find_card(judge, settings)
+    assert found is not None
+    assert max(map(len, found.pop("lines"))) <= 90
+    assert found == json.loads(json.dumps(card))
+    assert find_card(other, settings) is None
+    assert find_card(judge, settings.model_copy(update={"fence": True})) is None
+
+
+def test_a_card_is_told_in_a_few_lines(recipe: Recipe):
+    card = measured(recipe, Scripted(longer))
+    first, _, agreement, habits, people = summary_lines(card)
+    assert f"on {card['pairs']} pairs" in first
+    rate = card["agreement"]["judge"]["without_ties"]["value"]
+    assert f"{100 * rate:.0f} %" in agreement
+    assert "(GPT-4 85%, people 81%)" in agreement
+    assert "the longer answer wins 100 % [" in habits
+    assert people.startswith("(by people ")
 
 
 def test_a_card_fits_eighty_columns(recipe: Recipe):

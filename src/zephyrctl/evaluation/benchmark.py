@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zephyrctl.data.messages import Message
-from zephyrctl.evaluation.judges.contract import JudgeRequest
+from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
 from zephyrctl.evaluation.statistics import Interval
 from zephyrctl.generation.sampling import Sampling
 
@@ -123,8 +123,10 @@ class Benchmark(Protocol):
 
     name: str
     """Its word in `eval.benchmarks`, and its folder under `eval/`."""
+    judged_by: Judge | None
+    """The judge; None where code decides."""
     judge_name: str | None
-    """The judge in every score; None where code decides."""
+    """How the judge is called in every score; None where code decides."""
     judge_folder: str
     """The judge's folder under `eval/<benchmark>/<model>/`."""
     digest: str

@@ -60,6 +60,7 @@ class Rules:
     """The benchmark; see `evaluation.benchmark`."""
 
     name = "rules"
+    judged_by = None
     judge_name = None
     judge_folder = "code"
     repeats = 1

@@ -7,7 +7,7 @@ are used again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,18 @@ from typing import Any
 from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import GateMissed, UsageError
-from zephyrctl.evaluation.benchmark import Answer, Benchmark, LeftOut, Match, Scores
+from zephyrctl.evaluation.benchmark import (
+    Answer,
+    Benchmark,
+    Judgment,
+    LeftOut,
+    Match,
+    Scores,
+)
 from zephyrctl.evaluation.comparison import by_repeat, compare
 from zephyrctl.evaluation.conduct import with_conduct
 from zephyrctl.evaluation.doubts import judge_doubts
+from zephyrctl.evaluation.judge_card import find_card
 from zephyrctl.evaluation.judging import keep_only
 from zephyrctl.evaluation.scores import Places, standing, write_by_question, write_scores
 from zephyrctl.evaluation.sharing import Share
@@ -139,39 +147,59 @@ def _score(
                 on_done=_teller(job, f"{benchmark.name} judgments of {match.label}", "judgments"),
             )
             keep_only(places.judgments(match), judgments)
-            is_first = match.model not in {other.model for other in found}
-            scores = benchmark.aggregate(judgments, match)
-            found[match] = replace(
-                scores,
-                by_repeat=by_repeat(benchmark, judgments, match),
-                notices=(*scores.notices, *judge_doubts(benchmark.judge_name, job.recipe)),
-            )
-            if is_first:
-                found[match] = with_conduct(
-                    found[match],
+            scores = _with_doubts(job, benchmark, judgments, match)
+            if match.model not in {other.model for other in found}:
+                scores = with_conduct(
+                    scores,
                     answers[match.model],
                     benchmark=benchmark,
                     match=match,
                     replicates=job.recipe.eval.bootstrap,
                     seed=job.recipe.seed,
                 )
-            subject = subjects[match.model]
-            about = {
-                "model": subject.target,
-                "model_digest": subject.digest,
-                "template_sha256": subject.template_sha256,
-                "benchmark_digest": benchmark.digest,
-                "opponent": match.opponent,
-            }
-            write_scores(places.scores(match), found[match], about=about)
-            write_by_question(
-                places.by_question(match), found[match], questions=benchmark.questions
-            )
-            for text in found[match].notices:
+            found[match] = scores
+            _write(places, benchmark, match, scores, subject=subjects[match.model])
+            for text in scores.notices:
                 job.reporter.notice(text, level="warning")
+        _say_of_judge(job, benchmark)
     finally:
         benchmark.close()
     return found
+
+
+def _with_doubts(
+    job: _Job, benchmark: Benchmark, judgments: Sequence[Judgment], match: Match
+) -> Scores:
+    """The scores of a match, with what is known and to be doubted of the judge."""
+    scores = benchmark.aggregate(judgments, match)
+    judge, settings = benchmark.judged_by, job.recipe.eval.judge
+    card = None if judge is None else find_card(judge, settings)
+    return replace(
+        scores,
+        by_repeat=by_repeat(benchmark, judgments, match),
+        details=scores.details if card is None else {**scores.details, "judge_card": card},
+        notices=(*scores.notices, *judge_doubts(benchmark.judge_name, job.recipe)),
+    )
+
+
+def _say_of_judge(job: _Job, benchmark: Benchmark) -> None:
+    """What the judge does not take or give, as found while judging."""
+    for text in () if benchmark.judged_by is None else benchmark.judged_by.notices:
+        job.reporter.notice(f"judge {benchmark.judge_name}: {text}", level="warning")
+
+
+def _write(
+    places: Places, benchmark: Benchmark, match: Match, scores: Scores, *, subject: Subject
+) -> None:
+    about = {
+        "model": subject.target,
+        "model_digest": subject.digest,
+        "template_sha256": subject.template_sha256,
+        "benchmark_digest": benchmark.digest,
+        "opponent": match.opponent,
+    }
+    write_scores(places.scores(match), scores, about=about)
+    write_by_question(places.by_question(match), scores, questions=benchmark.questions)
 
 
 def _baseline(job: _Job) -> str | None:

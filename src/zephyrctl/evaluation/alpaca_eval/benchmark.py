@@ -52,6 +52,7 @@ class AlpacaEval:
         self.judge_folder = judge_folder(f"{judge.name}{version_1}")
         self.repeats = recipe.eval.repeats
         self._files = files
+        self.judged_by: Judge | None = judge
         self._judge = judge
         self._settings = settings
         self._fence = recipe.eval.judge.fence

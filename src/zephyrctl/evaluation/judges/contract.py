@@ -84,6 +84,11 @@ class Judge(Protocol):
     is_deterministic: bool
     """Whether the same request always gets the same reply, so that repeats need not be asked."""
 
+    @property
+    def notices(self) -> Sequence[str]:
+        """What was found out about the judge so far that its scores must not be read without."""
+        ...
+
     def decide(self, requests: Sequence[JudgeRequest], *, on_reply: OnReply) -> None:
         """Judge all requests; `on_reply(index, reply)` is called as each one is answered, in any
         order, so that nothing is lost when a later one fails."""

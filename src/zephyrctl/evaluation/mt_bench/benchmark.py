@@ -54,6 +54,7 @@ class MtBench:
         )  # fmt: skip
         self.repeats = recipe.eval.repeats
         self._files = files
+        self.judged_by: Judge | None = judge
         self._judge = judge
         self._settings = settings
         self._is_fenced = asking.fence

@@ -57,6 +57,7 @@ class Own:
         )
         self.repeats = recipe.eval.repeats
         self._rubric = rubric
+        self.judged_by: Judge | None = judge
         self._judge = judge
         self._settings = settings
         self._seed = recipe.seed
