@@ -17,6 +17,7 @@ import json
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,52 +101,36 @@ class RateLimit:
         return f"{(1 - self._left) * self.window_s / self.requests:.3f}"
 
 
+@dataclass(kw_only=True)
 class FakeEndpoint:
     """`with FakeEndpoint(faults=["429", "500"]) as server:` fails twice, then answers.
 
     `faults` names what happens to each request in turn ("ok" answers); after the list every
     request is answered. `always` is done to all of them, `fault_of` decides by a request's number.
     `refuses` are the parameters that the model does not take. `slots` requests are served at once,
-    others wait. `context` is how many words prompt and answer may have. `requests` holds
-    (headers, body) of all.
+    others wait. `context`, where it is set, is how many words prompt and answer may have.
+    `requests` holds (headers, body) of all.
     """
 
-    def __init__(
-        self,
-        *,
-        answer: Answer = echo,
-        faults: Iterable[str] = (),
-        always: str | None = None,
-        fault_of: Fault | None = None,
-        retry_after: str | None = None,
-        delay_s: float = 0.0,
-        key: str | None = None,
-        model: str = "fake",
-        refuses: Iterable[str] = (),
-        logprobs: Mapping[str, float] | None = None,
-        limit: RateLimit | None = None,
-        shows_limit: bool = True,
-        slots: int = 10_000,
-        port: int = 0,
-        usage: Usage = lambda messages, text: (7, len(text.split(" "))),
-        context: int | None = None,
-    ) -> None:
-        self.answer = answer
-        self.usage = usage
-        self.faults = list(faults)
-        self.always = always
-        self.fault_of = fault_of
-        self.retry_after = retry_after
-        self.delay_s = delay_s
-        self.key = key
-        self.model = model
-        self.refuses = tuple(refuses)
-        self.logprobs = logprobs
-        self.limit = limit
-        self.shows_limit = shows_limit
-        self.slots = slots
-        self.port = port
-        self.context = context
+    answer: Answer = echo
+    faults: Iterable[str] = ()
+    always: str | None = None
+    fault_of: Fault | None = None
+    retry_after: str | None = None
+    delay_s: float = 0.0
+    key: str | None = None
+    model: str = "fake"
+    refuses: Iterable[str] = ()
+    logprobs: Mapping[str, float] | None = None
+    limit: RateLimit | None = None
+    shows_limit: bool = True
+    slots: int = 10_000
+    port: int = 0
+    usage: Usage = lambda messages, text: (7, len(text.split(" ")))
+    context: int | None = None
+
+    def __post_init__(self) -> None:
+        self.left = deque(self.faults)
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.answered = 0
         self.at_once = 0
@@ -197,7 +182,7 @@ class FakeEndpoint:
             return self.always
         if self.fault_of is not None:
             return self.fault_of(number)
-        return self.faults.pop(0) if self.faults else "ok"
+        return self.left.popleft() if self.left else "ok"
 
     def stop_when_alone(self) -> None:
         """Stop when whoever started this process is gone, or closes its end of the pipe."""

@@ -114,13 +114,14 @@ class Pace:
         """A reply came, and its request is not yet counted in.
 
         One more at once for each reply, so that the number doubles with every round; after the
-        first halving a sixteenth of the most with every round, so that the odd 503 does not hold
-        the number down: with one more a round it settles near sqrt(1.5/p) for a share p of them.
+        first halving an eighth with every round, but at most a sixteenth of the most. Where one
+        more is added a round, a share p of odd 503s alone holds the number near sqrt(1.5 / p).
         """
         if not self._is_led:
             self._lead()
         elif self.under_way >= int(self.limit):  # what is not used up need not grow
-            step = 1.0 if self._is_doubling else max(1.0, self.most / 16) / self.limit
+            a_round = max(1.0, min(self.most / 16, self.limit / 8))
+            step = 1.0 if self._is_doubling else a_round / self.limit
             self.limit = min(self.most, self.limit + step)
 
     def press(self, ticket: Ticket, now: float, *, pause: float | None) -> None:
