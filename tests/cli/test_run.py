@@ -51,6 +51,18 @@ def test_a_dry_run_is_one_json_object(cli: Cli) -> None:
     }
 
 
+def test_judged_questions_that_cannot_be_had_stop_a_run_before_its_first_stage(
+    cli: Cli, runs: Path
+) -> None:
+    outcome = cli(
+        "run", "--recipe", "tiny", "--set", "eval.benchmarks=[mt-bench]",
+        "--set", "eval.judge.spec=local:tiny",
+    )  # fmt: skip
+    assert outcome.code == 5
+    assert "zephyrctl eval fetch mt-bench --from ./eval-files" in outcome.err
+    assert not runs.exists()
+
+
 def test_the_launch_is_printed_and_nothing_is_written(cli: Cli, runs: Path) -> None:
     outcome = cli(
         "sft", "--recipe", "tiny", "--gpus", "none", "--set", "launch.cpu_processes=2",

@@ -66,6 +66,7 @@ class Account:
 def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Carry out `stages` (and `report`) of the configured run, one after the other."""
     recipe = loaded.recipe
+    _bring_questions(recipe, stages)
     _agree_to_spend(recipe, stages, wishes)
     run = open_run(recipe)
     mode = choose_mode(wishes.progress, json_output=wishes.json)
@@ -151,6 +152,22 @@ def parse_gpus(text: str | None) -> str | list[int] | None:
     if not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--gpus takes all, none, or numbers such as 0,1; not '{text}'")
     return [int(part) for part in parts]
+
+
+def _bring_questions(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Before anything is started: the files of judged benchmarks are found or fetched.
+
+    The data stage then keeps their prompts out of the training data, and a machine without a
+    network hears of it now and not after the training.
+    """
+    if "eval" not in stages or recipe.eval.judge.spec is None:
+        return
+    from zephyrctl.evaluation.files.folders import alpaca_eval_folder, mt_bench_folder
+
+    folders = {"mt-bench": mt_bench_folder, "alpaca-eval": alpaca_eval_folder}
+    for benchmark in recipe.eval.benchmarks:
+        if benchmark in folders:
+            folders[benchmark](recipe)
 
 
 def _agree_to_spend(recipe: Recipe, stages: Sequence[str], wishes: Wishes) -> None:

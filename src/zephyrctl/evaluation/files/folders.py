@@ -6,6 +6,7 @@ holds nothing but the pinned files and is filled from their official places.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,10 +22,17 @@ from zephyrctl.runs.digests import digest_file
 Say = Callable[[str], None]
 Pauses = Sequence[float]
 
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Say something that a command would otherwise repeat whenever it looks for its files."""
+    terminal.say(text)
+
+
 _REFERENCES = {"original": "gpt-4.jsonl", "corrected": "gpt-4-0125-preview.jsonl"}
 
 
-def mt_bench_folder(recipe: Recipe, *, say: Say = terminal.say) -> Path:
+def mt_bench_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
     """The folder with MT-Bench's `question.jsonl`, `judge_prompts.jsonl` and `reference_answer/`.
 
     Files that are nowhere yet are fetched; NetworkError (exit 5) with the commands to run elsewhere
@@ -35,7 +43,7 @@ def mt_bench_folder(recipe: Recipe, *, say: Say = terminal.say) -> Path:
     return _given("mt-bench", recipe, needed, say=say) or _cached("mt-bench", pinned.MT_BENCH, say)
 
 
-def alpaca_eval_folder(recipe: Recipe, *, say: Say = terminal.say) -> Path:
+def alpaca_eval_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
     """The folder with AlpacaEval's instructions, baseline outputs and `prompts/`.
 
     Of version 2 `alpaca_eval_gpt4_baseline.json` and `df_gamed.csv`, of version 1
@@ -48,7 +56,7 @@ def alpaca_eval_folder(recipe: Recipe, *, say: Say = terminal.say) -> Path:
     return found or _cached("alpaca-eval", needed, say)
 
 
-def human_votes_folder(recipe: Recipe, *, say: Say = terminal.say) -> Path:
+def human_votes_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
     """The folder with people's votes on MT-Bench: `human.jsonl`, `gpt4_pair.jsonl`, and
     `model_answer_<model>.jsonl` with the answers they saw.
 
