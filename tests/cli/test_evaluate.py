@@ -129,7 +129,7 @@ def test_a_baseline_is_scored_too_and_compared_with(
     assert comparison["difference"] == pytest.approx(5 / 6)
 
 
-def test_a_question_more_killed_midway_leaves_the_runs_configuration_as_it_was(
+def test_a_question_more_killed_leaves_the_runs_configuration_as_it_was(
     tmp_path: Path, tiny_base: Path, questions: Path
 ) -> None:
     run = trained_run(tmp_path, tiny_base)
@@ -150,13 +150,9 @@ def test_a_question_more_killed_midway_leaves_the_runs_configuration_as_it_was(
         process.kill()
         process.wait()
         assert before == ((run.root / "config.yaml").read_bytes(), run.config_path.read_bytes())
-        # The question itself stands beside its answers, and the same command goes on from them.
+        # The question itself stands beside its answers.
         assert run.recipe(run.stage("eval").config_path).eval.models == [server.spec, "sft"]
         go_on.set()
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert before == ((run.root / "config.yaml").read_bytes(), run.config_path.read_bytes())
-    assert (run.root / "eval/rules/slow/code/scores.json").exists()
 
 
 def test_show_names_what_there_is(capsys: pytest.CaptureFixture[str], questions: Path) -> None:

@@ -72,8 +72,10 @@ def _entry_lines(entry: Mapping[str, Any]) -> list[str]:
     )
     lines = [f"{benchmark} · {judged} · {tables.metric_words(metric)}"]
     lines += [f"  {line}" for line in tables.aligned(rows)]
-    lines.append(f"  {tables.side_words(entry)} · {tables.odds_words(entry)} · n {entry['n']}")
     needs = tables.needs_words(entry)
+    count = f"n {entry['n']}"
+    side = [] if needs else [tables.side_words(entry)]
+    lines.append(f"  {' · '.join([*side, tables.odds_words(entry), count])}")
     lines += [f"  {needs}"] if needs else []
     lines += [f"  {line}" for line in _category_lines(entry)]
     return lines + [f"  ! {note}" for note in entry["notes"]]
