@@ -10,6 +10,7 @@ beside the file, and it comes back when it is wanted again.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,9 +25,9 @@ from zephyrctl.runs.digests import digest_json
 Slot = tuple[str, str]
 """Key and place of one judgment."""
 
-_SYNC_SHARE = 0.05
-"""Share of the time that may go into waiting for the disk. A kill loses no line that was written;
-only a power cut can, and then those of the last moments."""
+_SYNC_S = 1.0
+"""Seconds between two waits for the disk. A kill loses no line that was written; only a power cut
+can, and then those of the last moments."""
 
 
 def key_of(judge: Judge, request: JudgeRequest) -> str:
@@ -151,30 +152,36 @@ def _affordable(meter: Meter | None, requests: Sequence[JudgeRequest]) -> int:
 
 
 class _Journal:
-    """The file being written, synced as often as the disk allows without holding up the work."""
+    """The file being written.
+
+    A thread of its own waits for the disk: a sync may take 0.2 s, in which no reply would be read
+    and every slot of the service stand empty.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._due = 0.0
-        self._written = False
+        self._thread: threading.Thread | None = None
 
     def append(self, row: Judgment) -> None:
-        """Write one row; most rows do not wait for the disk."""
-        began = time.monotonic()
-        sync = began >= self._due
-        append_jsonl(self._path, row, sync=sync)
-        self._written = True
-        if sync:
-            now = time.monotonic()
-            self._due = now + (now - began) * (1 / _SYNC_SHARE - 1)
+        """Write one row; it is on the disk some time later, at the latest after `close`."""
+        append_jsonl(self._path, row)
+        if time.monotonic() >= self._due and not (self._thread and self._thread.is_alive()):
+            self._due = time.monotonic() + _SYNC_S
+            self._thread = threading.Thread(target=self._sync, daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Wait until everything is on the disk."""
-        if not self._written:
+        if self._thread is None:
             return
+        self._thread.join()
+        self._sync()
+        sync_folder(self._path.parent)
+
+    def _sync(self) -> None:
         with self._path.open("rb") as stream:
             os.fsync(stream.fileno())
-        sync_folder(self._path.parent)
 
 
 def _write_rows(path: Path, rows: Sequence[Judgment]) -> None:
