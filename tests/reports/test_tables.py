@@ -237,6 +237,8 @@ def test_a_counted_comparison_says_how_often_b_is_better() -> None:
          "needs about 7 repeats (3 now), or 1,310 questions like these (80 now)"),
         ({"repeats_needed": None, "n_repeats": 3},
          "no number of repeats would do; needs about 1,310 questions like these (80 now)"),
+        ({"repeats_needed": None, "n_repeats": 3, "questions_needed": 500_000},
+         "no number of repeats or questions that can be had would do it"),
     ],
 )  # fmt: skip
 def test_a_difference_that_is_not_told_apart_says_what_would_tell(

@@ -51,6 +51,13 @@ def test_categories_under_their_own_metric_are_read_too(tmp_path: Path) -> None:
     )
     (file,) = read_score_files(run)
     assert file.categories[0].value == 0.5
+    assert dict(file.facts) == {"template": "unknown"}
+
+
+def test_an_endpoint_applies_its_own_template(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write(run, "rules/far/code", scores=[], about={"template_sha256": None})
+    (file,) = read_score_files(run)
     assert dict(file.facts) == {"template": "the endpoint's own"}
 
 

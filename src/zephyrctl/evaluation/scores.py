@@ -74,21 +74,23 @@ def write_scores(path: Path, scores: Scores, *, about: dict[str, Any]) -> None:
 
 
 def write_by_question(path: Path, scores: Scores, *, questions: Sequence[Question]) -> None:
-    """Write what each question got: `{"question_id", "category", "value", "repeats"}` a line.
+    """Write what each question got: `{"question_id", "category", "value", "repeats"}` a line, in
+    the order of the benchmark.
 
     `value` is the main metric's; `repeats` holds it for each repeat where there were several;
     `verdict` is what the judge said, where that is another number (`Scores.verdicts`).
     """
     category: dict[Hashable, str] = {q.question_id: q.category for q in questions}
+    in_order = [question for question in category if question in scores.by_question]
     rows = [
         {
             "question_id": question,
-            "category": category.get(question, ""),
-            "value": value,
+            "category": category[question],
+            "value": scores.by_question[question],
             "repeats": list(scores.by_repeat.get(question, ())),
             **({"verdict": scores.verdicts[question]} if question in scores.verdicts else {}),
         }
-        for question, value in scores.by_question.items()
+        for question in in_order
     ]
     write_text(path, "".join(f"{dumps(row)}\n" for row in rows))
 

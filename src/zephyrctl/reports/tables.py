@@ -202,12 +202,18 @@ def odds_words(entry: Mapping[str, Any]) -> str:
     return f"P(better) {entry['p_better']:.2f}  win/tie/loss {counts}"
 
 
+_WITHOUT_END = 10_000
+"""More repeats and questions than this are not to be had."""
+
+
 def needs_words(entry: Mapping[str, Any]) -> str:
     """What would tell two models apart that are not; empty where they are, or nothing is known."""
     low, high = entry.get("low"), entry.get("high")
     if low is None or high is None or low > 0 or high < 0 or not entry.get("questions_needed"):
         return ""
     have, repeats = entry.get("n_repeats", 1), entry.get("repeats_needed")
+    if entry["questions_needed"] > _WITHOUT_END and (repeats is None or repeats > _WITHOUT_END):
+        return "not told apart: no number of repeats or questions that can be had would do it"
     questions = f"{entry['questions_needed']:,} questions like these ({entry['n']} now)"
     if entry.get("repeats_are_a_bound"):
         return f"not told apart: needs {repeats:,} or more repeats (1 now), or about {questions}"

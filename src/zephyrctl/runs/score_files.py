@@ -87,7 +87,9 @@ def _facts(record: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[st
     facts = [(key, record[key]) for key in _FACTS if record.get(key) is not None]
     words = [s for s in record.get("scores") or () if s.get("metric") == "mean_words"]
     facts += [("mean words", score.get("value")) for score in words]
-    template = about.get("template_sha256")
+    if "template_sha256" not in about:  # imported scores do not say
+        return [*facts, ("template", "unknown")]
+    template = about["template_sha256"]
     return [*facts, ("template", str(template)[:8] if template else "the endpoint's own")]
 
 
