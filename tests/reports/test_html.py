@@ -235,3 +235,11 @@ def test_thinning_keeps_both_ends() -> None:
     kept = thin(points, most=200)
     assert len(kept) == 200
     assert (kept[0], kept[-1]) == (points[0], points[-1])
+
+
+def test_imported_scores_claim_no_base_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "published")
+    write_json(run.root / "manifest.json", {"run": "published", "source": "import"})
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Scores of stored judgments, imported." in page
+    assert "Base model" not in page

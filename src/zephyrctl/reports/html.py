@@ -154,7 +154,7 @@ def build_report(run: Run) -> Report:
     notices = _notices(manifests)
     return Report(
         name=run.name,
-        lede=_lede(recipe.model.base, manifests),
+        lede=_lede(run, recipe.model.base, manifests),
         stages=tuple(
             _stage_facts(name, summary["stages"].get(name), manifests.get(name)) for name in STAGES
         ),
@@ -177,7 +177,9 @@ def build_report(run: Run) -> Report:
     )
 
 
-def _lede(base: str, manifests: dict[Any, Manifest]) -> str:
+def _lede(run: Run, base: str, manifests: dict[Any, Manifest]) -> str:
+    if _record(run.root / "manifest.json").get("source") == "import":
+        return "Scores of stored judgments, imported."
     done = [name for name in STAGES if name in manifests and manifests[name].state == "finished"]
     if not done:
         return f"Base model {base}; no stage has finished yet."
