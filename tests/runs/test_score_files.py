@@ -54,6 +54,13 @@ def test_categories_under_their_own_metric_are_read_too(tmp_path: Path) -> None:
     assert dict(file.facts) == {"template": "unknown"}
 
 
+def test_the_template_of_imported_answers_is_unknown(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write(run, "mt-bench/m/j", scores=[], about={"imported": {}, "template_sha256": None})
+    (file,) = read_score_files(run)
+    assert dict(file.facts) == {"template": "unknown"}
+
+
 def test_an_endpoint_applies_its_own_template(tmp_path: Path) -> None:
     run = Run(tmp_path)
     write(run, "rules/far/code", scores=[], about={"template_sha256": None})

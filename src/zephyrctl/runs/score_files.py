@@ -87,7 +87,7 @@ def _facts(record: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[st
     facts = [(key, record[key]) for key in _FACTS if record.get(key) is not None]
     words = [s for s in record.get("scores") or () if s.get("metric") == "mean_words"]
     facts += [("mean words", score.get("value")) for score in words]
-    if "template_sha256" not in about:  # imported scores do not say
+    if "imported" in about or "template_sha256" not in about:
         return [*facts, ("template", "unknown")]
     template = about["template_sha256"]
     return [*facts, ("template", str(template)[:8] if template else "the endpoint's own")]
