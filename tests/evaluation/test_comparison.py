@@ -46,6 +46,13 @@ def test_a_comparison_is_b_minus_a_with_wins_ties_and_losses() -> None:
     assert {"benchmark", "a", "b", "difference", "low", "high"} <= set(found.to_json())
 
 
+def test_models_scored_earlier_are_not_compared_with_a_baseline_that_has_no_score() -> None:
+    # A run that only compares pairs scores nobody alone, and finds what stands from before.
+    rules = Rules([row(n) for n in range(4)], max_new_tokens=4)
+    earlier = {"dpo": scored("dpo", [1, 0, 1, 1]), "other": scored("other", [0, 0, 1, 1])}
+    assert compare(rules, earlier, baseline="sft", replicates=200, seed=1) == []
+
+
 def row(number: int, category: str = "") -> RuleQuestion:
     fields = {"question_id": number, "turns": ["x"], "checks": ["stopped"], "category": category}
     return parse_question(json.dumps(fields), where="here")

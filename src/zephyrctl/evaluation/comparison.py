@@ -106,14 +106,15 @@ def compare(
     replicates: int,
     seed: int,
 ) -> list[Comparison]:
-    """Every comparison of the models in `scores` (in the order of the recipe)."""
+    """Every comparison of the models in `scores` (in the order of the recipe) that have a score."""
+    scored = {model: found for model, found in scores.items() if found.scores}
     strata: dict[Hashable, Hashable] = {
         question.question_id: question.category for question in benchmark.questions
     }
     return [
         compare_two(
-            Measured.of(a, scores[a]),
-            Measured.of(b, scores[b]),
+            Measured.of(a, scored[a]),
+            Measured.of(b, scored[b]),
             benchmark=benchmark.name,
             judge=benchmark.judge_name,
             strata=strata,
@@ -121,7 +122,7 @@ def compare(
             seed=seed,
         )
         for a, b in pairs(list(scores), baseline=baseline)
-        if scores[a].scores and scores[b].scores
+        if a in scored and b in scored
     ]
 
 
