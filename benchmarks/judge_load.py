@@ -212,18 +212,30 @@ def machine() -> dict[str, Any]:
     }
 
 
-def show(found: dict[str, Any]) -> None:
-    """The table."""
-    print(
+def table(found: dict[str, Any]) -> str:
+    """The figures in words and columns."""
+    lines = [
         f"{found['requests']:,} requests, {found['slots']} slots, {found['latency_s']:g} s: "
-        f"capacity {found['capacity_per_s']:.0f}/s, aim {found['aim']:.0%}"
-    )
-    print(f"{'':<12}{'per s':>8}{'share':>8}{'seconds':>9}{'CPU ms':>8}{'load':>6}")
+        f"capacity {found['capacity_per_s']:.0f}/s, aim {found['aim']:.0%}",
+        f"{'':<12}{'per s':>8}{'share':>8}{'seconds':>9}{'CPU ms':>8}{'load':>6}",
+    ]
     for name, each in found["contenders"].items():
-        print(
+        lines.append(
             f"{name:<12}{each['judgments_per_s']:8.1f}{each['share_of_capacity']:8.1%}"
             f"{each['seconds']:9.1f}{each['cpu_ms_per_judgment']:8.2f}{each['load_before']:6.1f}"
         )
+    return "\n".join(lines)
+
+
+def write(found: dict[str, Any], folder: Path) -> None:
+    """The result as JSON and for reading."""
+    machine = found["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    (folder / "cpu-judge-load.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "cpu-judge-load.md").write_text(
+        f"# judge_load\n\n    {found['command']}\n\n"
+        f"{found['date']}; {machine['processor']}; {versions}.\n\n```\n{table(found)}\n```\n"
+    )
 
 
 def main() -> int:
@@ -235,7 +247,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--out", type=Path, help="folder for judge_load.json")
+    parser.add_argument("--out", type=Path, help="folder for cpu-judge-load.json and .md")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -246,9 +258,9 @@ def main() -> int:
     if options.json:
         print(json.dumps(found))
     else:
-        show(found)
+        print(table(found))
     if options.out is not None:
-        (options.out / "judge_load.json").write_text(json.dumps(found, indent=1) + "\n")
+        write(found, options.out)
     ours_share = found["contenders"].get("ours", {}).get("share_of_capacity", 1.0)
     return 0 if ours_share >= AIM else 1
 
