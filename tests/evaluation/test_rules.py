@@ -75,6 +75,13 @@ def test_files_that_are_no_question_files_are_refused(tmp_path: Path) -> None:
         read_questions(tmp_path / "bad.jsonl")
 
 
+def test_a_question_may_hold_what_python_calls_the_end_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    line = json.dumps(row(turns=["one\u2028two"]), ensure_ascii=False)
+    path.write_text(f"{line}\r\n", encoding="utf-8")
+    assert read_questions(path)[0].turns == ("one\u2028two",)
+
+
 def test_a_flat_list_of_checks_belongs_to_the_last_turn() -> None:
     question = parse_question(json.dumps(row(turns=["a", "b"], checks=["stopped"])), where="here")
     assert [len(checks) for checks in question.checks] == [0, 1]

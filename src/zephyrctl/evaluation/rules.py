@@ -206,7 +206,7 @@ def benchmark(recipe: Recipe) -> Rules | LeftOut:
 def read_questions(path: Path) -> list[RuleQuestion]:
     """The questions of a file in their order; DataError with the line of the first broken one."""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        text = path.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the question file cannot be read: {error}",
@@ -214,7 +214,8 @@ def read_questions(path: Path) -> list[RuleQuestion]:
             hint="--questions FILE, a JSONL file",
         ) from None
     found: dict[QuestionId, RuleQuestion] = {}
-    for number, line in enumerate(lines, start=1):
+    # Not splitlines(): JSON may hold U+2028 as it is, which is a line's end only to Python.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         question = parse_question(line, where=f"{path}:{number}")

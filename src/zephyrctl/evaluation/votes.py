@@ -159,7 +159,8 @@ def _parsed(text: str, path: Path) -> list[Any]:
         rows = json.loads(text)
         return rows if isinstance(rows, list) else [rows]
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): JSON may hold U+2028 as it is, which is a line's end only to Python.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

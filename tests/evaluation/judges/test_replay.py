@@ -49,6 +49,16 @@ def test_a_grading_is_found_by_its_prompt_its_hash_or_its_place(tmp_path: Path, 
     assert [reply.text for reply in replies(judge, single())] == ["[[7]]"]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_text_may_hold_what_python_calls_the_end_of_a_line(tmp_path: Path, separator: str):
+    # Our own files keep UTF-8 readable, so such a character stands in them as it is.
+    row = grading(f"Good.{separator}Rating: [[7]]", user_prompt="Q")
+    path = tmp_path / "judgments.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    judge = ReplayJudge(load(flags={"eval.judge.spec": f"replay:{path}"}).recipe)
+    assert replies(judge, single())[0].text == row["judgment"]
+
+
 def test_the_last_of_several_counts_and_is_told(tmp_path: Path):
     judge = replay(tmp_path / "single.jsonl", [grading("[[3]]"), grading("[[8]]")])
     assert replies(judge, single())[0].text == "[[8]]"

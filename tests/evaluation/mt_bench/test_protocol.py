@@ -148,3 +148,10 @@ def test_a_broken_line_is_named_with_its_place(tmp_path):
         read_mt_bench(str(tmp_path), references="original")
     assert caught.value.where is not None
     assert caught.value.where.endswith("question.jsonl:2")
+
+
+def test_an_answer_may_hold_what_python_calls_the_end_of_a_line(tmp_path: Path):
+    row = {"question_id": 81, "choices": [{"turns": ["one\u2028two", "three\x85"]}]}
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_answers(path) == {81: ("one\u2028two", "three\x85")}

@@ -153,7 +153,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         if text.lstrip().startswith("["):
             rows = json.loads(text)
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            # Not splitlines(): JSON may hold U+2028 as it is, a line's end only to Python.
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except ValueError as error:
         raise DataError(f"not JSON: {error}", where=str(path)) from None
     for place, row in enumerate(rows):
