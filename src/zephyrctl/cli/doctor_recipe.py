@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zephyrctl import environment
+from zephyrctl.cli import doctor_judge
 from zephyrctl.cli.doctor_machine import Finding
 from zephyrctl.errors import ZephyrctlError
 
@@ -23,7 +24,7 @@ def check(loaded: Loaded) -> list[Finding]:
         *_data(recipe),
         *_extras(recipe),
         *_plan(loaded),
-        *_judge(recipe),
+        *doctor_judge.check(recipe),
     ]
 
 
@@ -133,19 +134,3 @@ def _plan(loaded: Loaded) -> list[Finding]:
         remedy = plan.does_not_fit(loaded.recipe, made).hint
         return [Finding("plan", "problem", text, remedy), *found]
     return [Finding("plan", "ok", text, "zephyrctl plan"), *found]
-
-
-def _judge(recipe: Recipe) -> list[Finding]:
-    """Whether judged benchmarks have their judge and their files."""
-    if "mt-bench" not in recipe.eval.benchmarks:
-        return []
-    if recipe.eval.judge.spec is None:
-        text = "eval.judge.spec is not set: run leaves mt-bench out"
-        return [Finding("judge", "warning", text, "--set eval.judge.spec=openai:MODEL")]
-    folder = recipe.eval.data_dir
-    if folder is None or not (Path(folder) / "question.jsonl").is_file():
-        text = "eval.data_dir holds no MT-Bench files"
-        return [
-            Finding("judge", "warning", text, "set eval.data_dir to FastChat's mt_bench folder")
-        ]
-    return [Finding("judge", "ok", f"{recipe.eval.judge.spec}, questions in {folder}")]

@@ -38,9 +38,8 @@ def mt_bench_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
     Files that are nowhere yet are fetched; NetworkError (exit 5) with the commands to run elsewhere
     where that cannot be. Of a folder of one's own only the set of references in use is asked for.
     """
-    unused = {name for kind, name in _REFERENCES.items() if kind != recipe.eval.mt_bench.references}
-    needed = [file for file in pinned.MT_BENCH if Path(file.path).name not in unused]
-    return _given("mt-bench", recipe, needed, say=say) or _cached("mt-bench", pinned.MT_BENCH, say)
+    found = _given("mt-bench", recipe, say=say)
+    return found or _cached("mt-bench", _pinned("mt-bench", recipe), say)
 
 
 def alpaca_eval_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
@@ -49,11 +48,20 @@ def alpaca_eval_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
     Of version 2 `alpaca_eval_gpt4_baseline.json` and `df_gamed.csv`, of version 1
     `alpaca_eval.json`. As `mt_bench_folder` otherwise. Tells the licence the first time.
     """
-    version = recipe.eval.alpaca_eval.version
-    needed = pinned.ALPACA_EVAL_2 if version == 2 else pinned.ALPACA_EVAL_1
     tell_licence(say=say)
-    found = _given("alpaca-eval", recipe, needed, say=say)
-    return found or _cached("alpaca-eval", needed, say)
+    found = _given("alpaca-eval", recipe, say=say)
+    return found or _cached("alpaca-eval", _pinned("alpaca-eval", recipe), say)
+
+
+def to_fetch(benchmark: BenchmarkName, recipe: Recipe) -> list[PinnedFile]:
+    """The files that would be fetched for a benchmark; none are.
+
+    DataError where `eval.data_dir` is named and lacks some.
+    """
+    if _given(benchmark, recipe, say=lambda _: None) is not None:
+        return []
+    folder = environment.benchmark_cache(benchmark)
+    return [file for file in _pinned(benchmark, recipe) if not is_here(file, folder)]
 
 
 def human_votes_folder(recipe: Recipe, *, say: Say = say_once) -> Path:
@@ -148,13 +156,21 @@ def tell_licence(*, say: Say) -> None:
         return  # a cache that cannot be written: it is told again next time
 
 
-def _given(
-    benchmark: BenchmarkName, recipe: Recipe, needed: Sequence[PinnedFile], *, say: Say
-) -> Path | None:
+def _pinned(benchmark: BenchmarkName, recipe: Recipe) -> Sequence[PinnedFile]:
+    """What the cache holds for a benchmark, as the recipe asks for it."""
+    if benchmark == "mt-bench":
+        return pinned.MT_BENCH
+    version = recipe.eval.alpaca_eval.version
+    return pinned.ALPACA_EVAL_2 if version == 2 else pinned.ALPACA_EVAL_1
+
+
+def _given(benchmark: BenchmarkName, recipe: Recipe, *, say: Say) -> Path | None:
     """The user's own folder, complete; None where no folder is named."""
     data_dir = recipe.eval.data_dir
     if data_dir is None:
         return None
+    unused = {name for kind, name in _REFERENCES.items() if kind != recipe.eval.mt_bench.references}
+    needed = [file for file in _pinned(benchmark, recipe) if Path(file.path).name not in unused]
     lacking: dict[Path, list[str]] = {}
     for folder in _candidates(benchmark, data_dir):
         absent = [file.path for file in needed if not (folder / file.path).is_file()]
