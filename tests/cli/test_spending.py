@@ -71,9 +71,6 @@ def test_without_a_price_a_limit_is_refused_and_tokens_are_shown(
 ):
     elsewhere = "openai+http://10.0.0.9:8000/v1:big"
     unlisted = words(files, "--judge", elsewhere)
-    shown = cli(*unlisted, "--dry-run")
-    # Offline, no other machine may be asked; that is found before anything is started, too.
-    assert shown.code == 5
     monkeypatch.setenv("ZEPHYRCTL_OFFLINE", "0")
     shown = cli(*unlisted, "--dry-run")
     assert shown.code == 0
@@ -165,3 +162,28 @@ def test_the_line_of_what_was_spent():
     assert spent_line(metrics) == (
         "judge  answered 320 requests for $3.87: 290,112 prompt and 54,200 completion tokens"
     )
+
+
+def test_a_key_is_wanted_by_a_start_and_not_by_a_bill(
+    cli: Cli, files: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ZEPHYRCTL_OFFLINE", "0")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    of_openai = words(files, "--judge", "openai:gpt-4o")
+    assert cli(*of_openai, "--dry-run").code == 0
+    refused = cli(*of_openai, "--yes")
+    assert refused.code == 4
+    assert "export OPENAI_API_KEY" in refused.err
+    assert not Path("runs").exists()
+
+
+def test_a_forbidden_network_is_named_before_the_first_stage(
+    cli: Cli, files: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ZEPHYRCTL_OFFLINE", "1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    of_openai = words(files, "--judge", "openai:gpt-4o")
+    assert cli(*of_openai, "--dry-run").code == 0
+    refused = cli(*of_openai, "--yes")
+    assert (refused.code, "ZEPHYRCTL_OFFLINE" in refused.err) == (5, True)
+    assert not Path("runs").exists()

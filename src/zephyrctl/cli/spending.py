@@ -19,7 +19,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import Interrupted, UsageError
 from zephyrctl.evaluation.benchmark import Benchmark, LeftOut
 from zephyrctl.evaluation.bill import Bill, bills_of
-from zephyrctl.evaluation.prices import price_of
+from zephyrctl.evaluation.judges.open import require_access
 from zephyrctl.evaluation.spending import dollars, unknown_price
 from zephyrctl.reports.numbers import duration
 from zephyrctl.runs.store import STAGES, Run, StageName
@@ -41,21 +41,23 @@ def agree(
 ) -> None:
     """Say what the judge will cost, and see that it is agreed to.
 
-    UsageError where it is over `eval.max_cost`, where its price is unknown and there is a limit,
-    and where nobody agreed; Interrupted where a person said no.
+    Errors as in `agree_to`.
     """
-    if "eval" not in stages or recipe.eval.judge.spec is None:
-        return
-    price = price_of(recipe)
-    if price is not None and price.is_free:
-        return
     agree_to(expected(recipe, run, stages, force=force), recipe, yes=yes, may_ask=may_ask)
 
 
 def agree_to(bills: Sequence[Bill], recipe: Recipe, *, yes: bool, may_ask: bool) -> None:
-    """See that these bills are agreed to; errors as in `agree`."""
+    """See that the judge can be asked, and that these bills are agreed to.
+
+    CredentialsError where calls are missing and there is no key for them, NetworkError where the
+    network is forbidden; UsageError where they cost more than `eval.max_cost`, where their price is
+    unknown and there is a limit, and where nobody agreed; Interrupted where a person said no.
+    """
     bills = [bill for bill in bills if bill.missing]
-    if not bills or all(bill.price is not None and bill.price.is_free for bill in bills):
+    if not bills:
+        return
+    require_access(recipe)
+    if all(bill.price is not None and bill.price.is_free for bill in bills):
         return
     for line in lines(bills, recipe):
         terminal.say(line)

@@ -30,6 +30,17 @@ def open_judge(recipe: Recipe) -> Judge:
     return catalogue.JUDGES.load(kind_of(spec))(recipe)
 
 
+def require_access(recipe: Recipe) -> None:
+    """The error that the judge's first request would end with, where that is clear beforehand: no
+    key (CredentialsError), or a network that is forbidden (NetworkError)."""
+    judge = open_judge(recipe)
+    if kind_of(recipe.eval.judge.spec or "") == "openai":
+        from zephyrctl.evaluation.judges.remote import RemoteJudge
+
+        assert isinstance(judge, RemoteJudge)
+        judge.require_access()
+
+
 def kind_of(spec: str) -> str:
     """`openai`, `local` or `replay`; UsageError where the spec is none of them, or names nothing
     after its kind."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import cached_property
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest, OnReply
 from zephyrctl.evaluation.spending import Meter, current_meter
 from zephyrctl.generation.endpoint import Asked, Endpoint, Patience, Reply
+from zephyrctl.generation.endpoint.address import parse_spec
 from zephyrctl.generation.remote import RemoteAnswerer
 
 
@@ -15,7 +18,9 @@ class RemoteJudge:
     """A model behind an OpenAI-compatible service, asked `eval.judge.concurrency` at a time.
 
     `meter`, the command's own where it has one, is asked before each request is first sent and
-    told of each reply; what it raises ends the work when the replies under way are in.
+    told of each reply; what it raises ends the work when the replies under way are in. The key is
+    looked for when the first request is sent: a bill, or a score whose judgments all stand, needs
+    none (`require_access` looks for it earlier).
     """
 
     is_deterministic = False
@@ -23,21 +28,20 @@ class RemoteJudge:
     def __init__(self, recipe: Recipe) -> None:
         settings = recipe.eval.judge
         spec = settings.spec or ""
-        self._endpoint = Endpoint.parse(
-            spec,
-            api_key_file=settings.api_key_file,
-            patience=Patience(timeout_s=settings.timeout_s, deadline_s=settings.deadline_s),
-        )
-        self._answerer = RemoteAnswerer(self._endpoint, settings.concurrency)
+        _, self.name = parse_spec(spec, os.environ)
+        self._settings = settings
         self._max_tokens = settings.max_tokens
         self.meter: Meter | None = current_meter()
-        self.name = self._endpoint.model
         self.identity = {"spec": spec, "max_tokens": settings.max_tokens}
+
+    def require_access(self) -> None:
+        """CredentialsError where there is no key, NetworkError where the network is forbidden."""
+        _ = self._endpoint
 
     @property
     def notices(self) -> list[str]:
         """What the service does not take or give, as found while judging."""
-        return self._endpoint.notices
+        return self._endpoint.notices if "_endpoint" in vars(self) else []
 
     def decide(self, requests: Sequence[JudgeRequest], *, on_reply: OnReply) -> None:
         """See `Judge`; the first error that no further try mends ends the work."""
@@ -61,6 +65,19 @@ class RemoteJudge:
 
     def close(self) -> None:
         """Nothing is held between two calls."""
+
+    @cached_property
+    def _endpoint(self) -> Endpoint:
+        settings = self._settings
+        return Endpoint.parse(
+            settings.spec or "",
+            api_key_file=settings.api_key_file,
+            patience=Patience(timeout_s=settings.timeout_s, deadline_s=settings.deadline_s),
+        )
+
+    @cached_property
+    def _answerer(self) -> RemoteAnswerer:
+        return RemoteAnswerer(self._endpoint, self._settings.concurrency)
 
     def _asked(self, request: JudgeRequest) -> Asked:
         return Asked(
