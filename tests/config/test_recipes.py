@@ -91,6 +91,14 @@ EXPECTED = {
     },
 }  # fmt: skip
 
+BOTH = ["mt-bench", "alpaca-eval"]
+# what is judged: both benchmarks where scores on both were published, of it or of its nearest
+JUDGED = {
+    "zephyr-7b": BOTH, "zephyr-7b-paper": BOTH, "zephyr-7b-clean": BOTH, "zephyr-7b-simpo": BOTH,
+    "zephyr-llama3-8b": BOTH, "zephyr-7b-qlora": ["mt-bench"], "mixtral-8x7b-qlora": ["mt-bench"],
+    "smol-1.7b": ["mt-bench"], "smol-360m": ["mt-bench"],
+}  # fmt: skip
+
 
 def recipe(name: str) -> Recipe:
     return load(recipe=name, env={}).recipe
@@ -158,6 +166,26 @@ def test_models_and_data_are_pinned_to_commits(name):
         assert (source.path, source.revision) == (ARGILLA if "clean" in name else ULTRAFEEDBACK)
         assert COMMIT.fullmatch(source.revision)
     assert pairs.test or pairs.test_size > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_benchmarks_are_those_with_published_scores_and_their_questions_are_searched_for(name):
+    own = recipe(name)
+    assert own.eval.benchmarks == JUDGED.get(name, ["rules"])
+    if name in ON_CPU:
+        return
+    assert own.eval.models == ["sft", "dpo"]
+    assert own.eval.judge.spec is None  # nobody's money is spent by a packaged recipe
+    assert own.data.decontaminate.against == BOTH
+    assert own.eval.mt_bench.max_new_tokens == 1024
+    assert (own.eval.alpaca_eval.max_new_tokens, own.eval.alpaca_eval.temperature) == (2048, 0.7)
+
+
+def test_the_papers_scores_are_those_of_october_2023():
+    found = {name: recipe(name).eval for name in SFT}
+    references = {name for name, own in found.items() if own.mt_bench.references == "original"}
+    versions = {name for name, own in found.items() if own.alpaca_eval.version == 1}
+    assert references == versions == {"zephyr-7b-paper"}
 
 
 @pytest.mark.parametrize("name", NAMES)
