@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import Cli
 from tests.fakes import FakeEndpoint
 
 from zephyrctl.cli import app
@@ -166,3 +167,12 @@ def test_show_names_what_there_is(capsys: pytest.CaptureFixture[str], questions:
     code, _, err = zephyrctl(capsys, "eval", "show", "@last", "--benchmark", "ruels")
     assert code == 2
     assert "did you mean 'rules'" in err
+
+
+def test_the_commands_stand_in_the_order_they_are_met(cli: Cli):
+    listed = cli("eval", "--help").out.partition("Commands:")[2]
+    names = [line.split()[0] for line in listed.splitlines() if line[2:3].isalpha()]
+    assert names == [
+        "rules", "mt-bench", "alpaca-eval", "compare", "show", "judge-test", "agreement",
+        "rescore", "fetch", "import", "export",
+    ]  # fmt: skip

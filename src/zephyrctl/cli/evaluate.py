@@ -1,9 +1,10 @@
 """`zephyrctl eval`: score models on benchmarks, and look at single answers."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from zephyrctl.cli import evaluate_files, evaluate_results, judge_test, rescoring
 from zephyrctl.cli.options import (
@@ -18,7 +19,23 @@ from zephyrctl.cli.options import (
 )
 from zephyrctl.cli.run import DryRunOption, ForceOption, PrintLaunchOption
 
-app = typer.Typer(help="Score models on benchmarks, and look at single answers.", **APP)
+_ORDER = (
+    "rules", "mt-bench", "alpaca-eval", "compare", "show", "judge-test", "agreement", "rescore",
+    "fetch", "import", "export",
+)  # fmt: skip
+"""As they are met: scores, what is behind them, the judge, the files."""
+
+
+class InOrder(typer.core.TyperGroup):
+    """Lists the commands by `_ORDER`; Typer itself puts groups such as `rescore` last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
+app = typer.Typer(
+    cls=InOrder, help="Score models on benchmarks, and look at single answers.", **APP
+)
 evaluate_files.register(app)
 evaluate_results.register(app)
 judge_test.register(app)

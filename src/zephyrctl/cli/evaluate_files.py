@@ -38,7 +38,10 @@ def fetch(
 ) -> None:
     """Fetch questions, judge prompts and references, so that later commands need no network.
 
-    On a machine with a network: zephyrctl eval fetch --to ./eval-files; on one without:
+    On a machine with a network, and then on one without:
+
+    zephyrctl eval fetch --to ./eval-files
+
     zephyrctl eval fetch --from ./eval-files
     """
     from zephyrctl.evaluation.files import bring, folders, pinned

@@ -34,6 +34,7 @@ def compare(
     """Compare stored scores, question by question: the difference is B − A.
 
     zephyrctl eval compare @sft @dpo
+
     zephyrctl eval compare runs/one:dpo runs/two:dpo --benchmark mt-bench
     """
     from zephyrctl.cli import comparing
