@@ -35,6 +35,17 @@ def test_repeats_are_averaged_within_their_turn(tmp_path):
     assert scores.details["coverage"] == 1
 
 
+@pytest.mark.parametrize("rating", [1, 10])
+def test_equal_ratings_leave_an_interval_that_stays_on_the_scale(tmp_path, rating):
+    bench = open_small(tmp_path, Saying(lambda request: f"[[{rating}]]"))
+    given = {"sft": answers("a", "b", "c", "d")}
+    rows = bench.judge(given, SFT, path=tmp_path / "j.jsonl", on_done=silent)
+    average = bench.aggregate(rows, SFT).scores[0]
+    assert average.value == rating
+    assert 1 <= average.low <= rating <= average.high <= 10
+    assert average.high - average.low > 1
+
+
 def test_an_interval_draws_questions_and_not_their_repeats():
     questions = [OwnQuestion(n, "c", ("x", "y")) for n in range(40)]
     rng = np.random.default_rng(0)
@@ -48,7 +59,7 @@ def test_an_interval_draws_questions_and_not_their_repeats():
     assert len(counted.means) == 80
     from zephyrctl.evaluation.cells import cell_interval
 
-    found = cell_interval(counted.means, questions, replicates=4000, seed=1)
+    found = cell_interval(counted.means, questions, replicates=4000, seed=1, scale=(1.0, 10.0))
     # By hand: the standard error of the mean of 40 question means, in fp64.
     means = level + 0.5
     error = means.std() / math.sqrt(40)

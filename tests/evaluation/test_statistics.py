@@ -175,6 +175,41 @@ def test_a_rate_of_all_or_none_gets_wilsons_interval(value: float, low: float, h
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-4)
 
 
+UNSEEN = 1.959964**2 / (20 + 1.959964**2)
+"""The share of values of another kind that 20 questions may have missed."""
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "low", "high"),
+    [
+        (0.5, (0.0, 1.0), 0.5 - UNSEEN / 2, 0.5 + UNSEEN / 2),
+        (1.0, (1.0, 10.0), 1.0, 1.0 + 9 * UNSEEN),
+        (10.0, (1.0, 10.0), 10.0 - 9 * UNSEEN, 10.0),
+        (7.0, (1.0, 10.0), 7.0 - 6 * UNSEEN, 7.0 + 3 * UNSEEN),
+    ],
+)
+def test_values_without_any_spread_are_not_certain_and_stay_on_their_scale(
+    value: float, scale: tuple[float, float], low: float, high: float
+) -> None:
+    found = bootstrap_mean([value] * 20, replicates=1000, seed=0, scale=scale)
+    assert (found.value, found.method) == (value, "wilson")
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
+
+
+def test_questions_that_are_all_alike_are_not_certain_where_their_turns_differ() -> None:
+    values, groups = [1.0, 0.0] * 20, [number // 2 for number in range(40)]
+    found = bootstrap_mean(values, groups, replicates=1000, seed=0)
+    assert (found.value, found.method) == (0.5, "wilson")
+    assert found.high - found.low == pytest.approx(UNSEEN, abs=1e-5)
+
+
+def test_values_without_spread_and_without_bounds_have_no_interval() -> None:
+    found = bootstrap_mean([1.0] * 20, replicates=1000, seed=0, scale=None)
+    assert (found.value, found.method) == (1.0, "none")
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_wilson_reproduces_newcombes_published_table() -> None:
     # Newcombe, Stat. Med. 17 (1998) 857, table I: 81/263, 15/148, 0/20, 1/29.
     for successes, n, low, high in [
@@ -223,6 +258,17 @@ def test_a_difference_without_spread_is_not_called_certain(before: float, after:
     assert found.high - found.low > 0.1
     assert found.low <= found.value <= found.high
     assert found.p_better == {1.0: 1.0, 0.0: 0.5, -1.0: 0.0}[after - before]
+
+
+@pytest.mark.parametrize("step", [0.0, 1.0])
+def test_equal_differences_of_ratings_are_not_called_certain(step: float) -> None:
+    a = {number: 3.0 + number % 4 for number in range(20)}
+    b = {number: value + step for number, value in a.items()}
+    found = paired_difference(a, b, replicates=1000, seed=0, scale=(1.0, 10.0))
+    assert (found.value, found.method) == (step, "wilson")
+    assert found.low == pytest.approx(step - UNSEEN * (9 + step), abs=1e-5)
+    assert found.high == pytest.approx(step + UNSEEN * (9 - step), abs=1e-5)
+    assert found.p_better == (1.0 if step else 0.5)
 
 
 def test_newcombe_is_antisymmetric() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from zephyrctl.errors import DataError
 from zephyrctl.evaluation.benchmark import Answer, Question, QuestionId
-from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
+from zephyrctl.evaluation.statistics import Interval, Scale, bootstrap_mean
 
 Cell = tuple[QuestionId, int]
 """A question and one of its turns."""
@@ -48,8 +48,9 @@ def cell_interval(
     *,
     replicates: int,
     seed: int,
+    scale: Scale,
 ) -> Interval:
-    """The mean of cells, drawn by question within its category."""
+    """The mean of cells on a `scale`, drawn by question within its category."""
     strata: dict[Hashable, Hashable] = {q.question_id: q.category for q in questions}
     return bootstrap_mean(
         list(means.values()),
@@ -57,6 +58,7 @@ def cell_interval(
         replicates=replicates,
         seed=seed,
         strata=strata,
+        scale=scale,
     )
 
 

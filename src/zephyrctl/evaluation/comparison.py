@@ -9,7 +9,8 @@ from typing import Any
 
 from zephyrctl.evaluation.benchmark import Benchmark, Judgment, Match, Scores
 from zephyrctl.evaluation.resolution import Repeated, repeats_to_resolve
-from zephyrctl.evaluation.statistics import paired_difference
+from zephyrctl.evaluation.statistics import RATE, Scale, paired_difference
+from zephyrctl.evaluation.verdicts import RATING_SCALE
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ def compare_two(
 ) -> Comparison:
     """The comparison of two models by one judge; `strata` gives each question its category."""
     before, after = a.by_question, b.by_question
-    found = paired_difference(before, after, replicates=replicates, seed=seed, strata=strata)
+    scale = scale_of(b.metric, benchmark=benchmark)
+    found = paired_difference(
+        before, after, replicates=replicates, seed=seed, strata=strata, scale=scale
+    )
     said_of_a, said_of_b = a.verdicts or before, b.verdicts or after
     shared = [question for question in said_of_a if question in said_of_b]
     wins = sum(said_of_b[question] > said_of_a[question] for question in shared)
@@ -170,8 +174,19 @@ def compare_two(
         repeats_needed=repeats,
         repeats_are_a_bound=needed.is_bound and not is_resolved,
         questions_needed=questions,
-        categories=_by_category(said_of_a, said_of_b, strata, replicates=replicates, seed=seed),
+        categories=_by_category(
+            said_of_a, said_of_b, strata, replicates=replicates, seed=seed, scale=scale
+        ),
     )
+
+
+def scale_of(metric: str, *, benchmark: str) -> Scale | None:
+    """Between which values a main metric lies; None where nothing bounds it."""
+    if metric == "average":
+        return RATING_SCALE
+    if not metric.partition("_vs_")[0].endswith(("rate", "winrate")):
+        return None
+    return (0.0, 100.0) if benchmark == "alpaca-eval" else RATE
 
 
 def _by_category(
@@ -181,6 +196,7 @@ def _by_category(
     *,
     replicates: int,
     seed: int,
+    scale: Scale | None,
 ) -> dict[str, dict[str, float | int]]:
     """The paired difference within each category, where there are two or more."""
     members: dict[str, list[Hashable]] = {}
@@ -196,6 +212,7 @@ def _by_category(
             {question: after[question] for question in questions},
             replicates=replicates,
             seed=seed,
+            scale=scale,
         )
         found[category] = {
             "difference": part.value,

@@ -13,7 +13,7 @@ from typing import Any
 from zephyrctl.data.refusals import find_hedge, find_refusal
 from zephyrctl.evaluation.benchmark import Answer, Benchmark, Match, Score, Scores
 from zephyrctl.evaluation.doubts import doubts
-from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
+from zephyrctl.evaluation.statistics import RATE, Interval, bootstrap_mean
 
 MEASURES: dict[str, Callable[[Answer], float]] = {
     "refusal_rate": lambda answer: float(find_refusal(answer.text) is not None),
@@ -22,6 +22,7 @@ MEASURES: dict[str, Callable[[Answer], float]] = {
     "mean_words": lambda answer: float(len(answer.text.split())),
 }
 """Metrics of conduct. Rates are shares of the answers; a later turn is an answer of its own."""
+RATES = frozenset(metric for metric in MEASURES if metric.endswith("_rate"))
 
 
 def with_conduct(
@@ -85,6 +86,7 @@ def _measured(
             replicates=replicates,
             seed=seed,
             strata=strata,
+            scale=RATE if metric in RATES else None,
         )
         for metric, measure in MEASURES.items()
     }

@@ -35,8 +35,9 @@ from zephyrctl.evaluation.cells import (
 from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.judges.contract import Judge, JudgeReply, JudgeRequest
 from zephyrctl.evaluation.repairs import RATING_WANTED, is_repair, judged_with_repairs
-from zephyrctl.evaluation.statistics import Interval
+from zephyrctl.evaluation.statistics import Interval, Scale
 from zephyrctl.evaluation.verdicts import (
+    RATING_SCALE,
     RATINGS,
     UNPARSED,
     bare_option,
@@ -156,9 +157,11 @@ class Grader:
             tuple(notices),
         )
 
-    def interval(self, means: Mapping[Cell, float]) -> Interval:
+    def interval(self, means: Mapping[Cell, float], *, scale: Scale = RATING_SCALE) -> Interval:
         """The mean of some cells with its interval."""
-        return cell_interval(means, self.questions, replicates=self.replicates, seed=self.seed)
+        return cell_interval(
+            means, self.questions, replicates=self.replicates, seed=self.seed, scale=scale
+        )
 
     def _details(self, counted: Counted) -> dict[str, Any]:
         return {

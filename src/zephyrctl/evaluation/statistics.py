@@ -20,15 +20,19 @@ Z95 = 1.959963984540054
 _AT_ONCE = 2_000_000
 """Draws in memory at once."""
 Method = Literal["bootstrap", "wilson", "newcombe", "none"]
+Scale = tuple[float, float]
+"""The least and the greatest value that there can be."""
+RATE: Scale = (0.0, 1.0)
+_ALIKE = 1e-9
 
 
 @dataclass(frozen=True)
 class Interval:
     """A mean with its 95 % interval. `n` counts values, `questions` counts clusters.
 
-    `method` is `wilson` (for a difference `newcombe`) where all values of a rate are equal, so
-    that the bootstrap would claim certainty; `none` where there are fewer than two clusters and
-    the values are no rate.
+    `method` is `wilson` (for a difference of rates `newcombe`) where all questions have the same
+    value, so that the bootstrap would claim certainty; `none` where they have and the values know
+    no bounds, or where there are fewer than two questions.
     """
 
     value: float
@@ -59,21 +63,23 @@ def bootstrap_mean(
     replicates: int,
     seed: int,
     strata: Mapping[Hashable, Hashable] | None = None,
+    scale: Scale | None = RATE,
 ) -> Interval:
     """The mean of `values` and its percentile interval.
 
     `groups` names the question of each value (None: every value is its own question); `strata`
-    gives each question its category. NaN bounds where there is nothing to draw from.
+    gives each question its category; `scale` bounds the values, None where nothing does. NaN
+    bounds where there is nothing to draw from.
     """
     if not values:
         return Interval(math.nan, math.nan, math.nan, 0, 0, "none")
     sums, counts, strata_index = _clusters(values, groups, strata)
     mean = float(sums.sum() / counts.sum())
     questions = len(sums)
-    if len(set(values)) == 1 and mean in (0.0, 1.0):
-        low, high = wilson(mean, questions)
+    if np.ptp(sums / counts) < _ALIKE and scale is not None and scale[0] <= mean <= scale[1]:
+        low, high = without_spread(mean, questions, scale)
         return Interval(mean, low, high, len(values), questions, "wilson")
-    if questions < 2:
+    if questions < 2 or np.ptp(sums / counts) < _ALIKE:
         return Interval(mean, math.nan, math.nan, len(values), questions, "none")
     means = _replicate_means(sums, counts, strata_index, replicates=replicates, seed=seed)
     low, high = np.quantile(means, [0.025, 0.975])
@@ -87,10 +93,12 @@ def paired_difference(
     replicates: int,
     seed: int,
     strata: Mapping[Hashable, Hashable] | None = None,
+    scale: Scale | None = RATE,
 ) -> Difference:
     """b − a by question; questions that only one of them answered are left out.
 
-    Each mapping holds one value per question, the mean of its turns and repeats.
+    Each mapping holds one value per question, the mean of its turns and repeats; `scale` bounds
+    them as in `bootstrap_mean`.
     """
     shared = [question for question in a if question in b]
     if not shared:
@@ -99,11 +107,16 @@ def paired_difference(
     after = np.array([b[question] for question in shared], dtype=float)
     differences = after - before
     value = float(differences.mean())
-    if np.ptp(differences) == 0 and {*before, *after} <= {0.0, 1.0}:
-        low, high = newcombe(float(before.mean()), float(after.mean()), len(shared))
-        p_better = 0.5 if value == 0 else float(value > 0)
-        return Difference(value, low, high, len(shared), p_better, "newcombe")
-    if len(shared) < 2:
+    if np.ptp(differences) < _ALIKE and scale is not None:
+        p_better = 0.5 if abs(value) < _ALIKE else float(value > 0)
+        if {*before, *after} <= {0.0, 1.0}:
+            low, high = newcombe(float(before.mean()), float(after.mean()), len(shared))
+            return Difference(value, low, high, len(shared), p_better, "newcombe")
+        reach = scale[1] - scale[0]
+        if abs(value) <= reach and len(shared) > 1:
+            low, high = without_spread(value, len(shared), (-reach, reach))
+            return Difference(value, low, high, len(shared), p_better, "wilson")
+    if len(shared) < 2 or np.ptp(differences) < _ALIKE:
         return Difference(value, math.nan, math.nan, len(shared), math.nan, "none")
     sums, counts, strata_index = _clusters(differences.tolist(), shared, strata)
     means = _replicate_means(sums, counts, strata_index, replicates=replicates, seed=seed)
@@ -129,6 +142,16 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     centre = (rate + square / (2 * n)) / (1 + square / n)
     half = Z95 * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def without_spread(value: float, n: int, scale: Scale) -> tuple[float, float]:
+    """Interval of a mean on a bounded `scale` where all n values are the same.
+
+    Of values that were never seen among n there can be a share of z²/(n + z²), the end of Wilson's
+    interval of a rate of 0; they can lie anywhere on the scale. Of a rate of 0 or 1 it is Wilson's.
+    """
+    unseen = Z95 * Z95 / (n + Z95 * Z95)
+    return value - unseen * (value - scale[0]), value + unseen * (scale[1] - value)
 
 
 def newcombe(before: float, after: float, n: int) -> tuple[float, float]:

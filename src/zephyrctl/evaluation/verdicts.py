@@ -20,6 +20,7 @@ _RATING_FALLBACK = re.compile(r"\[(\d+\.?\d*)\]")
 UNPARSED = -1
 
 RATINGS = tuple(str(rating) for rating in range(1, 11))
+RATING_SCALE = (1.0, 10.0)
 WINNERS = ("A", "B", "C")
 """The verdicts on a pair as a judge writes them; C is a tie."""
 

@@ -199,6 +199,8 @@ def test_a_judge_of_places_gives_no_preference_over_both_orders(folder, tmp_path
     assert effect["second"] == pytest.approx(10)
     assert effect["flips"] == 1
     assert any("the order decides much" in notice for notice in scores.notices)
+    rates = [score for score in scores.scores if score.metric != "avg_length"]
+    assert all(score.high - score.low > 10 for score in rates)  # twelve draws are not certainty
 
 
 def test_a_model_of_ones_own_is_compared_without_length_control(folder, tmp_path):

@@ -22,7 +22,7 @@ from zephyrctl.evaluation.alpaca_eval.length_control import (
 )
 from zephyrctl.evaluation.alpaca_eval.metrics import win_rates
 from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE
-from zephyrctl.evaluation.statistics import Interval
+from zephyrctl.evaluation.statistics import Interval, without_spread
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,10 @@ def at_equal_length(
     y = wins[stands]
     if len(y) < 3 or np.ptp(x) == 0:
         return None
+    if np.ptp(y) < 1e-9:  # no line to fit, and no draw would differ
+        rate = 100 * float(y[0])
+        low, high = without_spread(rate, len(y), (0.0, 100.0))
+        return Interval(rate, low, high, len(y), len(y), "wilson")
     kept = [stratum for stratum, stand in zip(strata, stands, strict=True) if stand]
     counts = draw(kept, replicates=replicates, seed=seed)
     value = float(_intercepts(np.ones((1, len(y))), x, y)[0])

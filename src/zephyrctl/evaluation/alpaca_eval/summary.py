@@ -33,7 +33,13 @@ from zephyrctl.evaluation.alpaca_eval.metrics import is_far
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
 from zephyrctl.evaluation.cells import bounds
 from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
-from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
+from zephyrctl.evaluation.statistics import (
+    RATE,
+    Interval,
+    Scale,
+    bootstrap_mean,
+    without_spread,
+)
 
 _STRONG_ORDER = 20.0
 """Points between a model's rates shown first and second from which the order is worth a word."""
@@ -158,7 +164,7 @@ def _plain_parts(
     ]
     if against and even is not None:
         found.append(_Part(f"equal_length_win_rate{against}", even))
-    return [*found, _Part("avg_length", _mean([item.len_2 for item in stands], strata, plan))]
+    return [*found, _Part("avg_length", _mean([item.len_2 for item in stands], strata, plan, None))]
 
 
 def _controlled_part(judged: Sequence[Judged], controlled: LengthControlled, plan: Plan) -> _Part:
@@ -166,6 +172,11 @@ def _controlled_part(judged: Sequence[Judged], controlled: LengthControlled, pla
     assert plan.gamed is not None
     rows = figures.rows_of(judged, plan.gamed, by_position=plan.upstream_compat)
     assert rows is not None
+    preferences = [item.preference for item in judged if item.preference is not None]
+    n, rate = len(preferences), controlled.win_rate
+    if np.ptp(preferences) < 1e-9:  # every draw would be the same fit
+        interval = Interval(rate, *without_spread(rate, n, (0.0, 100.0)), n, n, "wilson")
+        return _Part("length_controlled_winrate", interval)
     found = bootstrap(
         *rows,
         controlled,
@@ -174,8 +185,7 @@ def _controlled_part(judged: Sequence[Judged], controlled: LengthControlled, pla
         seed=plan.seed,
     )
     low, high = np.quantile(found, [0.025, 0.975])
-    n = sum(item.preference is not None for item in judged)
-    interval = Interval(controlled.win_rate, float(low), float(high), n, n, "bootstrap")
+    interval = Interval(rate, float(low), float(high), n, n, "bootstrap")
     return _Part("length_controlled_winrate", interval)
 
 
@@ -206,13 +216,19 @@ def _verdicts(stands: Sequence[Judged]) -> dict[Hashable, float]:
     return {item.place: round(100 * ((item.preference or 0.0) - 1), 1) for item in stands}
 
 
-def _mean(values: Sequence[float], strata: Sequence[Hashable], plan: Plan) -> Interval:
+def _mean(
+    values: Sequence[float],
+    strata: Sequence[Hashable],
+    plan: Plan,
+    scale: Scale | None = RATE,
+) -> Interval:
     return bootstrap_mean(
         values,
         list(range(len(values))),
         replicates=plan.replicates,
         seed=plan.seed,
         strata=dict(enumerate(strata)),
+        scale=scale,
     )
 
 

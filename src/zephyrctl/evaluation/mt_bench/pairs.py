@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
-from zephyrctl.evaluation.cells import asked_cells, bounds, by_category, question_means
+from zephyrctl.evaluation.cells import Cell, asked_cells, bounds, by_category, question_means
 from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
 from zephyrctl.evaluation.mt_bench.games import Outcomes, game_row, upstream_rates, whole
 from zephyrctl.evaluation.repairs import WINNER_WANTED, is_repair, judged_with_repairs
+from zephyrctl.evaluation.statistics import RATE, Interval
 from zephyrctl.evaluation.verdicts import WINNERS, with_options
 
 _ALONE = "Do not explain anything. Your whole reply is one letter: A, or B, or C for a tie."
@@ -86,20 +87,21 @@ class Pairing:
         if coverage < MINIMAL_COVERAGE:
             return Scores((), {}, None, details, tuple(notices))
         parts = by_category(values, self.grader.questions)
-        details["categories"] = {
-            name: bounds(self.grader.interval(part)) for name, part in parts.items()
-        }
+        details["categories"] = {name: bounds(self._rate(part)) for name, part in parts.items()}
         for turn in sorted({turn for _, turn in values}):
             part = {cell: value for cell, value in values.items() if cell[1] == turn}
-            details[f"turn_{turn}"] = bounds(self.grader.interval(part))
+            details[f"turn_{turn}"] = bounds(self._rate(part))
         score = Score.of(
-            self.grader.interval(values),
+            self._rate(values),
             benchmark=self.grader.benchmark,
             model=match.model,
             judge=self.grader.judge.name,
             metric=f"win_rate_vs_{match.opponent}",
         )
         return Scores((score,), question_means(values), score.value, details, tuple(notices))
+
+    def _rate(self, values: Mapping[Cell, float]) -> Interval:
+        return self.grader.interval(values, scale=RATE)
 
     def _doubts(self, counted: Outcomes, match: Match) -> list[str]:
         found = []

@@ -18,7 +18,7 @@ from zephyrctl.evaluation.mt_bench import protocol
 from zephyrctl.evaluation.mt_bench.formats import Question
 from zephyrctl.evaluation.mt_bench.games import VALUES, outcome, whole
 from zephyrctl.evaluation.repairs import is_repair
-from zephyrctl.evaluation.verdicts import UNPARSED, in_range, parse_rating
+from zephyrctl.evaluation.verdicts import RATING_SCALE, UNPARSED, in_range, parse_rating
 
 Row = Mapping[str, Any]
 
@@ -156,7 +156,9 @@ def _model(graded: _Graded, *, replicates: int, seed: int) -> dict[str, Any]:
     if graded.usable < MINIMAL_COVERAGE:
         scores, categories = dict.fromkeys(scores), dict.fromkeys(categories)
     else:
-        drawn = cell_interval(means, questions, replicates=replicates, seed=seed)
+        drawn = cell_interval(
+            means, questions, replicates=replicates, seed=seed, scale=RATING_SCALE
+        )
         interval = [drawn.low, drawn.high]
     numbered = len(graded.last) - graded.unparsed
     return {
