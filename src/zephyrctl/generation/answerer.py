@@ -167,7 +167,8 @@ class _Local:
 
 def _remote(ref: ModelRef, *, at_once: int) -> Subject:
     endpoint = Endpoint.parse(ref.target)
-    identity = {"format": FORMAT, "endpoint": ref.target}
+    # Not the target: OPENAI_BASE_URL moves `openai:MODEL` to another service.
+    identity = {"format": FORMAT, "service": endpoint.base_url, "model": endpoint.model}
     unknown = (
         "the endpoint applies a chat template of its own, which cannot be compared with training"
     )

@@ -21,7 +21,7 @@ from zephyrctl.errors import CredentialsError, DataError, StoppedEarly
 from zephyrctl.evaluation.benchmark import Judgment
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
 from zephyrctl.evaluation.judges.remote import RemoteJudge
-from zephyrctl.evaluation.judging import judged
+from zephyrctl.evaluation.judging import judged, key_of
 from zephyrctl.evaluation.prices import Price
 from zephyrctl.evaluation.spending import Meter
 from zephyrctl.runs.atomic import read_jsonl
@@ -201,3 +201,21 @@ def test_what_the_judge_does_not_take_is_said(tmp_path: Path) -> None:
         judge.decide(requests(100), on_reply=lambda *_: None)
     assert judge.notices == ["fake samples at a temperature of its own"]
     assert len(server.requests) == 102
+
+
+def test_one_model_at_two_services_is_two_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Resellers have given 8.04 and 6.83 to the same answers under one model's name.
+    monkeypatch.delenv("OPENAI_API_BASE", raising=False)
+    found = []
+    for base in ("https://api.openai.com/v1", "https://reseller.example/v1/"):
+        monkeypatch.setenv("OPENAI_BASE_URL", base)
+        judge = RemoteJudge(
+            load(flags={"eval.judge.spec": "openai:m"}, env={}, cwd=tmp_path).recipe
+        )
+        found.append(key_of(judge, requests(1)[0]))
+    assert found[0] != found[1]
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    judge = RemoteJudge(load(flags={"eval.judge.spec": "openai:m"}, env={}, cwd=tmp_path).recipe)
+    assert key_of(judge, requests(1)[0]) == found[0]

@@ -28,11 +28,16 @@ class RemoteJudge:
     def __init__(self, recipe: Recipe) -> None:
         settings = recipe.eval.judge
         spec = settings.spec or ""
-        _, self.name = parse_spec(spec, os.environ)
+        service, self.name = parse_spec(spec, os.environ)
         self._settings = settings
         self._max_tokens = settings.max_tokens
         self.meter: Meter | None = current_meter()
-        self.identity = {"spec": spec, "max_tokens": settings.max_tokens}
+        # Not the spec: OPENAI_BASE_URL moves `openai:MODEL` to another service.
+        self.identity = {
+            "service": service,
+            "model": self.name,
+            "max_tokens": settings.max_tokens,
+        }
 
     def require_access(self) -> None:
         """CredentialsError where there is no key, NetworkError where the network is forbidden."""
