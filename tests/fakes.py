@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 Messages = list[dict[str, str]]
 Answer = Callable[[Messages], str]
@@ -236,7 +237,8 @@ class _Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         body, self._buffer = rest[:length], rest[length:]
-        self._task = asyncio.ensure_future(self._handle(first.split(" ")[1], headers, body))
+        path = urlsplit(first.split(" ")[1]).path  # a proxy is sent whole addresses
+        self._task = asyncio.ensure_future(self._handle(path, headers, body))
 
     async def _handle(self, path: str, headers: dict[str, str], content: bytes) -> None:
         fake = self.fake

@@ -15,6 +15,7 @@ from tests.fakes import FakeEndpoint
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError, ZephyrctlError
 from zephyrctl.generation.endpoint import Asked, Endpoint, Patience, Reply
+from zephyrctl.generation.endpoint.connection import proxy_for
 from zephyrctl.generation.endpoint.failures import NotTaken, Refusal
 from zephyrctl.generation.endpoint.wire import reply_of
 
@@ -322,3 +323,19 @@ def test_a_stream_joins_to_the_answer() -> None:
 def test_a_refused_stream_is_an_error(fault: str, error: type[ZephyrctlError]) -> None:
     with FakeEndpoint(always=fault) as server, pytest.raises(error):
         list(client(server).stream(Asked(HELLO, 64)))
+
+
+def test_the_environments_proxy_is_used_for_other_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FakeEndpoint() as server:
+        monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{server.port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        endpoint = Endpoint.parse("openai+http://judge.example/v1:m", patience=QUICK, env={})
+        assert ask(endpoint).text == "you said: hello there"
+        headers, _ = server.requests[0]
+        assert headers["host"] == "judge.example"
+        assert headers["user-agent"].startswith("zephyrctl/")
+        monkeypatch.setenv("NO_PROXY", "judge.example")
+        assert proxy_for("http://judge.example/v1") is None
+        assert proxy_for(server.url) is None

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -16,6 +14,7 @@ import httpx
 
 from zephyrctl.errors import NetworkError
 from zephyrctl.generation.endpoint.address import find_key, is_loopback, parse_spec, refuse_offline
+from zephyrctl.generation.endpoint.connection import Connections
 from zephyrctl.generation.endpoint.failures import Filtered, NotTaken, Refusal, TryAgain
 from zephyrctl.generation.endpoint.tries import Patience, Tries
 from zephyrctl.generation.endpoint.wire import (
@@ -27,7 +26,6 @@ from zephyrctl.generation.endpoint.wire import (
     reply_of,
 )
 
-_CONNECT_S = 20.0
 _LOST = {
     "temperature": "samples at a temperature of its own",
     "seed": "takes no seed",
@@ -51,8 +49,7 @@ class Endpoint:
     patience: Patience = field(default_factory=Patience)
     adjustments: list[str] = field(default_factory=list)
     is_known: bool = False
-    _idle: list[httpx.AsyncClient] = field(default_factory=list, init=False, repr=False)
-    _context: Any = field(default=None, init=False, repr=False)
+    _connections: Connections | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def parse(
@@ -110,7 +107,7 @@ class Endpoint:
         try:
             # One limit over the whole try: bytes that trickle in never let a read time out.
             async with asyncio.timeout(timeout_s):
-                response = await self._post(json.dumps(body).encode())
+                response = await self._connected().post(json.dumps(body).encode())
         except TimeoutError as error:
             reason = f"no whole answer within {timeout_s:.3g} s"
             raise TryAgain(reason, is_pressure=True) from error
@@ -119,21 +116,13 @@ class Endpoint:
             raise TryAgain(_reason(error), is_unreached=is_unreached) from error
         return self._read(response, body), response.headers
 
-    async def _post(self, content: bytes) -> httpx.Response:
-        client = self._idle.pop() if self._idle else self._new_client()
-        try:
-            response = await client.post(self._url, content=content)
-        except BaseException:
-            # A request that is cut off may leave its place in the pool taken for ever.
-            await client.aclose()
-            raise
-        self._idle.append(client)
-        return response
-
     def stream(self, asked: Asked) -> Iterator[str]:
         """The pieces of one answer as they come; for a person who waits, so tried once."""
         with httpx.Client(
-            **self._options(), timeout=httpx.Timeout(self.patience.timeout_s, connect=_CONNECT_S)
+            headers=self._headers,
+            timeout=self.patience.timeout_s,
+            follow_redirects=False,  # a redirect would take the key to another host
+            trust_env=not is_loopback(self.base_url),
         ) as client:
             try:
                 yield from self._stream(client, asked)
@@ -157,9 +146,8 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for client in self._idle:
-            await client.aclose()
-        self._idle.clear()
+        if self._connections is not None:
+            await self._connections.aclose()
 
     def _read(self, response: httpx.Response, body: Mapping[str, Any]) -> Reply:
         self.is_known = True
@@ -200,30 +188,14 @@ class Endpoint:
     def _url(self) -> str:
         return f"{self.base_url}/chat/completions"
 
-    def _new_client(self) -> httpx.AsyncClient:
-        """A client for one request at a time.
+    def _connected(self) -> Connections:
+        if self._connections is None:
+            self._connections = Connections(self._url, self._headers)
+        return self._connections
 
-        httpx's pool goes through all its connections and all waiting requests at every request:
-        with 64 at once that took 15 ms of CPU a request, and one connection to a client takes 1.
-        """
-        if self._context is None:
-            self._context = httpx.create_ssl_context()
-            _remember_missing_sniffio()
-        connect_s = min(self.patience.timeout_s, _CONNECT_S)
-        return httpx.AsyncClient(
-            **self._options(),
-            timeout=httpx.Timeout(None, connect=connect_s),
-            limits=httpx.Limits(max_connections=1),
-            verify=self._context,
-        )
-
-    def _options(self) -> dict[str, Any]:
-        key = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return {
-            "headers": {"content-type": "application/json", **key},
-            "follow_redirects": False,  # a redirect would take the key to another host
-            "trust_env": not is_loopback(self.base_url),
-        }
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
 def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
@@ -241,16 +213,6 @@ def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
         raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
     except (ValueError, KeyError, TypeError):
         return []
-
-
-def _remember_missing_sniffio() -> None:
-    """Spare httpcore its searches for a module that is not there.
-
-    It imports sniffio several times in every request, and Python looks through the whole path each
-    time: a fifth of the CPU time of a request. None in `sys.modules` says that there is none.
-    """
-    if "sniffio" not in sys.modules and find_spec("sniffio") is None:
-        sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 def _reason(error: Exception) -> str:
