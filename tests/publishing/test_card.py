@@ -95,6 +95,30 @@ def test_scores_stand_with_interval_and_judge_and_cannot_break_the_page(run: Run
     assert "\n# heading" not in card
 
 
+def test_categories_facts_and_the_judges_card_follow_the_scores(run: Run) -> None:
+    score = {"benchmark": "mt-bench", "model": "sft", "judge": "gpt-4", "metric": "average",
+             "value": 6.5, "low": 6.1, "high": 6.9, "n": 160}  # fmt: skip
+    write_json(
+        run.root / "eval/mt-bench/sft/gpt-4/scores.json",
+        {
+            "scores": [score],
+            "categories": {
+                "math": {"value": 4.0, "low": 3.0, "high": 5.0, "n": 20},
+                "<b>stem</b>": {"value": 9.0, "low": None, "high": None, "n": 1},
+            },
+            "references": "corrected",
+            "coverage": 0.975,
+            "judge_card": {"lines": ["agrees 85 %,", "# no heading"]},
+            "about": {"template_sha256": "ab" * 32},
+        },
+    )
+    card = card_of(run)
+    assert "| math | 4.000 (3.000 to 5.000) |" in card
+    assert "| \\<b\\>stem\\</b\\> | 9.000 |" in card
+    assert "- mt-bench, sft: coverage 0.975, references corrected, template abababab" in card
+    assert "    agrees 85 %,\n    # no heading\n" in card
+
+
 def test_without_a_run_the_card_says_what_is_not_known(tmp_path: Path) -> None:
     ref = ModelRef("thing", "folder", str(tmp_path))
     card = model_card(ref, FACTS, lock=None, template="zephyr")

@@ -7,6 +7,7 @@ data set that is no Hub id is called a local one.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,10 +226,7 @@ def _categories(files: Sequence[ScoreFile]) -> Iterator[str]:
         yield "|---|" + "---|" * len(mine)
         for name in names:
             found = [{c.name: c for c in file.categories}.get(name) for file in mine]
-            cells = [
-                "none" if c is None else f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f})"
-                for c in found
-            ]
+            cells = ["none" if c is None else f"{c.value:.3f}{_span(c.low, c.high)}" for c in found]
             yield f"| {_plain(name)} | " + " | ".join(cells) + " |"
         yield ""
 
@@ -244,6 +242,10 @@ def _facts(files: Sequence[ScoreFile]) -> Iterator[str]:
         yield f"The judge {_plain(judge)} against human votes:\n"
         yield from (f"    {' '.join(line.split())}" for line in lines)
         yield ""
+
+
+def _span(low: float, high: float) -> str:
+    return f" ({low:.3f} to {high:.3f})" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def _label(file: ScoreFile) -> str:
