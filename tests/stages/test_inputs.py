@@ -134,6 +134,22 @@ def test_own_questions_and_rubric_count_by_their_content(
     assert change.startswith("eval.own.rubric")
 
 
+@pytest.mark.parametrize("kind", ["replay", "local"])
+def test_a_judge_on_this_machine_counts_by_its_content(
+    recipe: Recipe, run: Run, tmp_path: Path, kind: str
+) -> None:
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    (judge / "config.json").write_text("{}")
+    (judge / "judgments.jsonl").write_text("{}\n")
+    target = judge / "judgments.jsonl" if kind == "replay" else judge
+    recipe = _edited(recipe, "eval.judge.spec", f"{kind}:{target}")
+    before = inputs("eval", recipe, run)
+    (judge / "judgments.jsonl").write_text('{"score": 1}\n')
+    (change,) = changed(before, inputs("eval", recipe, run))
+    assert change.startswith("eval.judge.spec content")
+
+
 def test_the_base_models_weights_count(recipe: Recipe, run: Run, tmp_path: Path) -> None:
     before = {stage: inputs(stage, recipe, run) for stage in STAGES}
     (tmp_path / "base" / "model.safetensors").write_text("other weights")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zephyrctl.config.paths import expand_home
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.decontamination.lists import files_of
 from zephyrctl.errors import UsageError
@@ -133,7 +134,7 @@ def _eval(recipe: Recipe, run: Run) -> dict[str, Value]:
         key: value for key, value in settings["judge"].items() if key not in _HOW_TO_JUDGE
     }
     values: dict[str, Value] = {**_template(recipe), **_loading(recipe)}
-    values |= flatten("eval", settings)
+    values |= flatten("eval", settings) | _judge(recipe)
     for name in recipe.eval.models:
         values[f"model {name}"] = _model(name, recipe, run)
     if "rules" in recipe.eval.benchmarks:
@@ -151,6 +152,14 @@ def _eval(recipe: Recipe, run: Run) -> dict[str, Value]:
             values |= flatten(f"eval.{section}", chosen)
             values["eval.data_dir"] = _folder(recipe.eval.data_dir)
     return values
+
+
+def _judge(recipe: Recipe) -> dict[str, Value]:
+    """What the judge's spec names on this machine: recorded judgments or weights by content."""
+    kind, _, target = (recipe.eval.judge.spec or "").partition(":")
+    if kind == "replay":
+        return {"eval.judge.spec content": _content(expand_home(target))}
+    return {"eval.judge.spec content": _model(target, recipe, None)} if kind == "local" else {}
 
 
 def prepared_digest(run: Run, part: str) -> str | None:
@@ -208,7 +217,7 @@ def _content(path: Path) -> str | None:
     return digest_path(path) if path.exists() else None
 
 
-def _model(name: str, recipe: Recipe, run: Run) -> str | None:
+def _model(name: str, recipe: Recipe, run: Run | None) -> str | None:
     """Digest of a model, or what names it where it is elsewhere; null where it is not there yet."""
     try:
         found = resolve_model(
