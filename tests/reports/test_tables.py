@@ -69,6 +69,23 @@ def test_a_judged_block_goes_on_with_categories_and_with_what_stands_behind_the_
     ]
 
 
+def test_columns_and_facts_stand_in_the_order_of_the_table_and_stale_scores_are_marked() -> None:
+    scores = [
+        {"benchmark": "mt-bench", "model": model, "judge": "j", "metric": "average",
+         "value": 7.0, "low": 6.0, "high": 8.0, "n": 2} for model in ("sft", "dpo")
+    ]  # fmt: skip
+    category = (Category("math", 7.0, 6.0, 8.0, 2),)
+    files = [
+        ScoreFile("mt-bench", "dpo", "j", None, categories=category, facts=(("n", 2),)),
+        ScoreFile(
+            "mt-bench", "sft", "j", None, categories=category, facts=(("n", 2),), stale="sft: old"
+        ),
+    ]
+    lines = results_lines({"scores": scores, "comparisons": []}, files)
+    assert lines[4].split() == ["by", "category", "sft", "dpo"]
+    assert lines[6:] == ["  sft: n 2", "  dpo: n 2", "  ! sft: old"]
+
+
 def test_no_scores_no_table() -> None:
     assert results_lines({"scores": [], "comparisons": []}) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 from zephyrctl.runs.score_files import read_score_files
@@ -10,7 +11,7 @@ from zephyrctl.runs.store import Run
 
 def write(run: Run, place: str, **record: object) -> None:
     path = run.root / "eval" / place / "scores.json"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))
 
 
@@ -76,3 +77,22 @@ def test_a_torn_file_is_left_out_and_one_without_scores_keeps_its_place(tmp_path
     torn.write_text('{"scores": [')
     (file,) = read_score_files(run)
     assert (file.benchmark, file.model) == ("mt-bench", "dpo")
+
+
+def test_a_score_of_other_questions_or_other_answers_says_so(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def scored(place: str, model: str, at: int, opponent: str | None = None, **about: object):
+        score = {"benchmark": "mt-bench", "model": model, "judge": "j", "metric": "average"}
+        write(run, place, scores=[{**score, "value": 1}], about={**about, "opponent": opponent})
+        os.utime(run.root / "eval" / place / "scores.json", (at, at))
+
+    scored("mt-bench/base/j", "base", 1, benchmark_digest="few", answers={"base": "b"})
+    both = {"dpo": "old", "sft": "s"}
+    scored("mt-bench/dpo/j/vs-sft", "dpo", 2, "sft", benchmark_digest="all", answers=both)
+    scored("mt-bench/sft/j", "sft", 3, benchmark_digest="all", answers={"sft": "s"})
+    scored("mt-bench/dpo/j", "dpo", 4, benchmark_digest="all", answers={"dpo": "new"})
+    stale = {(file.model, file.opponent): file.stale for file in read_score_files(run)}
+    assert stale[("sft", None)] is stale[("dpo", None)] is None
+    assert "base: scored earlier on other questions" in str(stale[("base", None)])
+    assert stale[("dpo", "sft")] == "dpo against sft: scored earlier on other answers of dpo"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from zephyrctl import environment, terminal
+from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import GateMissed, Interrupted, UsageError
@@ -85,7 +86,8 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
             _one_stage(stage, recipe, run, account=account, mode=mode, wishes=wishes)
         if "report" in stages:
             account.report = _write_report(run)
-    _conclude(run, account, stages=stages, as_json=wishes.json)
+    asked = _names_of(recipe) if wanted == ["eval"] else None
+    _conclude(run, account, stages=stages, as_json=wishes.json, asked=asked)
 
 
 def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
@@ -254,7 +256,22 @@ def _write_report(run: Run) -> Path:
     return write_report(run)
 
 
-def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: bool) -> None:
+def _names_of(recipe: Recipe) -> set[str]:
+    """The benchmarks of the recipe, as their scores name them."""
+    from zephyrctl.evaluation.benchmark import LeftOut
+
+    made = [BENCHMARKS.load(name)(recipe) for name in recipe.eval.benchmarks]
+    return {benchmark.name for benchmark in made if not isinstance(benchmark, LeftOut)}
+
+
+def _conclude(
+    run: Run,
+    account: Account,
+    *,
+    stages: Sequence[str],
+    as_json: bool,
+    asked: Collection[str] | None,
+) -> None:
     """The results, the report and the next command; then the gate, where one was missed."""
     following = _next(run, account)
     summary = summarize(run, counted=True)
@@ -270,14 +287,26 @@ def _conclude(run: Run, account: Account, *, stages: Sequence[str], as_json: boo
             }
         )
     elif not as_json:
-        for line in results_lines(summary, read_score_files(run)) if "eval" in stages else []:
-            terminal.say(line)
+        if "eval" in stages:
+            _say_scores(run, summary, asked=asked)
         _say_spent(run, account)
         if account.report:
             terminal.say(f"report {account.report}")
         terminal.say(f"Next: {following}")
     if account.missed is not None:
         raise account.missed
+
+
+def _say_scores(run: Run, summary: dict[str, Any], *, asked: Collection[str] | None) -> None:
+    """The scores of the benchmarks that were asked (None: of all), and which others there are."""
+    scores = summary["scores"]
+    mine = [s for s in scores if asked is None or s["benchmark"] in asked]
+    for line in results_lines({**summary, "scores": mine}, read_score_files(run)):
+        terminal.say(line)
+    others = dict.fromkeys(s["benchmark"] for s in scores if s not in mine)
+    if others:
+        shown = f"zephyrctl runs show {shlex.quote(str(run.root))}"
+        terminal.say(f"also   {terminal.safe(', '.join(others))}, scored earlier: {shown}")
 
 
 def _say_spent(run: Run, account: Account) -> None:

@@ -38,6 +38,7 @@ def results_lines(summary: Mapping[str, Any], files: Sequence[ScoreFile] = ()) -
         if group.judge is not None:
             key = (group.benchmark, group.judge)
             mine = [file for file in files if (file.benchmark, file.judge) == key]
+            mine.sort(key=lambda file: (group.place(file.model), file.opponent or ""))
             lines += [f"  {line}" for line in [*_category_lines(group, mine), *_fact_lines(mine)]]
     return lines
 
@@ -72,6 +73,7 @@ def _fact_lines(files: Sequence[ScoreFile]) -> list[str]:
         name = file.model if file.opponent is None else f"{file.model} against {file.opponent}"
         words = ", ".join(f"{label} {fact_words(label, value)}" for label, value in file.facts)
         lines.append(safe(f"{name}: {words}"))
+    lines += [safe(f"! {file.stale}") for file in files if file.stale]
     cards = [line for file in files[-1:] for line in file.judge_card]
     return [*lines, *(safe(line) for line in cards)]
 
@@ -104,6 +106,10 @@ class ScoreGroup:
     def get(self, model: str, metric: str) -> Score | None:
         """One score, or None where it was not measured."""
         return self._scores.get((model, metric))
+
+    def place(self, model: str) -> int:
+        """Where the model stands in the table; behind all others where it has no score."""
+        return self.models.index(model) if model in self.models else len(self.models)
 
     @property
     def heading(self) -> str:

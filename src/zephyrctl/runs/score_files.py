@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class ScoreFile:
     judge_card: tuple[str, ...] = ()
     """What was measured of the judge, line by line."""
     notices: tuple[str, ...] = ()
+    digest: str | None = None
+    """Of the questions and the judge; scores of different ones are not to be compared."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """Digest of each model's answers that were judged."""
+    written: float = 0.0
+    """When, as seconds since 1970."""
+    stale: str | None = None
+    """Why the score does not belong beside the newest one of its benchmark and judge."""
 
 
 def read_score_files(run: Run) -> list[ScoreFile]:
@@ -51,8 +59,32 @@ def read_score_files(run: Run) -> list[ScoreFile]:
     for path in sorted((run.root / "eval").glob("*/**/scores.json")):
         record = _record(path)
         if record:
-            found.append(_read(record, path.relative_to(run.root / "eval").parts))
-    return found
+            file = _read(record, path.relative_to(run.root / "eval").parts)
+            found.append(replace(file, written=path.stat().st_mtime))
+    return [_doubted(file, found) for file in found]
+
+
+def _doubted(file: ScoreFile, files: Sequence[ScoreFile]) -> ScoreFile:
+    """The file, with a notice where it does not belong beside the newest one."""
+    beside = [f for f in files if (f.benchmark, f.judge) == (file.benchmark, file.judge)]
+    newest = max(beside, key=lambda other: other.written)
+    name = file.model if file.opponent is None else f"{file.model} against {file.opponent}"
+    others = [model for model in file.answers if _answered_anew(model, file, beside)]
+    stale = None
+    if None not in (file.digest, newest.digest) and file.digest != newest.digest:
+        stale = (
+            f"{name}: scored earlier on other questions or by another judge of this name; not to "
+            f"be compared with {newest.model}"
+        )
+    elif others:
+        stale = f"{name}: scored earlier on other answers of {' and '.join(others)}"
+    return file if stale is None else replace(file, stale=stale, notices=(*file.notices, stale))
+
+
+def _answered_anew(model: str, file: ScoreFile, beside: Sequence[ScoreFile]) -> bool:
+    """Whether a later score is of other answers of `model`."""
+    later = [f.answers[model] for f in beside if f.written > file.written and model in f.answers]
+    return any(digest != file.answers[model] for digest in later)
 
 
 def _read(record: Mapping[str, Any], parts: tuple[str, ...]) -> ScoreFile:
@@ -69,6 +101,8 @@ def _read(record: Mapping[str, Any], parts: tuple[str, ...]) -> ScoreFile:
         facts=tuple(_facts(record, about)),
         judge_card=tuple(map(str, (record.get("judge_card") or {}).get("lines") or ())),
         notices=tuple(map(str, record.get("notices") or ())),
+        digest=about.get("benchmark_digest"),
+        answers=about.get("answers") or {},
     )
 
 

@@ -33,6 +33,7 @@ from zephyrctl.evaluation.sharing import Share
 from zephyrctl.evaluation.spending import metered
 from zephyrctl.generation.answerer import Subject, subject_of
 from zephyrctl.runs.atomic import write_json
+from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.references import resolve_model
@@ -158,7 +159,7 @@ def _score(
                     seed=job.recipe.seed,
                 )
             found[match] = scores
-            _write(places, benchmark, match, scores, subject=subjects[match.model])
+            _write(places, benchmark, match, scores, subject=subjects[match.model], answers=answers)
             for text in scores.notices:
                 job.reporter.notice(text, level="warning")
         _say_of_judge(job, benchmark)
@@ -189,7 +190,13 @@ def _say_of_judge(job: _Job, benchmark: Benchmark) -> None:
 
 
 def _write(
-    places: Places, benchmark: Benchmark, match: Match, scores: Scores, *, subject: Subject
+    places: Places,
+    benchmark: Benchmark,
+    match: Match,
+    scores: Scores,
+    *,
+    subject: Subject,
+    answers: Mapping[str, list[Answer]],
 ) -> None:
     about = {
         "model": subject.target,
@@ -197,9 +204,19 @@ def _write(
         "template_sha256": subject.template_sha256,
         "benchmark_digest": benchmark.digest,
         "opponent": match.opponent,
+        "answers": {
+            model: _digest_of(given)
+            for model, given in answers.items()
+            if model in (match.model, match.opponent)
+        },
     }
     write_scores(places.scores(match), scores, about=about)
     write_by_question(places.by_question(match), scores, questions=benchmark.questions)
+
+
+def _digest_of(answers: Sequence[Answer]) -> str:
+    rows = sorted([str(a.question_id), a.turn, a.sample, a.text] for a in answers)
+    return digest_json(rows)
 
 
 def _baseline(job: _Job) -> str | None:
