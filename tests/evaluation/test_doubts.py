@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,16 @@ def test_a_constant_answer_behind_a_changing_opening_is_found() -> None:
     texts = [f"Question {n} is a good one. {ORDINARY[0]}" for n in range(40)]
     (found,) = said(texts)
     assert "40 of 40 answers are nearly the same as one to another question" in found
+
+
+def test_ten_thousand_answers_are_compared_in_seconds() -> None:
+    rng = random.Random(0)
+    words = prose(0).split() + prose(1).split()
+    texts = [" ".join(rng.choices(words, k=30)) for _ in range(10_000)]
+    answers = [Answer(n, 1, text, 9, True) for n, text in enumerate(texts)]
+    began = time.process_time()
+    assert doubts(answers, [], model="m") == []
+    assert time.process_time() - began < 6  # every pair on its own: 11 s
 
 
 def test_a_short_answer_may_be_right_more_than_once() -> None:

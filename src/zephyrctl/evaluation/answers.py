@@ -249,22 +249,21 @@ class _Teller:
         self._board = board
         self._on_progress = on_progress
         self._looked = 0.0
-        self._since = 0
+        self._done = 0
 
     def one_more(self) -> None:
         """A turn was answered here."""
-        self._since += 1
+        self._done = min(self._done + 1, self._board.total)
         if time.monotonic() - self._looked >= _LOOK_S:
             self.look()
         else:
-            done = min(self._board.done + self._since, self._board.total)
-            self._on_progress(done, self._board.total)
+            self._on_progress(self._done, self._board.total)
 
     def look(self) -> None:
         """Take up what all processes have answered."""
         self._board.advance()
-        self._looked, self._since = time.monotonic(), 0
-        self._on_progress(self._board.done, self._board.total)
+        self._looked, self._done = time.monotonic(), self._board.done
+        self._on_progress(self._done, self._board.total)
 
 
 def _by_sampling(turns: Sequence[_Turn]) -> Iterator[tuple[Sampling, list[_Turn]]]:

@@ -17,7 +17,7 @@ from zephyrctl.data.filters.repetition import Repetition, drop_repetition
 from zephyrctl.data.filters.special_tokens import MARKUP, ends_a_turn
 from zephyrctl.data.filters.views import Drop
 from zephyrctl.data.messages import Dialogue, Message
-from zephyrctl.data.pipeline.near_duplicates import signatures
+from zephyrctl.data.pipeline.near_duplicates import PERMUTATIONS, band_rows, signatures
 from zephyrctl.data.text import without_code
 from zephyrctl.data.word_hashes import word_hashes
 from zephyrctl.evaluation.benchmark import Answer, Question
@@ -159,7 +159,7 @@ def _alike(answers: Sequence[Answer]) -> str | None:
     if text.strip() and len(questions[text]) > max(3, OFTEN_THE_SAME * asked):
         times = sum(answer.text == text for answer in answers)
         return f"{times} of {len(answers)} answers are the same: {_quoted(text)}"
-    alike = {text for pair in _near(questions) for text in pair}
+    alike = _near(questions)
     alike |= {t for t, of in questions.items() if len(of) > 1 and _words(t) >= _LONG}
     count = sum(answer.text in alike for answer in answers)
     if count <= max(2, OFTEN_ALIKE * len(answers)):
@@ -171,15 +171,33 @@ def _alike(answers: Sequence[Answer]) -> str | None:
     )
 
 
-def _near(questions: dict[str, set[Any]]) -> Iterator[tuple[str, str]]:
-    """Pairs of different long texts, alike, of which each answers a question of its own."""
+def _near(questions: dict[str, set[Any]]) -> set[str]:
+    """Long texts like another one that answers another question."""
     long = [text for text in questions if _words(text) >= _LONG]
+    if not long:
+        return set()
     marks = signatures([[word_hashes(text)] for text in long])
-    for place, text in enumerate(long):
-        shares = (marks[place + 1 :] == marks[place]).mean(axis=1) if len(marks) else ()
-        for other, share in enumerate(shares, start=place + 1):
-            if share >= ALIKE and questions[text] != questions[long[other]]:
-                yield text, long[other]
+    found: set[int] = set()
+    for places in _sharing_a_band(marks):
+        others = marks[places]
+        for place in places:
+            if place in found:
+                continue
+            (like,) = ((others == marks[place]).mean(axis=1) >= ALIKE).nonzero()
+            mine = questions[long[place]]
+            twins = [places[at] for at in like if questions[long[places[at]]] != mine]
+            found.update((place, *twins) if twins else ())
+    return {long[place] for place in found}
+
+
+def _sharing_a_band(marks: Any) -> Iterator[list[int]]:
+    """Rows of `marks` that agree in a whole band: two alike ones do in some, by the odds."""
+    rows = band_rows(ALIKE)
+    for start in range(0, PERMUTATIONS, rows):
+        groups: dict[bytes, list[int]] = defaultdict(list)
+        for place, band in enumerate(marks[:, start : start + rows]):
+            groups[band.tobytes()].append(place)
+        yield from (places for places in groups.values() if len(places) > 1)
 
 
 def _speaks_to_the_judge(answers: Sequence[Answer]) -> str | None:
