@@ -86,6 +86,23 @@ def test_columns_and_facts_stand_in_the_order_of_the_table_and_stale_scores_are_
     assert lines[6:] == ["  sft: n 2", "  dpo: n 2", "  ! sft: old"]
 
 
+def test_pairs_stand_in_lines_of_their_own_with_their_intervals() -> None:
+    def score(model: str, metric: str, value: float) -> dict[str, Any]:
+        return {"benchmark": "mt-bench", "model": model, "judge": "j", "metric": metric,
+                "value": value, "low": value - 0.1, "high": value + 0.1, "n": 2}  # fmt: skip
+
+    alone = [score("sft", "average", 6.0), score("dpo", "average", 7.0)]
+    pairs = [score("dpo", "win_rate_vs_sft", 0.6), score("dpo", "win_rate_vs_base", 0.8)]
+    words = [
+        "  dpo against sft: win rate 60.0 % [50.0, 70.0], n 2",
+        "  dpo against base: win rate 80.0 % [70.0, 90.0], n 2",
+    ]
+    both = results_lines({"scores": [*alone, *pairs], "comparisons": []})
+    assert both[1].split() == ["model", "average", "95", "%", "interval", "n"]
+    assert both[4:] == words
+    assert results_lines({"scores": pairs, "comparisons": []})[1:] == words
+
+
 def test_no_scores_no_table() -> None:
     assert results_lines({"scores": [], "comparisons": []}) == []
 
@@ -112,6 +129,13 @@ def test_values_have_the_unit_of_their_metric(
 def test_an_interval_is_written_in_the_places_of_its_value() -> None:
     entry = {"low": 1.4e-17, "high": 0.138}
     assert interval_words(entry, benchmark="rules", metric="pass_rate") == "[0.0, 13.8]"
+
+
+def test_a_difference_of_nothing_has_no_minus() -> None:
+    entry = {"benchmark": "alpaca-eval", "difference": -1e-9, "low": -1e-9, "high": 1e-9}
+    assert difference_words(entry) == "+0.0 points"
+    shown = interval_words(entry, benchmark="alpaca-eval", signed=True)
+    assert shown == "[+0.0, +0.0]"
 
 
 def test_rates_differ_in_points_and_ratings_in_ratings() -> None:

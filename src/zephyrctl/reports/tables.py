@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from zephyrctl.reports.numbers import NOTHING, fixed, number, percent
@@ -13,6 +15,10 @@ Score = Mapping[str, Any]
 Row = Sequence[str]
 
 
+_VERSUS = "_vs_"
+"""Stands before the opponent in the name of a metric."""
+_COLUMNS = 78
+"""Of a line of words, before it is indented."""
 # Column heads of a terminal, where a page writes the metric out.
 _SHORT = {
     "refusal_rate": "refusals",
@@ -72,10 +78,15 @@ def _fact_lines(files: Sequence[ScoreFile]) -> list[str]:
     for file in files:
         name = file.model if file.opponent is None else f"{file.model} against {file.opponent}"
         words = ", ".join(f"{label} {fact_words(label, value)}" for label, value in file.facts)
-        lines.append(safe(f"{name}: {words}"))
-    lines += [safe(f"! {file.stale}") for file in files if file.stale]
+        lines += _wrapped(f"{name}: {words}")
+    for file in files:
+        lines += _wrapped(f"! {file.stale}") if file.stale else []
     cards = [line for file in files[-1:] for line in file.judge_card]
     return [*lines, *(safe(line) for line in cards)]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(safe(text), _COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def fact_words(label: str, value: Any) -> str:
@@ -159,7 +170,7 @@ def value_words(value: Any, *, metric: str, benchmark: str) -> str:
 
 def is_rate(metric: str) -> bool:
     """Whether a metric is a share of answers, such as `pass_rate` or `win_rate_vs_sft`."""
-    return metric.partition("_vs_")[0].endswith(("rate", "winrate", "accuracy", "share"))
+    return metric.partition(_VERSUS)[0].endswith(("rate", "winrate", "accuracy", "share"))
 
 
 def rate_scale(metric: str, benchmark: str) -> int:
@@ -178,7 +189,7 @@ def interval_words(
         return NOTHING
     if signed:
         scale, places = _difference_scale(entry)
-        return f"[{scale * low:+.{places}f}, {scale * high:+.{places}f}]"
+        return f"[{scale * low:+z.{places}f}, {scale * high:+z.{places}f}]"
     scale, places = (rate_scale(metric, benchmark), 1) if is_rate(metric) else (1, 2)
     return f"[{scale * low:.{places}f}, {scale * high:.{places}f}]"
 
@@ -189,7 +200,7 @@ def difference_words(entry: Mapping[str, Any]) -> str:
     if value is None:
         return NOTHING
     scale, places = _difference_scale(entry)
-    return f"{scale * value:+.{places}f}" + (" points" if places == 1 else "")
+    return f"{scale * value:+z.{places}f}" + (" points" if places == 1 else "")
 
 
 def side_words(entry: Mapping[str, Any]) -> str:
@@ -252,11 +263,21 @@ def aligned(rows: Sequence[Row], *, left: Sequence[int] = (0,), gap: str = "  ")
 
 
 def _group_lines(group: ScoreGroup) -> list[str]:
-    main, others = group.metrics[0], group.metrics[1:]
-    heads = [_SHORT.get(metric, metric_words(metric)) for metric in (main, *others)]
-    header = ["model", heads[0], "95 % interval", *heads[1:], "n"]
-    rows: list[list[str]] = [header]
-    for model in group.models:
+    """The heading, a row for each model's own scores, a line for each pair of models."""
+    return [group.heading, *(f"  {line}" for line in [*_own_lines(group), *_pair_lines(group)])]
+
+
+def _own_lines(group: ScoreGroup) -> list[str]:
+    # The words of a judged answer stand among its facts below the table.
+    hidden = {"mean_words"} if group.judge is not None else set()
+    own = [name for name in group.metrics if _VERSUS not in name and name not in hidden]
+    models = [model for model in group.models if any(group.get(model, name) for name in own)]
+    if not models:
+        return []
+    main, others = own[0], own[1:]
+    heads = [_SHORT.get(metric, metric_words(metric)) for metric in own]
+    rows: list[list[str]] = [["model", heads[0], "95 % interval", *heads[1:], "n"]]
+    for model in models:
         score = group.get(model, main)
         cells = [safe(model)]
         if score is None:
@@ -270,7 +291,29 @@ def _group_lines(group: ScoreGroup) -> list[str]:
             cells.append(value_words(value, metric=metric, benchmark=group.benchmark))
         cells.append(number(None if score is None else score["n"]))
         rows.append(cells)
-    return [group.heading, *(f"  {line}" for line in aligned(rows))]
+    return aligned(rows)
+
+
+def _pair_lines(group: ScoreGroup) -> list[str]:
+    """`dpo against sft: win rate 58.3 % [50.0, 70.0], n 12`."""
+    lines: list[str] = []
+    versus = [name for name in group.metrics if _VERSUS in name]
+    opponents = dict.fromkeys(name.partition(_VERSUS)[2] for name in versus)
+    for model, opponent in product(group.models, opponents):
+        names = [name for name in versus if name.partition(_VERSUS)[2] == opponent]
+        found = [(name, score) for name in names if (score := group.get(model, name))]
+        said = [_pair_words(name, score, benchmark=group.benchmark) for name, score in found]
+        if found:
+            count = f"n {number(found[0][1]['n'])}"
+            lines += _wrapped(f"{model} against {opponent}: {', '.join([*said, count])}")
+    return lines
+
+
+def _pair_words(metric: str, score: Score, *, benchmark: str) -> str:
+    kind = metric.partition(_VERSUS)[0]
+    value = value_words(score["value"], metric=metric, benchmark=benchmark)
+    interval = interval_words(score, benchmark=benchmark, metric=metric)
+    return f"{_SHORT.get(kind, metric_words(kind))} {value} {interval}"
 
 
 def metric_words(metric: str) -> str:

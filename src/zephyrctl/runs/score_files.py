@@ -73,8 +73,8 @@ def _doubted(file: ScoreFile, files: Sequence[ScoreFile]) -> ScoreFile:
     stale = None
     if None not in (file.digest, newest.digest) and file.digest != newest.digest:
         stale = (
-            f"{name}: scored earlier on other questions or by another judge of this name; not to "
-            f"be compared with {newest.model}"
+            f"{name}: scored earlier on other questions, by another judge of this name or with "
+            f"other settings; not to be compared with {newest.model}"
         )
     elif others:
         stale = f"{name}: scored earlier on other answers of {' and '.join(others)}"
