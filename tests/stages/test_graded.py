@@ -10,7 +10,9 @@ from tests.fakes import FakeEndpoint
 
 from zephyrctl.config.layers import load
 from zephyrctl.errors import GateMissed
+from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import Run, open_run, write_config
+from zephyrctl.runs.summary import summarize
 from zephyrctl.stages.evaluate import run as evaluate
 
 
@@ -73,6 +75,30 @@ def test_both_modes_stand_side_by_side_and_a_second_start_asks_nothing(tmp_path:
     assert against["scores"][0]["metric"] == "win_rate_vs_a"
     assert (against["wins"], against["ties"], against["losses"]) == (4, 0, 0)
     assert against["about"]["opponent"] == "a"
+
+
+def test_in_pairs_alone_the_conduct_of_both_models_is_measured(tmp_path: Path) -> None:
+    with (
+        FakeEndpoint(answer=lambda m: "I'm sorry, but I can't help with that.", model="a") as a,
+        FakeEndpoint(answer=lambda m: "a long answer", model="b") as b,
+        FakeEndpoint(answer=long_or_short, model="judge") as judge,
+    ):
+        flags = {
+            **settings(judge, a, b),
+            "eval.mt_bench.mode": "pair",
+            "eval.mt_bench.references": "original",
+            "eval.data_dir": str(write_files(tmp_path / "files")),
+        }
+        run = make_run(tmp_path, **flags)
+        evaluate(run.recipe(), run)
+    refusals = {s["model"]: s for s in summarize(run)["scores"] if s["metric"] == "refusal_rate"}
+    assert (refusals["a"]["value"], refusals["b"]["value"]) == (1, 0)
+    assert refusals["a"]["low"] < 1
+    against = scores_at(run, "mt-bench/b/judge/vs-a")
+    assert against["scores"][0]["metric"] == "win_rate_vs_a"
+    assert against["mean_tokens"] == 3  # of b, whose match it is
+    (file,) = read_score_files(run)
+    assert [value for label, value in file.facts if label == "mean words"] == [3]
 
 
 def write_questions(path: Path) -> str:

@@ -36,9 +36,10 @@ def with_conduct(
 ) -> Scores:
     """`scores` with the conduct of the match's model and what is to be doubted about it.
 
-    `answers` are the model's own. The metrics come after the benchmark's; code decides them, and
-    they carry the name of the benchmark's judge only so that a model's scores stay together.
-    Where no score stands, for want of verdicts, the conduct is in `details` alone.
+    `answers` are the model's own. Of a pair that nobody judged alone, the opponent is added by a
+    second call; `details` stay the first one's. The metrics come after the benchmark's; code
+    decides them, and they carry the name of the benchmark's judge only so that a model's scores
+    stay together. Where no score stands, for want of verdicts, the conduct is in `details` alone.
     """
     measured = _measured(answers, benchmark, replicates=replicates, seed=seed)
     added = tuple(
@@ -58,10 +59,11 @@ def with_conduct(
         "mean_tokens": sum(a.tokens for a in answers) / len(answers) if answers else None,
         "repeats": benchmark.repeats,
         **scores.details,
-        "method": {**scores.details.get("method", {}), **methods},
+        "method": {**methods, **scores.details.get("method", {})},
     }
     if not scores.scores:
-        details["conduct"] = [score.to_json() for score in added]
+        known = scores.details.get("conduct", [])
+        details["conduct"] = [*known, *(score.to_json() for score in added)]
         added = ()
     warned = doubts(answers, benchmark.questions, model=match.model)
     new = tuple(text for text in warned if text not in scores.notices)

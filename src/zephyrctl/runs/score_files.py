@@ -120,7 +120,7 @@ def _categories(entries: Mapping[str, Any], main: str) -> list[Category]:
 def _facts(record: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[str, Any]]:
     facts = [(key, record[key]) for key in _FACTS if record.get(key) is not None]
     words = [s for s in record.get("scores") or () if s.get("metric") == "mean_words"]
-    facts += [("mean words", score.get("value")) for score in words]
+    facts += [("mean words", score.get("value")) for score in words[:1]]  # then the opponent's
     if "imported" in about or "template_sha256" not in about:
         return [*facts, ("template", "unknown")]
     template = about["template_sha256"]

@@ -149,15 +149,17 @@ def _score(
             )
             keep_only(places.judgments(match), judgments)
             scores = _with_doubts(job, benchmark, judgments, match)
-            if match.model not in {other.model for other in found}:
-                scores = with_conduct(
-                    scores,
-                    answers[match.model],
-                    benchmark=benchmark,
-                    match=match,
-                    replicates=job.recipe.eval.bootstrap,
-                    seed=job.recipe.seed,
-                )
+            told = {model for other in found for model in (other.model, other.opponent)}
+            for model in (match.model, match.opponent):
+                if model is not None and model not in told:
+                    scores = with_conduct(
+                        scores,
+                        answers[model],
+                        benchmark=benchmark,
+                        match=Match(model),
+                        replicates=job.recipe.eval.bootstrap,
+                        seed=job.recipe.seed,
+                    )
             found[match] = scores
             _write(places, benchmark, match, scores, subject=subjects[match.model], answers=answers)
             for text in scores.notices:
