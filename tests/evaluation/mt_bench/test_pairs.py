@@ -111,6 +111,16 @@ def test_a_fence_encloses_answers_and_nothing_else(tmp_path):
     assert any("not upstream's (fenced)" in notice for notice in scores.notices)
 
 
+def test_a_later_turn_does_not_make_an_earlier_one_be_judged_anew(tmp_path):
+    flags = {"mt_bench.mode": "both", "judge.fence": True}
+    bench = open_small(tmp_path, prefers("x"), **flags)
+    changed = {**GIVEN, "dpo": answers("dpo one", "another two", "dpo three", "another four")}
+    for match in (Match("dpo"), AGAINST):
+        before, after = bench.requests(GIVEN, match), bench.requests(changed, match)
+        pairs = list(zip(before, after, strict=True))
+        assert all((old.user == new.user) == (old.turn == 1) for old, new in pairs)
+
+
 def test_a_fenced_score_is_another_benchmark_than_upstreams(tmp_path):
     open_one = open_small(tmp_path, prefers("x"))
     fenced = open_small(tmp_path, prefers("x"), **{"judge.fence": True})

@@ -105,7 +105,7 @@ class MtBench:
         said = replies_of(answers[match.model])
         return [
             self._grader.request(
-                self._single(answer, said[(answer.question_id, answer.sample)]),
+                self._single(answer, said[(answer.question_id, answer.sample)][: answer.turn]),
                 answer,
                 model=match.model,
             )
@@ -171,8 +171,9 @@ class MtBench:
             place = (answer.question_id, answer.sample)
             if len(theirs.get(place, ())) < answer.turn:
                 continue
+            shown = (mine[place][: answer.turn], theirs[place][: answer.turn])
             for order in ORDERS:
-                game = self._game(answer, (mine[place], theirs[place]), order=order)
+                game = self._game(answer, shown, order=order)
                 games.append(self._pairing.request(game, match, sample=answer.sample))
         return games
 
