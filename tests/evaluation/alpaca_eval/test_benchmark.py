@@ -287,6 +287,7 @@ def test_a_limit_asks_the_first_and_says_so(folder, tmp_path):
     assert [question.question_id for question in bench.questions] == list(range(5))
     _, scores = _run(bench, {"sft": MINE[:5]}, SFT, tmp_path)
     assert any("5 of 805 instructions" in text for text in scores.notices)
+    assert scores.details["incomplete"] is True
 
 
 def test_a_file_that_lacks_is_named(folder):

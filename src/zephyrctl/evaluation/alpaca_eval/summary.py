@@ -32,7 +32,7 @@ from zephyrctl.evaluation.alpaca_eval.length_control import (
 from zephyrctl.evaluation.alpaca_eval.metrics import is_far
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
 from zephyrctl.evaluation.cells import bounds
-from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
+from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.statistics import (
     RATE,
     Interval,
@@ -81,7 +81,11 @@ def summarize(judgments: Sequence[Judgment], match: Match, *, plan: Plan) -> Sco
     controlled = None if match.opponent is not None else _controlled(judged, plan)
     details = _details(rows, judged, controlled, match, plan)
     notices = [*shortfall(match.label, coverage), *_notices(rows, judged, match, plan=plan)]
-    details |= {"n": len(stands), "coverage": coverage}
+    details |= {
+        "n": len(stands),
+        "coverage": coverage,
+        "incomplete": coverage < COMPLETE_COVERAGE or len(plan.questions) < ALL_INSTRUCTIONS,
+    }
     if coverage < MINIMAL_COVERAGE:
         return Scores((), {}, None, details, tuple(notices))
     even = figures.at_equal_length(
