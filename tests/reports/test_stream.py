@@ -125,3 +125,24 @@ def test_tasks_have_a_rate_and_an_end(tmp_path: Path) -> None:
 
 def test_the_moving_average_of_a_constant_is_the_constant() -> None:
     assert moving_average([2.0, float("nan"), 2.0, 2.0]) == pytest.approx([2.0] * 4)
+
+
+def test_a_task_taken_up_again_is_timed_from_there(tmp_path: Path) -> None:
+    """Half of the judgments stood when the stage was stopped, an hour before it went on."""
+    clock = Clock()
+    reporter = Reporter(tmp_path, rank=0, clock=clock)
+    reporter.event("started")
+    reporter.progress("judgments", done=0, total=20, unit="judgments")
+    clock.now += 2
+    reporter.progress("judgments", done=10, total=20, unit="judgments")
+    clock.now += 3600
+    reporter.event("resumed")
+    resumed = clock.now
+    for done in (10, 20):
+        clock.now += 5
+        reporter.progress("judgments", done=done, total=20, unit="judgments")
+    stream = StageStream(tmp_path)
+    stream.poll()
+    task = stream.tasks["judgments"]
+    assert (task.began, task.done_at_start) == (resumed, 10)
+    assert task.rate == pytest.approx(2.0)

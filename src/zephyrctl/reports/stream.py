@@ -168,7 +168,8 @@ class StageStream:
     def _take_progress(self, record: dict[str, Any]) -> None:
         name, now = record["task"], record["t"]
         task = self.tasks.get(name)
-        if task is None or record["done"] < task.done:
+        is_of_earlier_attempt = task is not None and task.updated < (self.started or 0.0)
+        if task is None or record["done"] < task.done or is_of_earlier_attempt:
             task = Task(
                 name=name,
                 unit=record["unit"],
