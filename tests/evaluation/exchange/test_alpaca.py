@@ -274,6 +274,7 @@ def test_version_2_needs_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (_annotation(99, annotator=ANNOTATOR), "not one of AlpacaEval's"),
         (_annotation(1, annotator=ANNOTATOR, output_2=None), "'output_1' and 'output_2'"),
         (_annotation(1, annotator=ANNOTATOR, preference="good"), "no number"),
+        ({"preference": 1.2, "annotator": ANNOTATOR, "eval_index": "first"}, "no whole number"),
     ],
 )
 def test_a_row_that_is_no_annotation_is_named(

@@ -247,6 +247,23 @@ def test_a_broken_file_leaves_nothing(lines: str, words: str, tmp_path: Path) ->
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question_id": 81, "choices": [{"index": 0, "turns": ["a", "b"]}]},
+        {"question_id": 81, "model_id": "m"},
+        {"question_id": 81, "model_id": "m", "choices": [{"index": 0}]},
+    ],
+)
+def test_a_broken_answer_is_named(row: dict[str, Any], tmp_path: Path) -> None:
+    write_lines(tmp_path / "model_judgment" / "j_single.jsonl", _rows("m", "j", ids=range(81, 83)))
+    answers = tmp_path / "model_answer" / "m.jsonl"
+    write_lines(answers, [row])
+    with pytest.raises(DataError, match="an answer needs") as caught:
+        _imported(tmp_path, tmp_path / "runs")
+    assert caught.value.where == f"{answers}, row 1"
+
+
 def test_models_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
     rows = [*_rows("a/b", "j", ids=range(81, 83)), *_rows("a:b", "j", ids=range(81, 83))]
     write_lines(tmp_path / "j.jsonl", rows)

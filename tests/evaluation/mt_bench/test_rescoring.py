@@ -210,6 +210,8 @@ def test_our_own_answers_file_can_be_held_against_the_judgments(tmp_path):
         ('{"question_id": 81, "turn": "1", "model": "m", "score": 3}', "a 'turn'"),
         ('{"turn": 1, "model": "m", "score": 3}', "a 'question_id'"),
         ('{"question_id": 81, "turn": 1, "score": 3}', "'model_1' and 'model_2'"),
+        ('{"question_id": 81, "turn": 1, "model": ["m"], "score": 3}', "a 'model', a text"),
+        ('{"question_id": 81, "turn": 1, "model_1": "m", "model_2": 2}', "a 'model_2', a text"),
         ("{", "not a line of JSON"),
     ],
 )

@@ -183,6 +183,8 @@ def _imported(
         place = places.get(instruction, None if places else at)
     if place is None:
         raise DataError("the instruction is not one of AlpacaEval's", where=where)
+    if isinstance(place, bool) or not isinstance(place, int):
+        raise DataError(f"the place of an instruction is no whole number: {place!r}", where=where)
     if "len_2" not in row and not all(isinstance(text, str) for text in texts):
         raise DataError("an annotation needs 'output_1' and 'output_2'", where=where)
     same = row.get("same_output", texts[0] is not None and texts[0] == texts[1])
@@ -190,7 +192,7 @@ def _imported(
     return {
         **row,
         "preference": preference,
-        "question_id": int(place),
+        "question_id": place,
         "turn": 1,
         "sample": row.get("sample", 0),
         "order": 0 if same else _order(row),
@@ -201,7 +203,7 @@ def _imported(
         "preference_from": "identical" if same else _source(row),
         "score": None if preference is None else preference - 1,
         "stopped": row.get("stopped", True),
-        "key": digest_json(["imported", model, int(place), row]),
+        "key": digest_json(["imported", model, place, row]),
     }
 
 

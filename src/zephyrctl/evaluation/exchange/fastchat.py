@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zephyrctl.errors import DataError
 from zephyrctl.evaluation.benchmark import QuestionId
 from zephyrctl.evaluation.exchange.standing import Judged, Row
 from zephyrctl.evaluation.mt_bench.games import whole
@@ -94,24 +95,28 @@ def imported_pairs(rows: Iterable[Row], categories: Mapping[QuestionId, str]) ->
 
 
 def imported_answers(path: Path) -> list[Row]:
-    """The answers of a `model_answer` file as ours, one row a turn and repeat."""
+    """The answers of a `model_answer` file as ours, one row a turn and repeat; DataError with the
+    row that is none."""
     found = []
-    for row in read_jsonl(path):
-        for sample, choice in enumerate(row["choices"]):
-            for turn, text in enumerate(choice["turns"], start=1):
-                known = {
-                    name: row[name] for name in ("answer_id", "model_id", "tstamp") if name in row
-                }
-                place = {"question_id": row["question_id"], "turn": turn, "sample": sample}
-                found.append(
-                    {
-                        "key": digest_json(["imported", row["model_id"], place, text]),
-                        "identity": "imported",
-                        **place,
-                        "answer": text,
-                        **known,
-                    }
-                )
+    for number, row in enumerate(read_jsonl(path), start=1):
+        try:
+            found += _imported_answer(row)
+        except (KeyError, TypeError):
+            raise DataError(
+                "an answer needs a question_id, a model_id and choices[].turns",
+                where=f"{path}, row {number}",
+            ) from None
+    return found
+
+
+def _imported_answer(row: Row) -> list[Row]:
+    known = {name: row[name] for name in ("answer_id", "model_id", "tstamp") if name in row}
+    model, question, found = row["model_id"], row["question_id"], []
+    for sample, choice in enumerate(row["choices"]):
+        for turn, text in enumerate(choice["turns"], start=1):
+            place = {"question_id": question, "turn": turn, "sample": sample}
+            key = digest_json(["imported", model, place, text])
+            found.append({"key": key, "identity": "imported", **place, "answer": text, **known})
     return found
 
 

@@ -152,6 +152,9 @@ def _judgment(row: Row, where: str) -> Row:
     question, turn = row.get("question_id"), row.get("turn")
     if not isinstance(question, int | str) or isinstance(turn, bool) or not isinstance(turn, int):
         raise DataError("a judgment needs a 'question_id' and a 'turn', a number", where=where)
+    for name in ("model", "model_1", "model_2"):
+        if name in row and not isinstance(row[name], str):
+            raise DataError(f"a judgment needs a '{name}', a text", where=where)
     if "model" in row:
         score = row.get("score")
         if isinstance(score, bool) or not isinstance(score, int | float):
