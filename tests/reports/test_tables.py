@@ -86,6 +86,21 @@ def test_columns_and_facts_stand_in_the_order_of_the_table_and_stale_scores_are_
     assert lines[6:] == ["  sft: n 2", "  dpo: n 2", "  ! sft: old"]
 
 
+def test_a_comparison_stands_below_the_scores_of_its_own_judge_only() -> None:
+    scores = [
+        {"benchmark": "mt-bench", "model": model, "judge": judge, "metric": "average",
+         "value": 7.0, "low": 6.0, "high": 8.0, "n": 2}
+        for judge in ("one", "two") for model in ("sft", "dpo")
+    ]  # fmt: skip
+    compared = {**COUNTED, "benchmark": "mt-bench", "a": "sft", "b": "dpo", "judge": "two"}
+    lines = results_lines({"scores": scores, "comparisons": [compared]})
+    heads = [line for line in lines if "judge" in line]
+    assert len(heads) == 2
+    differences = [at for at, line in enumerate(lines) if "dpo − sft" in line]
+    assert len(differences) == 1
+    assert differences[0] > lines.index(heads[1])
+
+
 def test_pairs_stand_in_lines_of_their_own_with_their_intervals() -> None:
     def score(model: str, metric: str, value: float) -> dict[str, Any]:
         return {"benchmark": "mt-bench", "model": model, "judge": "j", "metric": metric,

@@ -102,7 +102,7 @@ def import_results(
         return
     from zephyrctl.reports.tables import results_lines
 
-    for line in results_lines(summarize(run)):
+    for line in results_lines(summarize(run, counted=True)):
         terminal.say(line)
     terminal.out(str(run.root))
 

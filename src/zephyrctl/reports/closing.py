@@ -51,7 +51,7 @@ def closing_lines(
         stream = course(folder)
         lines += _indent(_course_lines(stream, rows=DPO_ROWS)) + _drift_lines(run, stream)
     elif hint_next:
-        lines += _indent(results_lines(summarize(run)))
+        lines += _indent(results_lines(summarize(run, counted=True)))
     lines += _indent([safe(line) for line in verdict.lines(verdict.from_metrics(manifest.metrics))])
     if with_notices:
         levels = {text: level for level, text in course(folder).notices}

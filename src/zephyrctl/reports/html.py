@@ -142,7 +142,7 @@ def build_report(run: Run) -> Report:
         for name in STAGES
         if (manifest := run.stage(name).read_manifest()) is not None
     }
-    summary = summarize(run)
+    summary = summarize(run, counted=True)
     recipe = run.recipe()
     account = read_account(run.root / "data" / "account.json")
     panels = tuple(

@@ -87,15 +87,14 @@ class Group:
 def build_groups(run: Run, summary: Mapping[str, Any]) -> tuple[Group, ...]:
     """Every benchmark and judge of the run; `summary` as `runs.summary.summarize` gives it."""
     groups = tables.score_groups(summary["scores"])
-    first_of_benchmark = {group.benchmark: group for group in reversed(groups)}
     files = {id(group): _files_of(group, read_score_files(run)) for group in groups}
     return tuple(
         Group(
             heading=group.heading,
             blocks=tuple(_block(group, metric) for metric in group.metrics),
-            differences=_differences(summary["comparisons"], benchmark=group.benchmark)
-            if group is first_of_benchmark[group.benchmark]
-            else (),
+            differences=_differences(
+                tables.compared_in(group, summary["comparisons"]), benchmark=group.benchmark
+            ),
             radar=_radar(group, files[id(group)]),
             categories=_categories(group, files[id(group)]),
             facts=_facts(files[id(group)]),
@@ -119,7 +118,7 @@ def build_tiles(summary: Mapping[str, Any]) -> tuple[Tile, ...]:
             value = tables.value_words(score["value"], metric=main, benchmark=group.benchmark)
             title = f"{group.benchmark} {tables.metric_words(main)}"
             tiles.append(Tile(label=model, value=value, detail=title))
-    compared = [c for c in summary["comparisons"] if c["benchmark"] == group.benchmark]
+    compared = tables.compared_in(group, summary["comparisons"])
     if compared:
         widest = compared[-1]
         interval = tables.interval_words(widest, benchmark=group.benchmark, signed=True)
@@ -256,8 +255,7 @@ def _span(metric: str, benchmark: str, scores: Sequence[Score]) -> tuple[float, 
     return (0.0, highest * 1.05 or 1.0)
 
 
-def _differences(comparisons: Sequence[Mapping[str, Any]], *, benchmark: str) -> tuple[Row, ...]:
-    entries = [entry for entry in comparisons if entry["benchmark"] == benchmark]
+def _differences(entries: Sequence[Mapping[str, Any]], *, benchmark: str) -> tuple[Row, ...]:
     ends = [abs(e[key]) for e in entries for key in ("difference", "low", "high")
             if e[key] is not None]  # fmt: skip
     reach = max(ends, default=1.0) * 1.1 or 1.0

@@ -40,12 +40,13 @@ def results_lines(summary: Mapping[str, Any], files: Sequence[ScoreFile] = ()) -
     lines: list[str] = []
     for group in score_groups(summary["scores"]):
         lines += ["", *_group_lines(group)] if lines else _group_lines(group)
-        lines += comparison_lines(summary["comparisons"], benchmark=group.benchmark)
+        mine = compared_in(group, summary["comparisons"])
+        lines += comparison_lines(mine, benchmark=group.benchmark)
         if group.judge is not None:
             key = (group.benchmark, group.judge)
-            mine = [file for file in files if (file.benchmark, file.judge) == key]
-            mine.sort(key=lambda file: (group.place(file.model), file.opponent or ""))
-            lines += [f"  {line}" for line in [*_category_lines(group, mine), *_fact_lines(mine)]]
+            its = [file for file in files if (file.benchmark, file.judge) == key]
+            its.sort(key=lambda file: (group.place(file.model), file.opponent or ""))
+            lines += [f"  {line}" for line in [*_category_lines(group, its), *_fact_lines(its)]]
     return lines
 
 
@@ -136,6 +137,15 @@ def score_groups(scores: Sequence[Score]) -> list[ScoreGroup]:
         key = (score["benchmark"], score["judge"])
         groups.setdefault(key, ScoreGroup(*key)).add(score)
     return list(groups.values())
+
+
+def compared_in(
+    group: ScoreGroup, comparisons: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The comparisons of a group's scores: those of its benchmark by its judge, which only a
+    counted summary names."""
+    key = (group.benchmark, group.judge)
+    return [entry for entry in comparisons if (entry["benchmark"], entry.get("judge")) == key]
 
 
 def comparison_lines(comparisons: Sequence[Mapping[str, Any]], *, benchmark: str) -> list[str]:
