@@ -128,6 +128,11 @@ from zephyrctl.config.schema import Recipe
             "eval.judge.spec",
             "holds a password",
         ),
+        (
+            {"eval": {"judge": {"spec": "openai+https://sk-token@h/v1:m"}}},
+            "eval.judge.spec",
+            "holds a password or key",
+        ),
         ({"model": {"chat_template": "zephir"}}, "model.chat_template", "did you mean 'zephyr'?"),
         ({"launch": {"gpus": []}}, "launch.gpus", "empty list"),
         ({"launch": {"gpus": [0, 0]}}, "launch.gpus", "different indices"),

@@ -7,7 +7,7 @@ from zephyrctl.config.finding import Finding
 from zephyrctl.config.schema import Recipe
 from zephyrctl.registry import did_you_mean
 
-_PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+_SECRET_IN_URL = re.compile(r"://[^/@\s]+@")
 
 
 def evaluation_findings(recipe: Recipe) -> Iterator[Finding]:
@@ -35,10 +35,10 @@ def evaluation_findings(recipe: Recipe) -> Iterator[Finding]:
     named = [("eval.judge.spec", given.judge.spec or "")]
     named += [(f"eval.models.{index}", model) for index, model in enumerate(given.models)]
     for path, value in named:
-        if _PASSWORD_IN_URL.search(value):
+        if _SECRET_IN_URL.search(value):
             yield Finding(
                 (path,),
-                f"{path.removesuffix('.spec')} holds a password in its address",
+                f"{path.removesuffix('.spec')} holds a password or key in its address",
                 "put the key into a file and name it in eval.judge.api_key_file",
             )
     yield from _judging(recipe)
