@@ -46,6 +46,17 @@ def test_a_comparison_is_b_minus_a_with_wins_ties_and_losses() -> None:
     assert {"benchmark", "a", "b", "difference", "low", "high"} <= set(found.to_json())
 
 
+def test_where_every_repeat_is_the_same_only_other_questions_would_tell() -> None:
+    rules = Rules([row(n) for n in range(8)], max_new_tokens=4)
+    scores = {"sft": scored("sft", [1, 1, 0, 0, 0, 0, 1, 0]),
+              "dpo": scored("dpo", [1, 0, 1, 1, 0, 0, 0, 1])}  # fmt: skip
+    (found,) = compare(rules, scores, baseline=None, replicates=500, seed=1)
+    assert found.low < 0 < found.high
+    assert (found.repeats_needed, found.repeats_are_a_bound) == (None, False)
+    assert found.questions_needed is not None
+    assert found.questions_needed > 8
+
+
 def test_models_scored_earlier_are_not_compared_with_a_baseline_that_has_no_score() -> None:
     # A run that only compares pairs scores nobody alone, and finds what stands from before.
     rules = Rules([row(n) for n in range(4)], max_new_tokens=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -112,7 +112,7 @@ def compare(
     strata: dict[Hashable, Hashable] = {
         question.question_id: question.category for question in benchmark.questions
     }
-    return [
+    found = [
         compare_two(
             Measured.of(a, scored[a]),
             Measured.of(b, scored[b]),
@@ -125,6 +125,22 @@ def compare(
         for a, b in pairs(list(scores), baseline=baseline)
         if a in scored and b in scored
     ]
+    return found if _has_luck(benchmark) else [without_repeats(item) for item in found]
+
+
+def _has_luck(benchmark: Benchmark) -> bool:
+    """Whether a repeat could come out otherwise: answers are drawn, or the judge may waver."""
+    judge = benchmark.judged_by
+    if judge is not None and not judge.is_deterministic:
+        return True
+    return any(not benchmark.sampling(q, sample=0).is_greedy for q in benchmark.questions)
+
+
+def without_repeats(item: Comparison) -> Comparison:
+    """What is needed where every repeat is the same: other questions, or nothing."""
+    if item.low > 0 or item.high < 0:
+        return item
+    return replace(item, repeats_needed=None, repeats_are_a_bound=False)
 
 
 def compare_two(

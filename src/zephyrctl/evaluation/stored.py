@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.errors import UsageError
-from zephyrctl.evaluation.comparison import Comparison, Measured, compare_two
+from zephyrctl.evaluation.comparison import Comparison, Measured, compare_two, without_repeats
 from zephyrctl.evaluation.exchange.standing import Judged, judged_in
 from zephyrctl.evaluation.scores import BY_QUESTION
 from zephyrctl.registry import did_you_mean
@@ -121,7 +121,7 @@ def compare_stored(pair: Pair, *, replicates: int, seed: int) -> Comparison:
     (one, strata), (other, more) = (
         _measured(item, name) for item, name in zip((pair.a, pair.b), names, strict=True)
     )
-    return compare_two(
+    found = compare_two(
         one,
         other,
         benchmark=pair.a.benchmark,
@@ -130,6 +130,7 @@ def compare_stored(pair: Pair, *, replicates: int, seed: int) -> Comparison:
         replicates=replicates,
         seed=seed,
     )
+    return found if found.judge is not None else without_repeats(found)  # code has no luck
 
 
 def _chosen(side: Side, *, benchmark: str | None, judge: str | None) -> list[Judged]:
