@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from zephyrctl.config.schema.model import Model
-from zephyrctl.generation.answerer import subject_of
+from zephyrctl.generation.answerer import number_format, subject_of
 from zephyrctl.runs.references import resolve_model
 
 
@@ -20,3 +20,8 @@ def test_one_model_at_two_services_gives_answers_of_its_own(
         ref = resolve_model("openai:m", output_root=tmp_path)
         digests.append(subject_of(ref, model=Model(), at_once=1).digest)
     assert digests[0] != digests[1] == digests[2]
+
+
+def test_a_run_that_moves_to_a_gpu_does_not_mix_number_formats() -> None:
+    assert number_format("auto", on_gpu=True) != number_format("auto", on_gpu=False)
+    assert number_format("float32", on_gpu=True) == number_format("float32", on_gpu=False)

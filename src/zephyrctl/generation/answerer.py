@@ -92,9 +92,10 @@ def subject_of(
     template, notices = template_of(located, fallback=model.chat_template)
     tokenizer = load_tokenizer(tokenizer_folder(located), chat_template=template)
     template_lock.check(Path(located), tokenizer)
+    visible = environment.visible_gpus()
     name, said = vllm.choose(
         engine,
-        visible=environment.visible_gpus(),
+        visible=visible,
         installed=environment.installed_gpus(),
         has_vllm=vllm.is_installed(),
     )
@@ -103,7 +104,7 @@ def subject_of(
         "engine": name,
         "model": digest,
         "template": template_hash(tokenizer),
-        "dtype": model.dtype,
+        "dtype": number_format(model.dtype, on_gpu=bool(visible)),
         "attention": model.attention,
     }
 
@@ -131,6 +132,11 @@ def subject_of(
     return Subject(
         ref.name, located, template_hash(tokenizer), identity, load, (*notices, *said), render
     )
+
+
+def number_format(dtype: str, *, on_gpu: bool) -> str:
+    """The number format as it decides answers: `auto` is another one on a GPU than elsewhere."""
+    return "auto on a GPU" if dtype == "auto" and on_gpu else dtype
 
 
 class _Local:
