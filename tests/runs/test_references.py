@@ -63,6 +63,19 @@ def test_a_folder_with_a_model_or_an_adapter_is_taken(tmp_path: Path) -> None:
         assert (found.kind, found.target) == ("folder", str(folder))
 
 
+@pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        ("openai:gpt-4o", "gpt-4o"),
+        ("openai+http://127.0.0.1:8000/v1:org/model", "org-model"),
+        ("openai+https://host/v1:org/model:free", "org-model-free"),
+        ("openai+http://[::1]:8000/v1:llama3:8b", "llama3-8b"),
+    ],
+)
+def test_a_served_model_is_called_by_its_whole_name(tmp_path: Path, ref: str, name: str) -> None:
+    assert resolve_model(ref, output_root=tmp_path).name == name
+
+
 def test_other_names_are_named_bases_hub_ids_and_endpoints(tmp_path: Path) -> None:
     kinds = {
         ref: resolve_model(ref, output_root=tmp_path).kind

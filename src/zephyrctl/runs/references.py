@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from zephyrctl.config.schema import Recipe
 
 ENDPOINT = re.compile(r"(openai(\+https?://[^\s]+)?|local|replay):.+")
+_HOST = r"(?:\[[^\]\s]+\]|[^:/\s]+)(?::\d+)?"
+_SERVED = re.compile(rf"openai(?:\+https?://{_HOST}(?:/[^:\s]*)?)?:(.+)")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TRAINED: tuple[StageName, ...] = ("dpo", "sft")
 
@@ -46,7 +48,9 @@ def resolve_model(
     if ref == "base":
         return _base_of(run, recipe)
     if is_endpoint(ref):
-        return ModelRef(safe_name(ref.rpartition(":")[2]), "endpoint", ref)
+        served = _SERVED.fullmatch(ref)  # a model's own name may hold colons
+        name = served[1] if served else ref.rpartition(":")[2]
+        return ModelRef(safe_name(name), "endpoint", ref)
     if ref in ("sft", "dpo", "@sft", "@dpo"):
         stage: StageName = "sft" if ref.endswith("sft") else "dpo"
         if run is not None:
