@@ -60,13 +60,19 @@ def test_a_question_is_refused_by_file_and_line(cli: Cli, tmp_path: Path) -> Non
     assert f"{path}:2" in done.err
 
 
-def test_without_a_judge_the_hint_is_a_command_that_exists(cli: Cli, quiz: str) -> None:
+def test_without_a_judge_the_hint_is_the_option_that_names_one(cli: Cli, quiz: str) -> None:
     done = cli("eval", "mt-bench", MODEL, "--questions", quiz)
     assert done.code == 2
-    assert "zephyrctl eval mt-bench --help" in done.err
+    assert "hint: --judge openai:MODEL" in done.err
 
 
 def test_the_bill_counts_every_turn(cli: Cli, quiz: str) -> None:
     done = cli("eval", "mt-bench", MODEL, *JUDGE, "--questions", quiz, "--dry-run")
     assert done.code == 0
     assert "3 judgments wanted" in done.err + done.out
+
+
+def test_a_model_of_no_run_is_named_before_the_questions(cli: Cli) -> None:
+    done = cli("eval", "rules", "dpo")
+    assert done.code == 2
+    assert "'dpo' of which run?" in done.err

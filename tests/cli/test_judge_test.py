@@ -46,6 +46,15 @@ def test_agreement_is_shown_within_eighty_columns(cli: Cli, files: list[str]):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_a_file_of_something_else_is_named(cli: Cli, files: list[str], tmp_path: Path):
+    other = tmp_path / "questions.jsonl"
+    other.write_text('{"question_id": 1, "turns": ["Hi."]}\n')
+    done = cli("eval", "agreement", "--human", str(other), *files[2:], "--json")
+    error = json.loads(done.out)["error"]
+    assert (done.code, error["where"]) == (2, str(other))
+    assert "no vote of a person" in error["message"]
+
+
 def test_files_without_a_common_pair_are_refused(cli: Cli, files: list[str]):
     done = cli("eval", "agreement", *files, "--turn", "2", "--json")
     assert done.code == 2

@@ -33,11 +33,16 @@ class Found:
 
 
 def between(human: Path, judge: Path, *, turn: int) -> Found:
-    """Compare two files on one turn; DataError where they have no pair of answers in common."""
+    """Compare two files on one turn; DataError where one of them holds nothing of its kind, or they
+    have no pair of answers in common."""
     people, verdicts = read_human_votes(human), read_verdicts(judge)
     votes = agreement.of_turn(people.votes, turn)
     on_turn = {item: verdict for item, verdict in verdicts.by_item.items() if item[1] == turn}
     with_judge = agreement.with_people(on_turn, votes)
+    for path, rows, what in ((human, people.votes, "vote of a person"),
+                             (judge, verdicts.by_item, "verdict on a pair")):  # fmt: skip
+        if not rows:
+            raise DataError(f"the file holds no {what}", where=str(path))
     if not with_judge:
         raise DataError(
             f"the judge's file and the votes have no pair of answers on turn {turn} in common",

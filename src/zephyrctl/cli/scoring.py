@@ -15,6 +15,14 @@ from zephyrctl.errors import UsageError
 from zephyrctl.runs.references import ModelRef, resolve_model, safe_name
 from zephyrctl.runs.store import Run, run_of
 
+_STAGES = ("base", "sft", "dpo")
+_OPTIONS = {
+    "eval.judge.spec": "--judge openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or "
+    "replay:FILE",
+    "questions": "--questions FILE",
+}
+"""How a missing setting is given on the command line, by what its reason names."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -34,8 +42,8 @@ def score(
     loaded, borrowed = configure(benchmark, given)
     recipe = loaded.recipe
     run = run_of(recipe)
-    _require_questions(benchmark, recipe)
     _require_models(recipe, run)
+    _require_questions(benchmark, recipe)
     wishes = replace(wishes, only_asks=borrowed)
     driving.act(loaded, ("eval",), wishes, dry_run=dry_run, print_launch=print_launch)
 
@@ -62,6 +70,7 @@ def configure(benchmark: str, given: Given) -> tuple[Loaded, bool]:
                     hint=f"zephyrctl eval {_command_of(benchmark)} @last, "
                     "or -c FILE, or --recipe NAME",
                 )
+            _refuse_stages(given.models)
             flags["name"] = safe_name(f"eval-{given.models[0]}")[:64]
     models = [_short(model, run, root) for model in given.models]
     baseline = flags.get("eval.baseline")
@@ -72,6 +81,14 @@ def configure(benchmark: str, given: Given) -> tuple[Loaded, bool]:
     flags["eval.models"] = models or None
     loaded = load_from(config, given.recipe, given.sets, flags)
     return loaded, run is not None
+
+
+def _refuse_stages(models: Sequence[str]) -> None:
+    """UsageError where a word belongs to a run, and none is named."""
+    for model in models:
+        if model in _STAGES:
+            hint = f"{'a Hub id' if model == 'base' else f'@{model}, RUN/{model}'}, or -c FILE"
+            raise UsageError(f"'{model}' of which run?", hint=hint)
 
 
 def _run_of_models(models: Sequence[str], root: Path) -> Run | None:
@@ -92,7 +109,7 @@ def _short(model: str, run: Run | None, root: Path) -> str:
 
 def _found(model: str, root: Path) -> ModelRef | None:
     """What a word names without a run; None for `base`, `sft` and `dpo`, which need one."""
-    if model in ("base", "sft", "dpo"):
+    if model in _STAGES:
         return None
     return resolve_model(model, output_root=root)
 
@@ -112,7 +129,7 @@ def _require_questions(benchmark: str, recipe: Recipe) -> None:
     if isinstance(made, LeftOut):
         raise UsageError(
             f"nothing to ask: {made.reason}",
-            hint=f"zephyrctl eval {_command_of(benchmark)} --help says how to name it",
+            hint=next((option for key, option in _OPTIONS.items() if key in made.reason), None),
         )
 
 
