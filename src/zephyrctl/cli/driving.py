@@ -86,7 +86,7 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
             _one_stage(stage, recipe, run, account=account, mode=mode, wishes=wishes)
         if "report" in stages:
             account.report = _write_report(run)
-    asked = _names_of(recipe) if wanted == ["eval"] else None
+    asked = _asked_of(recipe) if wanted == ["eval"] else None
     _conclude(run, account, stages=stages, as_json=wishes.json, asked=asked)
 
 
@@ -256,12 +256,12 @@ def _write_report(run: Run) -> Path:
     return write_report(run)
 
 
-def _names_of(recipe: Recipe) -> set[str]:
-    """The benchmarks of the recipe, as their scores name them."""
+def _asked_of(recipe: Recipe) -> set[tuple[str, str | None]]:
+    """Benchmark and judge of each of the recipe's, as their scores name them."""
     from zephyrctl.evaluation.benchmark import LeftOut
 
     made = [BENCHMARKS.load(name)(recipe) for name in recipe.eval.benchmarks]
-    return {benchmark.name for benchmark in made if not isinstance(benchmark, LeftOut)}
+    return {(each.name, each.judge_name) for each in made if not isinstance(each, LeftOut)}
 
 
 def _conclude(
@@ -270,7 +270,7 @@ def _conclude(
     *,
     stages: Sequence[str],
     as_json: bool,
-    asked: Collection[str] | None,
+    asked: Collection[tuple[str, str | None]] | None,
 ) -> None:
     """The results, the report and the next command; then the gate, where one was missed."""
     following = _next(run, account)
@@ -297,16 +297,20 @@ def _conclude(
         raise account.missed
 
 
-def _say_scores(run: Run, summary: dict[str, Any], *, asked: Collection[str] | None) -> None:
-    """The scores of the benchmarks that were asked (None: of all), and which others there are."""
+def _say_scores(
+    run: Run, summary: dict[str, Any], *, asked: Collection[tuple[str, str | None]] | None
+) -> None:
+    """The scores of the benchmarks and judges that were asked (None: of all), and which others
+    there are."""
     scores = summary["scores"]
-    mine = [s for s in scores if asked is None or s["benchmark"] in asked]
+    mine = [s for s in scores if asked is None or (s["benchmark"], s["judge"]) in asked]
     for line in results_lines({**summary, "scores": mine}, read_score_files(run)):
         terminal.say(line)
-    others = dict.fromkeys(s["benchmark"] for s in scores if s not in mine)
+    others = dict.fromkeys((s["benchmark"], s["judge"]) for s in scores if s not in mine)
     if others:
+        names = [name if judge is None else f"{name} by {judge}" for name, judge in others]
         shown = f"zephyrctl runs show {shlex.quote(str(run.root))}"
-        terminal.say(f"also   {terminal.safe(', '.join(others))}, scored earlier: {shown}")
+        terminal.say(f"also   {terminal.safe(', '.join(names))}, scored earlier: {shown}")
 
 
 def _say_spent(run: Run, account: Account) -> None:

@@ -98,10 +98,11 @@ def lines_of(found: Found, *, width: int) -> list[str]:
     """The rows as lines of at most `width` columns."""
     kind = "best" if found.best else "worst"
     whose = found.model if found.against is None else f"{found.model} beside {found.against}"
+    count = f"{len(found.rows)} " if len(found.rows) > 1 else ""
     judged = "checked by code" if found.judge == "code" else f"judge {found.judge}"
     lines = [
-        f"{found.benchmark} · {judged} · {whose} in run {found.run} · the "
-        f"{len(found.rows)} {kind} of {found.total}",
+        f"{found.benchmark} · {judged} · {whose} in run {found.run} · the {count}{kind} of "
+        f"{found.total}",
         "",
     ]
     for row in found.rows:
