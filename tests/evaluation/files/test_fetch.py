@@ -56,6 +56,17 @@ def test_what_does_not_pass_is_a_network_error(
     assert len(requests) == tries
 
 
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_a_mirrors_password_is_not_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve({address(FILE): CONTENT}, {address(FILE): ["404"]}) as (url, _):
+        mirror = url.replace("http://", f"{scheme}://me:hush@")
+        monkeypatch.setenv("ZEPHYRCTL_GITHUB_URL", mirror)
+        with pytest.raises(NetworkError) as caught:
+            fetch.fetch(FILE, pauses=NO_PAUSE)
+    assert "hush" not in f"{caught.value.message} {caught.value.where}"
+    assert "127.0.0.1" in (caught.value.where or "")
+
+
 @pytest.mark.parametrize("url", ["ftp://example.org", "http://[", "http://127.0.0.1:9"])
 def test_an_address_that_is_none_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEPHYRCTL_GITHUB_URL", url)

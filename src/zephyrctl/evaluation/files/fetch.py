@@ -9,6 +9,7 @@ right.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ GITHUB_URL = "https://raw.githubusercontent.com"
 _TIMEOUT_S = 20.0
 _DEADLINE_S = 300.0
 _LARGEST = 64 * 2**20
+_USER = re.compile(r"//[^/@\s]+@")
+"""Name and password of a mirror, which no error may tell."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -91,6 +94,7 @@ def _from_github(file: PinnedFile, *, again: bool) -> bytes:
     import httpx
 
     url = f"{github_url()}/{file.repository}/{file.revision}/{file.remote}"
+    where = _USER.sub("//", url)
     try:
         with httpx.stream("GET", url, timeout=_TIMEOUT_S, follow_redirects=True) as reply:
             if reply.status_code in _PASSING:
@@ -98,16 +102,16 @@ def _from_github(file: PinnedFile, *, again: bool) -> bytes:
             if reply.status_code != 200:
                 raise NetworkError(
                     f"{file.repository} did not deliver {file.remote}: HTTP {reply.status_code}",
-                    where=url,
+                    where=where,
                 )
-            return _body(reply, url=url)
+            return _body(reply, where=where)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise NetworkError(f"no address: {error}", where=f"ZEPHYRCTL_GITHUB_URL: {url}") from None
+        raise NetworkError(f"no address: {error}", where=f"ZEPHYRCTL_GITHUB_URL: {where}") from None
     except httpx.HTTPError as error:
         raise _PassingError(_words(error)) from None
 
 
-def _body(reply: Any, *, url: str) -> bytes:
+def _body(reply: Any, *, where: str) -> bytes:
     """The body of a reply, within the bounds of size and time."""
     deadline = time.monotonic() + _DEADLINE_S
     parts: list[bytes] = []
@@ -116,7 +120,7 @@ def _body(reply: Any, *, url: str) -> bytes:
         parts.append(part)
         size += len(part)
         if size > _LARGEST:
-            raise NetworkError(f"the reply has more than {_LARGEST // 2**20} MiB", where=url)
+            raise NetworkError(f"the reply has more than {_LARGEST // 2**20} MiB", where=where)
         if time.monotonic() > deadline:
             raise _PassingError(f"not finished after {_DEADLINE_S:.0f} s")
     return b"".join(parts)
