@@ -9,7 +9,6 @@ Files in IFEval's format are read too (see `ifeval`).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,13 @@ from zephyrctl.evaluation.benchmark import (
     Scores,
 )
 from zephyrctl.evaluation.checks import Checked
+from zephyrctl.evaluation.conversations import next_prompt
 from zephyrctl.evaluation.judges.contract import JudgeRequest
+from zephyrctl.evaluation.question_files import (
+    id_and_turns,
+    question_row,
+    read_question_file,
+)
 from zephyrctl.evaluation.statistics import Interval, bootstrap_mean
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean, load_attribute
@@ -82,10 +87,7 @@ class Rules:
 
     def conversation(self, question: RuleQuestion, replies: Sequence[str]) -> list[Message]:
         """The turns so far with the model's own replies, and the next turn."""
-        messages = [] if question.system is None else [Message("system", question.system)]
-        for turn, reply in zip(question.turns, replies, strict=False):
-            messages += [Message("user", turn), Message("assistant", reply)]
-        return [*messages, Message("user", question.turns[len(replies)])]
+        return next_prompt(question.turns, replies, system=question.system)
 
     def sampling(self, question: RuleQuestion, *, sample: int) -> Sampling:
         """Greedy: the benchmark has no dice in it."""
@@ -205,38 +207,14 @@ def benchmark(recipe: Recipe) -> Rules | LeftOut:
 
 def read_questions(path: Path) -> list[RuleQuestion]:
     """The questions of a file in their order; DataError with the line of the first broken one."""
-    try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the question file cannot be read: {error}",
-            where="eval.rules.questions",
-            hint="--questions FILE, a JSONL file",
-        ) from None
-    found: dict[QuestionId, RuleQuestion] = {}
-    # Not splitlines(): JSON may hold U+2028 as it is, which is a line's end only to Python.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        question = parse_question(line, where=f"{path}:{number}")
-        if question.question_id in found:
-            raise DataError(
-                f"question_id {question.question_id!r} stands twice", where=f"{path}:{number}"
-            )
-        found[question.question_id] = question
-    if not found:
-        raise DataError("the question file is empty", where=str(path))
-    return list(found.values())
+    return read_question_file(
+        path, parse_question, setting="eval.rules.questions", hint="--questions FILE, a JSONL file"
+    )
 
 
 def parse_question(line: str, *, where: str) -> RuleQuestion:
     """One line of a question file; `where` is named in errors."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"no JSON: {error}", where=where) from None
-    if not isinstance(row, dict):
-        raise DataError("a question is a JSON object", where=where)
+    row = question_row(line, where=where)
     if ifeval.is_ifeval(row):
         row = ifeval.to_question(row, where=where)
     for key in row:
@@ -246,17 +224,12 @@ def parse_question(line: str, *, where: str) -> RuleQuestion:
                 where=where,
                 hint=f"known: {', '.join(_KNOWN)}",
             )
-    question_id = row.get("question_id")
-    if isinstance(question_id, bool) or not isinstance(question_id, int | str):
-        raise DataError("a question needs a 'question_id', a number or a text", where=where)
-    turns = row.get("turns")
-    if not isinstance(turns, list) or not turns or not all(map(_is_text, turns)):
-        raise DataError("'turns' is a list of texts, one a turn, none empty", where=where)
+    question_id, turns = id_and_turns(row, where=where)
     category, system = row.get("category", ""), row.get("system")
     if not isinstance(category, str) or not isinstance(system, str | None):
         raise DataError("'category' and 'system' are texts", where=where)
     checks = _parse_checks(row.get("checks"), turns=len(turns), where=where)
-    return RuleQuestion(question_id, category, tuple(turns), checks, system)
+    return RuleQuestion(question_id, category, turns, checks, system)
 
 
 def _parse_checks(given: Any, *, turns: int, where: str) -> tuple[tuple[Variant, ...], ...]:
@@ -300,10 +273,6 @@ def _first_problem(error: ValidationError, model: type[Variant]) -> str:
 
 def _parameters(model: type[Variant]) -> list[str]:
     return [name for name in model.model_fields if name != "name"]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def _to_json(question: RuleQuestion) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
 from zephyrctl.evaluation.cells import replies_of
 from zephyrctl.evaluation.comparison import pairs
+from zephyrctl.evaluation.conversations import next_prompt
 from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
 from zephyrctl.evaluation.files.folders import mt_bench_folder
@@ -67,10 +68,7 @@ class MtBench:
 
     def conversation(self, question: Question, replies: Sequence[str]) -> list[Message]:
         """The turns so far with the model's own replies, and the next turn; no system prompt."""
-        messages = []
-        for turn, reply in zip(question.turns, replies, strict=False):
-            messages += [Message("user", turn), Message("assistant", reply)]
-        return [*messages, Message("user", question.turns[len(replies)])]
+        return next_prompt(question.turns, replies)
 
     def sampling(self, question: Question, *, sample: int) -> Sampling:
         """The category's temperature, and nothing of the model's own settings."""

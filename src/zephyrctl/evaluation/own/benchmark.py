@@ -13,6 +13,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
 from zephyrctl.evaluation.cells import replies_of
+from zephyrctl.evaluation.conversations import next_prompt
 from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
 from zephyrctl.evaluation.gradings import Grader
@@ -66,10 +67,7 @@ class Own:
 
     def conversation(self, question: OwnQuestion, replies: Sequence[str]) -> list[Message]:
         """The turns so far with the model's own replies, and the next turn; no system prompt."""
-        messages = []
-        for turn, reply in zip(question.turns, replies, strict=False):
-            messages += [Message("user", turn), Message("assistant", reply)]
-        return [*messages, Message("user", question.turns[len(replies)])]
+        return next_prompt(question.turns, replies)
 
     def sampling(self, question: OwnQuestion, *, sample: int) -> Sampling:
         """`eval.own.temperature`, or the category's as in MT-Bench."""

@@ -7,13 +7,17 @@ nearly a known name is a mistake.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.errors import DataError, UsageError
+from zephyrctl.errors import DataError
 from zephyrctl.evaluation.benchmark import QuestionId
+from zephyrctl.evaluation.question_files import (
+    id_and_turns,
+    question_row,
+    read_question_file,
+)
 from zephyrctl.registry import nearest
 
 NO_CATEGORY = "general"
@@ -36,52 +40,27 @@ def read_questions(path: Path) -> list[OwnQuestion]:
     Raises UsageError where the file cannot be read, DataError with the line of the first question
     that is none.
     """
-    try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the question file cannot be read: {error}",
-            where="eval.own.questions",
-            hint="--questions FILE, a JSONL file with question_id and turns",
-        ) from None
-    found: dict[QuestionId, OwnQuestion] = {}
-    # Not splitlines(): JSON may hold U+2028 as it is, which is a line's end only to Python.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        question = parse_question(line, where=where)
-        if question.question_id in found:
-            raise DataError(f"question_id {question.question_id!r} stands twice", where=where)
-        found[question.question_id] = question
-    if not found:
-        raise DataError("the question file is empty", where=str(path))
-    return list(found.values())
+    return read_question_file(
+        path,
+        parse_question,
+        setting="eval.own.questions",
+        hint="--questions FILE, a JSONL file with question_id and turns",
+    )
 
 
 def parse_question(line: str, *, where: str) -> OwnQuestion:
     """One line of a question file; `where` is named in errors."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"no JSON: {error}", where=where) from None
-    if not isinstance(row, dict):
-        raise DataError("a question is a JSON object", where=where)
+    row = question_row(line, where=where)
     for key in row:
         meant = None if key in _KNOWN else nearest(key, _KNOWN)
         if meant is not None and meant not in row:
             raise DataError(f"unknown key '{key}'; did you mean '{meant}'?", where=where)
-    question_id = row.get("question_id")
-    if isinstance(question_id, bool) or not isinstance(question_id, int | str):
-        raise DataError("a question needs a 'question_id', a number or a text", where=where)
-    turns = row.get("turns")
-    if not isinstance(turns, list) or not turns or not all(map(_is_text, turns)):
-        raise DataError("'turns' is a list of texts, one a turn, none empty", where=where)
+    question_id, turns = id_and_turns(row, where=where)
     category = row.get("category") or NO_CATEGORY
     if not isinstance(category, str):
         raise DataError("'category' is a text", where=where)
     references = _references(row.get("reference"), turns=len(turns), where=where)
-    return OwnQuestion(question_id, category, tuple(turns), references)
+    return OwnQuestion(question_id, category, turns, references)
 
 
 def _references(given: Any, *, turns: int, where: str) -> tuple[str, ...]:
@@ -98,7 +77,3 @@ def _references(given: Any, *, turns: int, where: str) -> tuple[str, ...]:
             hint='"" stands for a turn without one',
         )
     return tuple(texts)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
