@@ -1,6 +1,7 @@
 """Recorded judgments judge again: every kind of file, and what is not in it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from zephyrctl.config.layers import load
 from zephyrctl.errors import DataError
+from zephyrctl.evaluation.alpaca_eval.records import raw_completion
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
 from zephyrctl.evaluation.judges.replay import ReplayJudge
+from zephyrctl.runs.atomic import append_jsonl
 from zephyrctl.runs.digests import digest_text
 
 
@@ -175,3 +178,14 @@ def test_alpaca_evals_annotations_answer_by_instruction_and_order(alpaca_eval_di
         assert protocol.preference(shown, order=order) == pytest.approx(row["preference"], abs=1e-9)
     with pytest.raises(DataError, match="no recorded judgment"):
         replies(judge, asked(0, 3 - orders[0]))
+
+
+def test_a_token_of_no_probability_is_read_back_as_such(tmp_path: Path):
+    # JSON has no infinity: our files hold null for it.
+    reply = JudgeReply("m", {"m": 0.0, "M": -math.inf})
+    row = {"instruction": "Q", "output_1": "a", "output_2": "b", "annotator": "x",
+           "user_prompt_sha256": digest_text("Q"), "raw_completion": raw_completion(reply)}  # fmt: skip
+    path = tmp_path / "judgments.jsonl"
+    append_jsonl(path, row)
+    judge = ReplayJudge(load(flags={"eval.judge.spec": f"replay:{path}"}).recipe)
+    assert replies(judge, single())[0].logprobs == reply.logprobs

@@ -220,7 +220,9 @@ def _annotation_reply(raw: Any) -> JudgeReply | None:
     content = (raw.get("logprobs") or {}).get("content") or []
     logprobs = None
     if content:
-        logprobs = {entry["token"]: entry["logprob"] for entry in content[0]["top_logprobs"]}
+        top = {entry["token"]: entry["logprob"] for entry in content[0]["top_logprobs"]}
+        # JSON has no infinity, and our own files have null for it.
+        logprobs = {name: -math.inf if value is None else value for name, value in top.items()}
     return JudgeReply(str(text), logprobs, finish_reason=str(raw.get("finish_reason") or "stop"))
 
 
