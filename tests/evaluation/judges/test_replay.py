@@ -183,9 +183,9 @@ def test_alpaca_evals_annotations_answer_by_instruction_and_order(alpaca_eval_di
 def test_a_token_of_no_probability_is_read_back_as_such(tmp_path: Path):
     # JSON has no infinity: our files hold null for it.
     reply = JudgeReply("m", {"m": 0.0, "M": -math.inf})
-    row = {"instruction": "Q", "output_1": "a", "output_2": "b", "annotator": "x",
-           "user_prompt_sha256": digest_text("Q"), "raw_completion": raw_completion(reply)}  # fmt: skip
+    texts = {"instruction": "Q", "output_1": "a", "output_2": "b", "annotator": "x"}
+    asked = {"user_prompt_sha256": digest_text("Q"), "raw_completion": raw_completion(reply)}
     path = tmp_path / "judgments.jsonl"
-    append_jsonl(path, row)
+    append_jsonl(path, {**texts, **asked})
     judge = ReplayJudge(load(flags={"eval.judge.spec": f"replay:{path}"}).recipe)
     assert replies(judge, single())[0].logprobs == reply.logprobs
