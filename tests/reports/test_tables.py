@@ -101,6 +101,14 @@ def test_a_comparison_stands_below_the_scores_of_its_own_judge_only() -> None:
     assert differences[0] > lines.index(heads[1])
 
 
+def test_a_stale_score_that_code_gave_is_marked_too() -> None:
+    score = {"benchmark": "rules", "model": "sft", "judge": None, "metric": "pass_rate",
+             "value": 0.5, "low": 0.4, "high": 0.6, "n": 2}  # fmt: skip
+    file = ScoreFile("rules", "sft", None, None, facts=(("n", 2),), stale="sft: old")
+    lines = results_lines({"scores": [score], "comparisons": []}, [file])
+    assert lines[3:] == ["  ! sft: old"]
+
+
 def test_pairs_stand_in_lines_of_their_own_with_their_intervals() -> None:
     def score(model: str, metric: str, value: float) -> dict[str, Any]:
         return {"benchmark": "mt-bench", "model": model, "judge": "j", "metric": metric,

@@ -42,11 +42,13 @@ def results_lines(summary: Mapping[str, Any], files: Sequence[ScoreFile] = ()) -
         lines += ["", *_group_lines(group)] if lines else _group_lines(group)
         mine = compared_in(group, summary["comparisons"])
         lines += comparison_lines(mine, benchmark=group.benchmark)
-        if group.judge is not None:
-            key = (group.benchmark, group.judge)
-            its = [file for file in files if (file.benchmark, file.judge) == key]
-            its.sort(key=lambda file: (group.place(file.model), file.opponent or ""))
-            lines += [f"  {line}" for line in [*_category_lines(group, its), *_fact_lines(its)]]
+        key = (group.benchmark, group.judge)
+        its = [file for file in files if (file.benchmark, file.judge) == key]
+        its.sort(key=lambda file: (group.place(file.model), file.opponent or ""))
+        more = [] if group.judge is None else [*_category_lines(group, its), *_fact_lines(its)]
+        lines += [f"  {line}" for line in [*more, *_stale_lines(its)]]
+        cards = [] if group.judge is None else [line for f in its[-1:] for line in f.judge_card]
+        lines += [f"  {safe(line)}" for line in cards]
     return lines
 
 
@@ -69,7 +71,7 @@ def _category_lines(group: ScoreGroup, files: Sequence[ScoreFile]) -> list[str]:
             bounds = {key: finite(getattr(found, key)) for key in ("low", "high")}
             interval = interval_words(bounds, benchmark=group.benchmark, metric=main)
             cells.append(f"{value} {interval}")
-        rows.append([safe(name), *cells])
+        rows.append([safe(name) or "none", *cells])
     return aligned(rows)
 
 
@@ -80,10 +82,11 @@ def _fact_lines(files: Sequence[ScoreFile]) -> list[str]:
         name = file.model if file.opponent is None else f"{file.model} against {file.opponent}"
         words = ", ".join(f"{label} {fact_words(label, value)}" for label, value in file.facts)
         lines += _wrapped(f"{name}: {words}")
-    for file in files:
-        lines += _wrapped(f"! {file.stale}") if file.stale else []
-    cards = [line for file in files[-1:] for line in file.judge_card]
-    return [*lines, *(safe(line) for line in cards)]
+    return lines
+
+
+def _stale_lines(files: Sequence[ScoreFile]) -> list[str]:
+    return [line for file in files if file.stale for line in _wrapped(f"! {file.stale}")]
 
 
 def _wrapped(text: str) -> list[str]:
