@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,14 @@ def test_imported_scores_claim_no_base_model(tmp_path: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
     assert "Scores of stored judgments, imported." in page
     assert "Base model" not in page
+
+
+def test_scores_that_do_not_belong_together_are_marked(full_run: Run) -> None:
+    for at, (model, digest) in enumerate([("sft", "few"), ("dpo", "all")], start=1):
+        path = full_run.root / "eval" / "rules" / model / "code" / "scores.json"
+        record = json.loads(path.read_text())
+        write_json(path, {**record, "about": {"benchmark_digest": digest}})
+        os.utime(path, (2e9 + at, 2e9 + at))
+    text = write_report(full_run).read_text()
+    assert "sft: scored earlier on other questions" in text
+    assert "dpo: scored earlier" not in text

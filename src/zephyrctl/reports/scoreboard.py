@@ -82,6 +82,8 @@ class Group:
     facts: Facts | None
     judge_card: tuple[str, ...]
     """What was measured of the judge, line by line."""
+    stale: tuple[str, ...]
+    """Which scores do not belong beside the others, and why."""
 
 
 def build_groups(run: Run, summary: Mapping[str, Any]) -> tuple[Group, ...]:
@@ -99,6 +101,7 @@ def build_groups(run: Run, summary: Mapping[str, Any]) -> tuple[Group, ...]:
             categories=_categories(group, files[id(group)]),
             facts=_facts(files[id(group)]),
             judge_card=next((file.judge_card for file in files[id(group)] if file.judge_card), ()),
+            stale=tuple(file.stale for file in files[id(group)] if file.stale),
         )
         for group in groups
     )
