@@ -100,6 +100,22 @@ def test_threads_cannot_pass_the_limit_together():
     assert 0.05 * 100 < meter.spent_usd <= 10.0
 
 
+def test_a_try_whose_reply_was_lost_counts_against_the_limit_at_its_most():
+    meter = Meter(Price(0.0, 10_000.0, "test"), max_cost=1.0, max_tokens=10)
+    asked = JudgeRequest(1, 1, "single", "", "x", max_tokens=30)  # 0.30 at most
+    meter.reserve(asked)
+    meter.lose(asked)
+    meter.lose(asked)
+    with pytest.raises(StoppedEarly):
+        meter.lose(asked)  # 0.90 may be billed, and one more try could make it 1.20
+    assert meter.affordable([asked]) == 0
+    meter.settle(asked, JudgeReply("", prompt_tokens=1, completion_tokens=3))
+    assert meter.spent_usd == pytest.approx(0.03)
+    assert meter.line is not None
+    assert "3 tries whose reply was lost may be billed too, up to $0.90 more" in meter.line
+    assert meter.to_json()["judge.lost_tries"] == 3
+
+
 def test_a_prompt_is_reserved_by_its_bytes_and_settled_by_the_services_count():
     meter = Meter(PRICE, max_cost=100.0, max_tokens=50)
     asked = JudgeRequest(1, 1, "single", "", "Würde")

@@ -4,7 +4,9 @@ A request is reserved before it is sent, at the most it can cost: one token for 
 prompt, and as many as a reply may have. Its reply settles it at the service's own counts. What is
 spent and what is under way together never pass the limit, so the limit holds whatever comes back;
 the price of that is a small rest at the end which cannot be spent. Money is kept as whole tokens,
-so that no sum drifts. A try that the service answered with an error is taken to cost nothing.
+so that no sum drifts. A try that the service answered with an error costs nothing; one whose reply
+was lost on the way (a timeout, a broken connection or answer) may be billed, and counts against the
+limit at the most it can have cost.
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ class Meter:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._max_tokens = max_tokens
+        self.lost_tries = 0
+        self._lost = (0, 0)
         self._reserved = (0, 0)
         self._lock = threading.Lock()
 
@@ -85,6 +89,15 @@ class Meter:
             self.prompt_tokens += reply.prompt_tokens if counted else prompt
             self.completion_tokens += reply.completion_tokens if counted else completion
 
+    def lose(self, request: JudgeRequest) -> None:
+        """Count a try whose reply was lost; StoppedEarly where another one could pass the limit."""
+        prompt, completion = self.most(request)
+        with self._lock:
+            self.lost_tries += 1
+            self._lost = (self._lost[0] + prompt, self._lost[1] + completion)
+            if not self._fits(*self._reserved):
+                raise self._stopped(request)
+
     def affordable(self, requests: Sequence[JudgeRequest]) -> int:
         """How many of the next requests can all be sent, whatever they come to."""
         with self._lock:
@@ -110,6 +123,7 @@ class Meter:
             "judge.prompt_tokens": self.prompt_tokens,
             "judge.completion_tokens": self.completion_tokens,
             "judge.usd": self.spent_usd,
+            "judge.lost_tries": self.lost_tries,
         }
 
     @property
@@ -121,8 +135,16 @@ class Meter:
         paid = "at an unknown price" if cost is None else f"for {dollars(cost)}"
         return (
             f"the judge answered {self.calls:,} requests {paid} ({self.prompt_tokens:,} prompt "
-            f"and {self.completion_tokens:,} completion tokens)"
+            f"and {self.completion_tokens:,} completion tokens){self._lost_words}"
         )
+
+    @property
+    def _lost_words(self) -> str:
+        if not self.lost_tries:
+            return ""
+        may = "" if self.price is None else f", up to {dollars(self.price.usd(*self._lost))} more"
+        tries = "1 try" if self.lost_tries == 1 else f"{self.lost_tries:,} tries"
+        return f"; {tries} whose reply was lost may be billed too{may}"
 
     def _fits(self, prompt: int, completion: int) -> bool:
         """Whether so many reserved tokens and those spent stay within the limit."""
@@ -130,7 +152,10 @@ class Meter:
             return True
         if self.price is None:
             raise unknown_price("the judge")
-        most = self.price.usd(self.prompt_tokens + prompt, self.completion_tokens + completion)
+        lost = self._lost
+        most = self.price.usd(
+            self.prompt_tokens + prompt + lost[0], self.completion_tokens + completion + lost[1]
+        )
         return most <= self.max_cost
 
     def _stopped(

@@ -44,15 +44,18 @@ class RemoteAnswerer:
         *,
         on_reply: OnReply,
         before: Callable[[int], None] | None = None,
+        lost: Callable[[int], None] | None = None,
         name_of: Callable[[int], str] | None = None,
     ) -> None:
         """Put all requests to the service; `on_reply(index, reply)` is called as each is answered.
 
-        `before(index)` is called right before a request is first sent, and what it raises ends the
-        work like any final error. `name_of(index)` names a request in an error of its own.
+        `before(index)` is called right before a request is first sent, and `lost(index)` where it
+        has to be sent again although the service may bill the try; what they raise ends the work
+        like any final error. `name_of(index)` names a request in an error of its own.
         """
         if asked:
-            asyncio.run(_Work(self.endpoint, list(asked), on_reply, before, name_of).do(self.pace))
+            work = _Work(self.endpoint, list(asked), on_reply, before, lost, name_of)
+            asyncio.run(work.do(self.pace))
 
     def answer(
         self,
@@ -70,7 +73,7 @@ class RemoteAnswerer:
 
         asked = [asked_of(prompt, sampling) for prompt in prompts]
         if asked:
-            work = _Work(self.endpoint, asked, done, None, None, keep_going=True)
+            work = _Work(self.endpoint, asked, done, None, None, None, keep_going=True)
             asyncio.run(work.do(self.pace))
 
     def close(self) -> None:
@@ -111,6 +114,7 @@ class _Work:
     asked: list[Asked]
     on_reply: OnReply
     before: Callable[[int], None] | None
+    lost: Callable[[int], None] | None
     name_of: Callable[[int], str] | None
     keep_going: bool = False
     """Whether a request that is too long for the model is shortened, or else answered by none."""
@@ -196,6 +200,8 @@ class _Work:
                 pace.press(ticket, monotonic(), pause=pause)
         finally:
             self.gate.leave(ticket, headers)
+        if failure.may_be_billed and self.lost is not None:
+            self._tell_lost(index)
         if self.gate.closed.is_set():
             raise Closed
         now = monotonic()
@@ -205,6 +211,13 @@ class _Work:
             )
         )
         return None
+
+    def _tell_lost(self, index: int) -> None:
+        assert self.lost is not None
+        try:
+            self.lost(index)
+        except ZephyrctlError as error:
+            self._end(error)
 
     def _end(self, error: ZephyrctlError) -> NoReturn:
         """Send nothing more, and raise `error` when those under way are in."""

@@ -186,6 +186,17 @@ def test_a_meter_is_asked_before_and_told_after(tmp_path: Path) -> None:
     assert meter.completion_tokens == 1 + 5 + 5
 
 
+def test_a_try_that_may_be_billed_is_told_and_an_error_of_the_service_is_not(
+    tmp_path: Path,
+) -> None:
+    with FakeEndpoint(answer=opinion, faults=["429", "truncated", "500", "drop", "ok"]) as server:
+        judge = open_judge(server.spec, tmp_path)
+        judge.meter = Meter(Price(1.0, 1.0, "test"), max_cost=None, max_tokens=8)
+        judge.decide(requests(1), on_reply=lambda index, reply: None)
+    assert judge.meter.calls == 1
+    assert judge.meter.lost_tries == 2
+
+
 def test_a_request_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with (
         FakeEndpoint(always="long") as server,

@@ -55,6 +55,10 @@ class RemoteJudge:
             if self.meter is not None:
                 self.meter.reserve(requests[index])
 
+        def lost(index: int) -> None:
+            if self.meter is not None:
+                self.meter.lose(requests[index])
+
         def done(index: int, reply: Reply) -> None:
             judged = _judged(reply)
             if self.meter is not None:
@@ -65,6 +69,7 @@ class RemoteJudge:
             [self._asked(request) for request in requests],
             on_reply=done,
             before=before,
+            lost=lost,
             name_of=lambda index: _name_of(requests[index]),
         )
 

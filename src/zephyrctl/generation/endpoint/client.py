@@ -110,10 +110,12 @@ class Endpoint:
                 response = await self._connected().post(json.dumps(body).encode())
         except TimeoutError as error:
             reason = f"no whole answer within {timeout_s:.3g} s"
-            raise TryAgain(reason, is_pressure=True) from error
+            raise TryAgain(reason, is_pressure=True, may_be_billed=True) from error
         except httpx.RequestError as error:
             is_unreached = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise TryAgain(_reason(error), is_unreached=is_unreached) from error
+            raise TryAgain(
+                _reason(error), is_unreached=is_unreached, may_be_billed=not is_unreached
+            ) from error
         return self._read(response, body), response.headers
 
     def stream(self, asked: Asked) -> Iterator[str]:
@@ -159,7 +161,7 @@ class Endpoint:
         try:
             return reply_of(response.content)
         except BrokenAnswer as error:
-            raise TryAgain(str(error), headers=response.headers) from error
+            raise TryAgain(str(error), headers=response.headers, may_be_billed=True) from error
 
     def _refuse(self, response: httpx.Response, body: Mapping[str, Any]) -> NoReturn:
         refusal = Refusal.read(

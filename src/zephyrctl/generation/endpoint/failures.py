@@ -39,7 +39,8 @@ class TryAgain(Exception):
     """A failure that may pass.
 
     `retry_after` is what the service asked for, in seconds; `is_pressure` whether fewer requests
-    at once would help; `is_unreached` whether no service was there at all.
+    at once would help; `is_unreached` whether no service was there at all; `may_be_billed` whether
+    the service may have done the work all the same, and only its reply was lost.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class TryAgain(Exception):
         headers: Mapping[str, str] | None = None,
         is_pressure: bool = False,
         is_unreached: bool = False,
+        may_be_billed: bool = False,
     ) -> None:
         super().__init__(reason)
         self.headers = headers or {}
         self.retry_after = retry_after(self.headers)
         self.is_pressure = is_pressure
         self.is_unreached = is_unreached
+        self.may_be_billed = may_be_billed
 
 
 class NotTaken(Exception):
