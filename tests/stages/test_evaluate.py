@@ -144,6 +144,19 @@ def test_a_model_scored_later_is_compared_with_those_scored_before(tmp_path: Pat
     assert {comparison["a"], comparison["b"]} == {"first", "second"}
 
 
+def test_answers_of_another_length_are_not_compared_with_those_scored_before(
+    tmp_path: Path,
+) -> None:
+    asked = {"eval.rules.questions": str(questions(tmp_path / "q.jsonl", 9))}
+    with FakeEndpoint(model="first") as first, FakeEndpoint(model="second") as second:
+        run = make_run(tmp_path, **asked, **{"eval.models": [first.spec]})
+        evaluate(run.recipe(), run)
+        longer = {"eval.models": [second.spec], "eval.rules.max_new_tokens": 64}
+        run = make_run(tmp_path, **asked, **longer)
+        evaluate(run.recipe(), run)
+    assert summarize(run)["comparisons"] == []
+
+
 @pytest.mark.e2e
 def test_killed_at_any_moment_the_same_command_finishes_with_the_same_scores(
     tmp_path: Path,

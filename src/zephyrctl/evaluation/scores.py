@@ -9,7 +9,7 @@ question by question, and `<run>/eval/<benchmark>/comparisons.json` how models d
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from zephyrctl.evaluation.benchmark import Benchmark, Match, Question, Scores
 from zephyrctl.evaluation.comparison import by_repeat
 from zephyrctl.runs.atomic import dumps, read_jsonl, write_json, write_text
+from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.store import Run
 
 BY_QUESTION = "by_question.jsonl"
@@ -95,15 +96,30 @@ def write_by_question(path: Path, scores: Scores, *, questions: Sequence[Questio
     write_text(path, "".join(f"{dumps(row)}\n" for row in rows))
 
 
+def asked_as(benchmark: Benchmark) -> str:
+    """Digest of the questions, the judge, and how answers are drawn: scores that differ in it are
+    not of one kind."""
+    drawn = [benchmark.sampling(q, sample=0).to_json() for q in benchmark.questions]
+    return digest_json([benchmark.digest, drawn])
+
+
 def standing(
-    places: Places, benchmark: Benchmark, *, fresh: Mapping[str, Scores]
+    places: Places,
+    benchmark: Benchmark,
+    *,
+    fresh: Mapping[str, Scores],
+    weights_of: Callable[[str], str | None],
 ) -> dict[str, Scores]:
-    """The fresh scores together with earlier ones of other models, where those were had on the
-    same questions and by the same judge. `base`, `sft` and `dpo` come first, in this order."""
+    """The fresh scores together with earlier ones of other models, where those were had in the
+    same way (`asked_as`) and of the same weights as now. `base`, `sft` and `dpo` come first, in
+    this order."""
     found = dict(fresh)
+    wanted = asked_as(benchmark)
     for path in sorted(places.root.glob(f"*/{places.judge_folder}/scores.json")):
         model = path.parent.parent.name
-        if model not in found and _digest_of(path) == benchmark.digest:
+        about = _about(path)
+        is_same = about.get("asked_as") == wanted and about.get("weights") == weights_of(model)
+        if model not in found and is_same:
             match = Match(model)
             judgments = read_jsonl(places.judgments(match))
             scores = benchmark.aggregate(judgments, match)
@@ -115,9 +131,9 @@ def standing(
     return {name: found[name] for name in [*known, *(n for n in found if n not in known)]}
 
 
-def _digest_of(path: Path) -> str | None:
-    """Digest of the benchmark that a score file was had on; None for one that cannot be read."""
+def _about(path: Path) -> dict[str, Any]:
+    """What a score file belongs to; empty for one that cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["about"]["benchmark_digest"]
+        return dict(json.loads(path.read_text(encoding="utf-8"))["about"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}

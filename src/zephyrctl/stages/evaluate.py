@@ -28,7 +28,7 @@ from zephyrctl.evaluation.conduct import with_conduct
 from zephyrctl.evaluation.doubts import judge_doubts
 from zephyrctl.evaluation.judge_card import find_card
 from zephyrctl.evaluation.judging import keep_only
-from zephyrctl.evaluation.scores import Places, standing, write_by_question, write_scores
+from zephyrctl.evaluation.scores import Places, asked_as, standing, write_by_question, write_scores
 from zephyrctl.evaluation.sharing import Share
 from zephyrctl.evaluation.spending import metered
 from zephyrctl.generation.answerer import Subject, subject_of
@@ -161,7 +161,9 @@ def _score(
                         seed=job.recipe.seed,
                     )
             found[match] = scores
-            _write(places, benchmark, match, scores, subject=subjects[match.model], answers=answers)
+            about = _about(job, benchmark, match, subject=subjects[match.model], answers=answers)
+            write_scores(places.scores(match), scores, about=about)
+            write_by_question(places.by_question(match), scores, questions=benchmark.questions)
             for text in scores.notices:
                 job.reporter.notice(text, level="warning")
         _say_of_judge(job, benchmark)
@@ -191,18 +193,20 @@ def _say_of_judge(job: _Job, benchmark: Benchmark) -> None:
         job.reporter.notice(f"judge {benchmark.judge_name}: {text}", level="warning")
 
 
-def _write(
-    places: Places,
+def _about(
+    job: _Job,
     benchmark: Benchmark,
     match: Match,
-    scores: Scores,
     *,
     subject: Subject,
     answers: Mapping[str, list[Answer]],
-) -> None:
-    about = {
+) -> dict[str, Any]:
+    """What the scores of a match belong to."""
+    return {
         "model": subject.target,
         "model_digest": subject.digest,
+        "weights": _weights(job, match.model),
+        "asked_as": asked_as(benchmark),
         "template_sha256": subject.template_sha256,
         "benchmark_digest": benchmark.digest,
         "opponent": match.opponent,
@@ -212,8 +216,14 @@ def _write(
             if model in (match.model, match.opponent)
         },
     }
-    write_scores(places.scores(match), scores, about=about)
-    write_by_question(places.by_question(match), scores, questions=benchmark.questions)
+
+
+def _weights(job: _Job, model: str) -> str | None:
+    """Digest of the run's own model as it is now; None for a model from elsewhere."""
+    if model not in ("sft", "dpo"):
+        return None
+    manifest = job.run.stage(model).read_manifest()
+    return manifest.outputs.get("model") if manifest else None
 
 
 def _digest_of(answers: Sequence[Answer]) -> str:
@@ -239,7 +249,7 @@ def _write_comparisons(
     alone = {match.model: found for match, found in scores.items() if match.opponent is None}
     found = compare(
         benchmark,
-        standing(places, benchmark, fresh=alone),
+        standing(places, benchmark, fresh=alone, weights_of=lambda name: _weights(job, name)),
         baseline=_baseline(job),
         replicates=job.recipe.eval.bootstrap,
         seed=job.recipe.seed,
