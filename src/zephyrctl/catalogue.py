@@ -253,12 +253,12 @@ BENCHMARKS = Registry(
         Entry("rules", "instructions verified by code", "zephyrctl.evaluation.rules:benchmark"),
         Entry(
             "mt-bench",
-            "80 two-turn questions, graded",
+            "80 two-turn questions, rated",
             "zephyrctl.evaluation.mt_bench.benchmark:benchmark",
         ),
         Entry(
             "own",
-            "questions of one's own, graded by a rubric",
+            "questions of one's own, rated by a rubric",
             "zephyrctl.evaluation.own.benchmark:benchmark",
         ),
         Entry(

@@ -9,7 +9,7 @@ from tests.cli.conftest import Cli
 
 
 def _judgments(path: Path, *, models: tuple[str, ...] = ("one", "two")) -> Path:
-    """Gradings of all 160 turns in FastChat's format, each model a point above the one before."""
+    """Ratings of all 160 turns in FastChat's format, each model a point above the one before."""
     rows: list[dict[str, Any]] = [
         {
             "question_id": question,

@@ -49,7 +49,7 @@ def test_verdicts_of_checks_name_what_failed(tmp_path: Path) -> None:
     assert verdicts(second) == [("dpo", "not checked", None)]
 
 
-def test_gradings_show_the_rating_and_the_judges_words(tmp_path: Path) -> None:
+def test_ratings_show_the_rating_and_the_judges_words(tmp_path: Path) -> None:
     rows = [
         {"question_id": 81, "turn": 1, "score": -1, "rating": None, "judgment": "No idea",
          "answer": "a", "prompt": "P"},

@@ -75,7 +75,7 @@ def test_other_judges_do_not_compare_and_both_are_named(root: Path) -> None:
     add_scores(run, "dpo", BETTER, judge="claude")
     (pair,) = pairs_of(Side(run, "sft"), Side(run, "dpo"))
     assert pair.reason == "the judges differ: gpt-4 and claude"
-    # Once one judge graded both, only that one is compared.
+    # Once one judge rated both, only that one is compared.
     add_scores(run, "sft", WORSE, judge="claude")
     (pair,) = pairs_of(Side(run, "sft"), Side(run, "dpo"))
     assert (pair.reason, pair.a.folder.name) == (None, "claude")

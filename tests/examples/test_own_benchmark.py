@@ -124,9 +124,9 @@ def test_the_commands_can_be_given_with_this_judge_and_with_others(folder: Path)
     assert run(folder, *served, BASE, "--dry-run")["judge"]["usd"] == 0
     [hosted] = [each[1:] for each in COMMANDS if "openai:MODEL" in each]
     assert {*hosted} - {*served} == {"openai:MODEL", "--max-cost", "1"}
-    graded = [each[1:] for each in COMMANDS if each[1:3] == ["eval", "mt-bench"]]
-    assert len(graded) == 4
-    assert all(set(graded[0]) <= set(each) for each in graded)
+    rated = [each[1:] for each in COMMANDS if each[1:3] == ["eval", "mt-bench"]]
+    assert len(rated) == 4
+    assert all(set(rated[0]) <= set(each) for each in rated)
 
 
 def command(*words: str) -> list[str]:

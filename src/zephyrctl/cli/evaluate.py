@@ -145,15 +145,15 @@ def mt_bench(
     json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
-    """Grade 80 two-turn questions from 1 to 10 by a judge, with FastChat's prompts and files.
+    """Rate 80 two-turn questions from 1 to 10 by a judge, with FastChat's prompts and files.
 
-    With --questions the questions are your own, graded by the packaged rubric or by yours.
+    With --questions the questions are your own, rated by the packaged rubric or by yours.
 
     zephyrctl eval mt-bench @sft @dpo --judge openai:gpt-4o --mode both
     """
-    from zephyrctl.cli import driving, graded, scoring
+    from zephyrctl.cli import driving, question_options, scoring
 
-    asked = graded.Asked(questions, rubric, mode, references, limit)
+    asked = question_options.Asked(questions, rubric, mode, references, limit)
     flags = {
         **asked.flags(),
         "eval.judge.spec": judge,

@@ -22,13 +22,13 @@ from zephyrctl.evaluation.agreement import Compared
 from zephyrctl.evaluation.benchmark import Answer, Judgment, Match
 from zephyrctl.evaluation.coverage import MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.files.folders import human_votes_folder, mt_bench_folder
-from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
 from zephyrctl.evaluation.judges.replay import ReplayJudge
 from zephyrctl.evaluation.mt_bench.benchmark import MtBench
 from zephyrctl.evaluation.mt_bench.formats import read_answers, read_mt_bench
 from zephyrctl.evaluation.mt_bench.games import ORDERS, Outcomes, whole, winner_of
 from zephyrctl.evaluation.mt_bench.pairs import Pairing
+from zephyrctl.evaluation.ratings import Rater
 from zephyrctl.evaluation.repairs import is_repair
 from zephyrctl.evaluation.statistics import Interval
 from zephyrctl.evaluation.votes import (
@@ -114,9 +114,7 @@ def prepare(
             "fence": recipe.eval.judge.fence,
             "benchmark_digest": bench.digest,
         },
-        pairing=Pairing(
-            Grader.of(recipe, judge, benchmark="judge-test", questions=bench.questions)
-        ),
+        pairing=Pairing(Rater.of(recipe, judge, benchmark="judge-test", questions=bench.questions)),
     )
 
 

@@ -122,18 +122,18 @@ class Rules:
 
     def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """The share of answers that pass all their checks."""
-        graded = [row for row in judgments if row["passed"] is not None]
-        passed = self._interval(graded)
+        rated = [row for row in judgments if row["passed"] is not None]
+        passed = self._interval(rated)
         score = Score.of(
             passed, benchmark=self.name, model=match.model, judge=None, metric="pass_rate"
         )
         return Scores(
             scores=(score,),
-            by_question=_by_question(graded),
-            gate=passed.value if graded else None,
+            by_question=_by_question(rated),
+            gate=passed.value if rated else None,
             details={
-                "categories": self._categories(graded),
-                "failed_checks": dict(_failed(graded).most_common()),
+                "categories": self._categories(rated),
+                "failed_checks": dict(_failed(rated).most_common()),
                 "questions": len(self.questions),
                 "method": {"pass_rate": passed.method},
             },

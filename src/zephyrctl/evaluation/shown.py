@@ -136,7 +136,7 @@ class _Texts:
 
 
 def _single(row: Row, judged: Judged, texts: _Texts) -> Shown:
-    """A grading, or the verdict of checks."""
+    """A rating, or the verdict of checks."""
     model = judged.match.model
     verdict, worth = _verdict(row)
     said = Said(model, texts.of(model, row), verdict, worth)

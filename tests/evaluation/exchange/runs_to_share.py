@@ -44,7 +44,7 @@ def files(folder: Path) -> Path:
 
 
 def judgments(folder: Path) -> Path:
-    """What the judge will say: gradings, and games that `dpo` wins but for one tie."""
+    """What the judge will say: ratings, and games that `dpo` wins but for one tie."""
     rows: list[dict[str, Any]] = []
     places = [(question["question_id"], turn) for question in QUESTIONS for turn in (1, 2)]
     for model, ratings in RATINGS.items():
@@ -71,7 +71,7 @@ def judgments(folder: Path) -> Path:
 
 
 def judged_run(folder: Path, *, repeats: int = 1) -> Run:
-    """The run `own`, with `sft` and `dpo` graded and compared."""
+    """The run `own`, with `sft` and `dpo` rated and compared."""
     flags = {
         "name": "own",
         "output_root": str(folder / "runs"),

@@ -38,7 +38,7 @@ def game(order: int, user: str = "Q", models: tuple[str, str] = ("x", "y")) -> J
     return JudgeRequest(81, 1, "pair-v2", "", user, models=models, order=order)
 
 
-def grading(judgment: str, **other: Any) -> dict[str, Any]:
+def rating(judgment: str, **other: Any) -> dict[str, Any]:
     row = {"question_id": 81, "turn": 1, "model": "x", "judge": ["gpt-4", "single-v1"]}
     return {**row, "judgment": judgment, **other}
 
@@ -46,8 +46,8 @@ def grading(judgment: str, **other: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "place", [{"user_prompt": "Q"}, {"user_prompt_sha256": digest_text("Q")}, {}]
 )
-def test_a_grading_is_found_by_its_prompt_its_hash_or_its_place(tmp_path: Path, place):
-    judge = replay(tmp_path / "single.jsonl", [grading("[[7]]", **place)])
+def test_a_rating_is_found_by_its_prompt_its_hash_or_its_place(tmp_path: Path, place):
+    judge = replay(tmp_path / "single.jsonl", [rating("[[7]]", **place)])
     assert judge.name == "gpt-4 (recorded)"
     assert [reply.text for reply in replies(judge, single())] == ["[[7]]"]
 
@@ -55,7 +55,7 @@ def test_a_grading_is_found_by_its_prompt_its_hash_or_its_place(tmp_path: Path, 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
 def test_a_text_may_hold_what_python_calls_the_end_of_a_line(tmp_path: Path, separator: str):
     # Our own files keep UTF-8 readable, so such a character stands in them as it is.
-    row = grading(f"Good.{separator}Rating: [[7]]", user_prompt="Q")
+    row = rating(f"Good.{separator}Rating: [[7]]", user_prompt="Q")
     path = tmp_path / "judgments.jsonl"
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     judge = ReplayJudge(load(flags={"eval.judge.spec": f"replay:{path}"}).recipe)
@@ -63,7 +63,7 @@ def test_a_text_may_hold_what_python_calls_the_end_of_a_line(tmp_path: Path, sep
 
 
 def test_the_last_of_several_counts_and_is_told(tmp_path: Path):
-    judge = replay(tmp_path / "single.jsonl", [grading("[[3]]"), grading("[[8]]")])
+    judge = replay(tmp_path / "single.jsonl", [rating("[[3]]"), rating("[[8]]")])
     assert replies(judge, single())[0].text == "[[8]]"
     assert judge.notices == [
         "single.jsonl: 1 judgments are replaced by later ones on the same answers"
@@ -71,13 +71,13 @@ def test_the_last_of_several_counts_and_is_told(tmp_path: Path):
 
 
 def test_an_unknown_request_is_an_error(tmp_path: Path):
-    judge = replay(tmp_path / "single.jsonl", [grading("[[3]]", user_prompt="Q")])
+    judge = replay(tmp_path / "single.jsonl", [rating("[[3]]", user_prompt="Q")])
     with pytest.raises(DataError, match="no recorded judgment for question 81, turn 1"):
         replies(judge, single("another answer"))
 
 
 def test_repeats_are_replayed_one_by_one(tmp_path: Path):
-    rows = [grading(f"[[{7 + n}]]", user_prompt="Q", sample=n) for n in range(2)]
+    rows = [rating(f"[[{7 + n}]]", user_prompt="Q", sample=n) for n in range(2)]
     judge = replay(tmp_path / "own.jsonl", rows)
     assert not judge.is_deterministic
     found = replies(judge, single(), single(sample=1), single(sample=5))
@@ -145,7 +145,7 @@ def test_a_file_without_judgments_is_refused(tmp_path: Path):
         replay(tmp_path / "empty.jsonl", [])
 
 
-def test_stored_gradings_answer_the_prompts_they_were_given(mt_bench_dir: Path):
+def test_stored_ratings_answer_the_prompts_they_were_given(mt_bench_dir: Path):
     path = mt_bench_dir / "model_judgment" / "mamba_0_5_dpo_ep1.gpt-4_single.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     judge = ReplayJudge(load(flags={"eval.judge.spec": f"replay:{path}"}).recipe)

@@ -19,13 +19,13 @@ from zephyrctl.evaluation.mt_bench.stored import (
 )
 
 
-def grading(question: int, turn: int, score: float, **more) -> dict:
+def rating(question: int, turn: int, score: float, **more) -> dict:
     return {"question_id": question, "turn": turn, "model": "m", "judge": ["gpt-4", "single-v1"],
             "score": score, **more}  # fmt: skip
 
 
 def full(score: float = 7, **more) -> list[dict]:
-    return [grading(q, t, score, **more) for q in range(81, 161) for t in (1, 2)]
+    return [rating(q, t, score, **more) for q in range(81, 161) for t in (1, 2)]
 
 
 def cases(folder: Path) -> list[dict]:
@@ -148,7 +148,7 @@ def test_models_and_judges_of_one_file_stand_apart():
     second = [{**row, "judge": ["claude", "single-v1"], "score": 5} for row in full()]
     found = rescore([*full(7), *other, *second])
     assert [(m["model"], m["average"]) for m in found.models] == [("m", 7), ("n", 3), ("m", 5)]
-    assert any("graded by 2 judges" in text for text in found.notices)
+    assert any("rated by 2 judges" in text for text in found.notices)
 
 
 def test_a_score_that_its_judgment_does_not_say_is_told():
@@ -217,7 +217,7 @@ def test_our_own_answers_file_can_be_held_against_the_judgments(tmp_path):
 )
 def test_a_row_that_is_no_judgment_is_named_with_its_line(tmp_path, line, message):
     path = tmp_path / "j.jsonl"
-    good = json.dumps(grading(81, 1, 7))
+    good = json.dumps(rating(81, 1, 7))
     path.write_text(f"{good}\n{line}\n{good}\n")
     with pytest.raises(DataError, match=message) as caught:
         read_rows(path)
@@ -226,7 +226,7 @@ def test_a_row_that_is_no_judgment_is_named_with_its_line(tmp_path, line, messag
 
 def test_a_line_torn_by_a_kill_is_left_out(tmp_path):
     path = tmp_path / "j.jsonl"
-    path.write_text(json.dumps(grading(81, 1, 7)) + '\n{"question_id": 8')
+    path.write_text(json.dumps(rating(81, 1, 7)) + '\n{"question_id": 8')
     assert len(read_rows(path)) == 1
 
 

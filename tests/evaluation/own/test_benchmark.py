@@ -43,7 +43,7 @@ def open_own(folder: Path, judge: Saying, **own) -> Own:
     return Own("own-mine", read_questions(write(folder)), read_rubric(None), judge, recipe=asked)
 
 
-def test_every_turn_is_graded_with_fenced_answers(tmp_path):
+def test_every_turn_is_rated_with_fenced_answers(tmp_path):
     judge = Saying(lambda r: f"Rating: [[{4 + r.turn}]]")
     bench = open_own(tmp_path, judge)
     rows = bench.judge({"sft": GIVEN}, SFT, path=tmp_path / "j.jsonl", on_done=silent)

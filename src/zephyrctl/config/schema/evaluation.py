@@ -48,10 +48,10 @@ class Rules(Section):
 
 
 class MtBench(Section):
-    """MT-Bench: 80 two-turn questions graded from 1 to 10."""
+    """MT-Bench: 80 two-turn questions rated from 1 to 10."""
 
     mode: Literal["single", "pair", "both"] = "single"
-    """Grade each answer from 1 to 10, compare the answers of two models in both orders, or do
+    """Rate each answer from 1 to 10, compare the answers of two models in both orders, or do
     both."""
     max_new_tokens: int = Field(default=1024, ge=1)
     """Longest answer in tokens."""
@@ -86,7 +86,7 @@ class AlpacaEval(Section):
 
 
 class Own(Section):
-    """A benchmark of one's own: questions in MT-Bench's format, graded from 1 to 10."""
+    """A benchmark of one's own: questions in MT-Bench's format, rated from 1 to 10."""
 
     questions: str | None = None
     """Question file (JSONL): `question_id`, `turns` (one or more), optional `category` and

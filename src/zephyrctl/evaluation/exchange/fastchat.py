@@ -76,8 +76,8 @@ def files_of(judged: Sequence[Judged]) -> tuple[dict[str, str], list[str]]:
     return {name: "".join(lines) for name, lines in texts.items() if lines}, notices
 
 
-def imported_gradings(rows: Iterable[Row], categories: Mapping[QuestionId, str]) -> list[Row]:
-    """FastChat's gradings with the fields that ours have beside them."""
+def imported_ratings(rows: Iterable[Row], categories: Mapping[QuestionId, str]) -> list[Row]:
+    """FastChat's ratings with the fields that ours have beside them."""
     found = []
     for row in rows:
         score = row["score"]

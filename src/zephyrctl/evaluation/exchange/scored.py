@@ -24,11 +24,11 @@ from zephyrctl.evaluation.exchange import alpaca, fastchat
 from zephyrctl.evaluation.exchange.sources import Annotations, Found, Judgments
 from zephyrctl.evaluation.exchange.standing import Row
 from zephyrctl.evaluation.files.folders import alpaca_eval_folder
-from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import JudgeRequest, OnReply
 from zephyrctl.evaluation.judges.open import judge_folder
 from zephyrctl.evaluation.mt_bench import formats, protocol
 from zephyrctl.evaluation.mt_bench.pairs import Pairing
+from zephyrctl.evaluation.ratings import Rater
 from zephyrctl.runs.references import safe_name
 
 
@@ -121,14 +121,14 @@ def _fastchat(found: Found, recipe: Recipe) -> Result:
                 where=judgments.folder,
                 hint="import each into a run of its own",
             )
-        imported += _graded(judgments.rows, questions, benchmark, recipe)
+        imported += _rated(judgments.rows, questions, benchmark, recipe)
         for path in judgments.answers:
             for row in fastchat.imported_answers(path):
                 answers.setdefault((benchmark, safe_name(str(row["model_id"]))), []).append(row)
     return Result(imported, answers)
 
 
-def _graded(
+def _rated(
     rows_of_all: Sequence[Row], questions: Sequence[Question], benchmark: str, recipe: Recipe
 ) -> list[Imported]:
     """The matches in the rows of one benchmark, models alone first."""
@@ -143,15 +143,15 @@ def _graded(
     _refuse_collisions(rows_of_all)
     imported = []
     for (match, judge), rows in groups.items():
-        grader = _grader(benchmark, judge, rows, questions, recipe)
+        rater = _rater(benchmark, judge, rows, questions, recipe)
         about: dict[str, Any] = {"references": "unknown", "prompts": "imported"}
         if match.opponent is None:
-            kept = fastchat.imported_gradings(rows, categories)
+            kept = fastchat.imported_ratings(rows, categories)
             about["fastchat"] = protocol.upstream_scores(kept, categories)
-            scores = grader.scores(kept, match, about=about)
+            scores = rater.scores(kept, match, about=about)
         else:
             kept = fastchat.imported_pairs(rows, categories)
-            scores = Pairing(grader).scores(kept, match, about=about)
+            scores = Pairing(rater).scores(kept, match, about=about)
         details = {k: v for k, v in scores.details.items() if k != "truncated"}
         scores = replace(scores, details=details)
         imported.append(
@@ -189,10 +189,10 @@ def _questions(found: Judgments) -> tuple[list[Question], str]:
     return [formats.Question(key, "", ("",) * count) for key, count in turns.items()], own
 
 
-def _grader(
+def _rater(
     benchmark: str, judge: str, rows: Sequence[Row], questions: Sequence[Question], recipe: Recipe
-) -> Grader:
-    return Grader(
+) -> Rater:
+    return Rater(
         benchmark=benchmark,
         judge=ImportedJudge(judge),
         questions=tuple(questions),

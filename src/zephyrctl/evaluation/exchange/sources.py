@@ -1,6 +1,6 @@
 """Which results of other tools lie in a folder or file?
 
-Read are FastChat's judgments (single gradings and pairs, several models and judges in a file, rows
+Read are FastChat's judgments (single ratings and pairs, several models and judges in a file, rows
 with or without their long texts) with the answers beside them, and AlpacaEval's annotations.
 """
 

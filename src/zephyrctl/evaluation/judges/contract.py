@@ -18,7 +18,7 @@ class JudgeRequest:
     """One question put to a judge.
 
     `models` names whose answers are judged: one model, or the two of a pair in the pair's own
-    order. `order` is 0 for a single grading; of a pair, 1 shows the first model first, 2 shows it
+    order. `order` is 0 for a single rating; of a pair, 1 shows the first model first, 2 shows it
     second. `sample` counts repeats from 0. `options` are the possible verdicts as the judge would
     write them, such as `("m", "M")`; empty where the verdict stands in free text. `top_logprobs`
     is how many log-probabilities of the first token are wanted, 0 for none.

@@ -112,7 +112,7 @@ def read_recorded(path: Path) -> Recorded:
 
 
 def _keep_single(found: Recorded, row: Mapping[str, Any], where: str) -> None:
-    """FastChat's grading, or one of our own judgments of any benchmark."""
+    """FastChat's rating, or one of our own judgments of any benchmark."""
     del where
     reply = JudgeReply(
         str(row["judgment"]),

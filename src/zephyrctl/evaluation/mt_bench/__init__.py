@@ -1,1 +1,1 @@
-"""MT-Bench: 80 two-turn questions graded or compared by a judge, and questions in its format."""
+"""MT-Bench: 80 two-turn questions rated or compared by a judge, and questions in its format."""

@@ -1,7 +1,7 @@
 """How good are the answers to MT-Bench's 80 two-turn questions? (the benchmark `mt-bench`)
 
 The protocol is in `protocol.py`; here it meets the stage. `eval.mt_bench.mode` says whether each
-answer is graded, pairs of answers are compared in both orders, or both.
+answer is rated, pairs of answers are compared in both orders, or both.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from zephyrctl.evaluation.conversations import next_prompt
 from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
 from zephyrctl.evaluation.files.folders import mt_bench_folder
-from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
 from zephyrctl.evaluation.judges.open import judge_folder, open_judge
 from zephyrctl.evaluation.mt_bench import protocol
 from zephyrctl.evaluation.mt_bench.formats import MtBenchFiles, Question, read_mt_bench
 from zephyrctl.evaluation.mt_bench.games import ORDERS
 from zephyrctl.evaluation.mt_bench.pairs import Pairing
+from zephyrctl.evaluation.ratings import Rater
 from zephyrctl.evaluation.repairs import is_repair
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.digests import digest_json
@@ -62,8 +62,8 @@ class MtBench:
         self._prompts = _prompts_of(asking)
         self._seed = recipe.seed
         self._by_id = {question.question_id: question for question in self.questions}
-        self._grader = Grader.of(recipe, judge, benchmark=self.name, questions=self.questions)
-        self._pairing = Pairing(self._grader)
+        self._rater = Rater.of(recipe, judge, benchmark=self.name, questions=self.questions)
+        self._pairing = Pairing(self._rater)
         _require_two_turns(self.questions)
 
     def conversation(self, question: Question, replies: Sequence[str]) -> list[Message]:
@@ -97,12 +97,12 @@ class MtBench:
         return [*alone, *against]
 
     def requests(self, answers: Mapping[str, Sequence[Answer]], match: Match) -> list[JudgeRequest]:
-        """One grading per answered turn and repeat; against an opponent one game per order."""
+        """One rating per answered turn and repeat; against an opponent one game per order."""
         if match.opponent is not None:
             return self._games(answers, match)
         said = replies_of(answers[match.model])
         return [
-            self._grader.request(
+            self._rater.request(
                 self._single(answer, said[(answer.question_id, answer.sample)][: answer.turn]),
                 answer,
                 model=match.model,
@@ -122,7 +122,7 @@ class MtBench:
         requests = self.requests(answers, match)
         if match.opponent is not None:
             return self._pairing.judged(requests, path=path, on_done=on_done)
-        return self._grader.judged(requests, answers[match.model], path=path, on_done=on_done)
+        return self._rater.judged(requests, answers[match.model], path=path, on_done=on_done)
 
     def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """The average first, then each turn (of a pair: the win rate); categories and FastChat's
@@ -137,7 +137,7 @@ class MtBench:
             categories = {q.question_id: q.category for q in self.questions}
             first = [row for row in judgments if not is_repair(row)]
             about["fastchat"] = protocol.upstream_scores(first, categories)
-            found = self._grader.scores(judgments, match, about=about)
+            found = self._rater.scores(judgments, match, about=about)
         if self._prompts != _UPSTREAM:
             notice = (
                 f"{match.label}: the judge's prompts are not upstream's ({self._prompts}), so "

@@ -11,9 +11,9 @@ from typing import Any
 from zephyrctl.evaluation.benchmark import Judgment, Match, Score, Scores
 from zephyrctl.evaluation.cells import Cell, asked_cells, bounds, by_category, question_means
 from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
-from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest
 from zephyrctl.evaluation.mt_bench.games import Outcomes, game_row, upstream_rates, whole
+from zephyrctl.evaluation.ratings import Rater
 from zephyrctl.evaluation.repairs import WINNER_WANTED, is_repair, judged_with_repairs
 from zephyrctl.evaluation.statistics import RATE, Interval
 from zephyrctl.evaluation.verdicts import WINNERS, with_options
@@ -23,15 +23,15 @@ _ALONE = "Do not explain anything. Your whole reply is one letter: A, or B, or C
 
 @dataclass(frozen=True)
 class Pairing:
-    """How two models' answers are compared; asked, repaired and drawn as by its grader."""
+    """How two models' answers are compared; asked, repaired and drawn as by its rater."""
 
-    grader: Grader
+    rater: Rater
 
     def request(self, request: JudgeRequest, match: Match, *, sample: int) -> JudgeRequest:
         """One game, as this judge is asked for it."""
         assert match.opponent is not None
         asked = replace(request, models=(match.model, match.opponent), sample=sample)
-        return with_options(asked, WINNERS, _ALONE) if self.grader.by_probability else asked
+        return with_options(asked, WINNERS, _ALONE) if self.rater.by_probability else asked
 
     def judged(
         self,
@@ -41,8 +41,8 @@ class Pairing:
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
         """One row a game, then the repairs."""
-        judge = self.grader.judge
-        asked = {question.question_id: question for question in self.grader.questions}
+        judge = self.rater.judge
+        asked = {question.question_id: question for question in self.rater.questions}
 
         def row(index: int, reply: JudgeReply) -> Judgment:
             request = requests[index]
@@ -61,7 +61,7 @@ class Pairing:
             make_row=row,
             on_done=on_done,
             unread=_unread,
-            wanted=WINNER_WANTED if self.grader.repairs else None,
+            wanted=WINNER_WANTED if self.rater.repairs else None,
         )
 
     def scores(
@@ -69,7 +69,7 @@ class Pairing:
     ) -> Scores:
         """`win_rate_vs_<opponent>` with ties half; `about` goes into the details."""
         counted = Outcomes.of(judgments)
-        asked = asked_cells(self.grader.questions)
+        asked = asked_cells(self.rater.questions)
         values = {cell: value for cell, value in counted.values.items() if cell in asked}
         coverage = sum(counted.shares.get(cell, 0.0) for cell in asked) / max(1, len(asked))
         notices = [*shortfall(match.label, coverage), *self._doubts(counted, match)]
@@ -77,31 +77,31 @@ class Pairing:
             **counted.details(),
             "coverage": coverage,
             "incomplete": coverage < COMPLETE_COVERAGE,
-            "judge": self.grader.judge.name,
-            "repeats": self.grader.repeats,
-            "questions": len(self.grader.questions),
+            "judge": self.rater.judge.name,
+            "repeats": self.rater.repeats,
+            "questions": len(self.rater.questions),
             "fastchat": upstream_rates(whole([r for r in judgments if not is_repair(r)])),
             "categories": {},
             **about,
         }
         if coverage < MINIMAL_COVERAGE:
             return Scores((), {}, None, details, tuple(notices))
-        parts = by_category(values, self.grader.questions)
+        parts = by_category(values, self.rater.questions)
         details["categories"] = {name: bounds(self._rate(part)) for name, part in parts.items()}
         for turn in sorted({turn for _, turn in values}):
             part = {cell: value for cell, value in values.items() if cell[1] == turn}
             details[f"turn_{turn}"] = bounds(self._rate(part))
         score = Score.of(
             self._rate(values),
-            benchmark=self.grader.benchmark,
+            benchmark=self.rater.benchmark,
             model=match.model,
-            judge=self.grader.judge.name,
+            judge=self.rater.judge.name,
             metric=f"win_rate_vs_{match.opponent}",
         )
         return Scores((score,), question_means(values), score.value, details, tuple(notices))
 
     def _rate(self, values: Mapping[Cell, float]) -> Interval:
-        return self.grader.interval(values, scale=RATE)
+        return self.rater.interval(values, scale=RATE)
 
     def _doubts(self, counted: Outcomes, match: Match) -> list[str]:
         found = []
@@ -111,7 +111,7 @@ class Pairing:
                 "them once more"
             )
         read = counted.games - counted.by_probability
-        if self.grader.by_probability and read:
+        if self.rater.by_probability and read:
             found.append(
                 f"{match.label}: the judge gave no probabilities in {read} of {counted.games} "
                 "games, which were read from its text"

@@ -51,7 +51,7 @@ def temperature(category: str) -> float:
 def single_request(
     files: MtBenchFiles, question: Question, answer: Sequence[str], *, turn: int
 ) -> JudgeRequest:
-    """The grading of one turn (1 or 2) of one answer, given as the texts of its turns."""
+    """The rating of one turn (1 or 2) of one answer, given as the texts of its turns."""
     prompt = _prompt(files, "single", question, turn)
     if turn == 1:
         fields = {"question": question.turns[0], "answer": answer[0]}

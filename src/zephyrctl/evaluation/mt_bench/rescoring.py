@@ -1,6 +1,6 @@
 """What do stored judgments add up to, without asking anybody?
 
-Rows are FastChat's, our own, or either without their long texts; single gradings and pairs may
+Rows are FastChat's, our own, or either without their long texts; single ratings and pairs may
 stand in one file, and several models and judges too. Upstream's arithmetic takes all rows; ours
 takes the last row of each (question, turn, model, judge, repeat).
 """
@@ -61,7 +61,7 @@ def rescore(
         else:
             pairs.setdefault((row["model_1"], row["model_2"], _judge_of(row)), []).append(row)
     models = [
-        _graded(name, judge, of, _asked(of, questions)) for (name, judge), of in single.items()
+        _rated(name, judge, of, _asked(of, questions)) for (name, judge), of in single.items()
     ]
     found_pairs = [_pair(names, of) for names, of in pairs.items()]
     notices = [*_judges(single), *(text for model in models for text in _notices(model))]
@@ -81,8 +81,8 @@ def rescore(
 
 
 @dataclass(frozen=True)
-class _Graded:
-    """The gradings of one model by one judge, counted.
+class _Rated:
+    """The ratings of one model by one judge, counted.
 
     `last` is the last row of each (question, turn, repeat), `means` the mean rating of each turn of
     a question, `usable` the share of the turns asked that has one.
@@ -115,7 +115,7 @@ class _Graded:
         return [r for r in self.last if _rating(r) is not None and not in_range(_rating(r))]
 
 
-def _graded(name: str, judge: str, rows: Sequence[Row], questions: Sequence[Question]) -> _Graded:
+def _rated(name: str, judge: str, rows: Sequence[Row], questions: Sequence[Question]) -> _Rated:
     asked = asked_cells(questions)
     last = {_place(row): row for row in rows}
     repeats = Counter(place[:2] for place in last)
@@ -127,7 +127,7 @@ def _graded(name: str, judge: str, rows: Sequence[Row], questions: Sequence[Ques
     foreign = [cell for cell in values if cell not in asked]
     kept = {cell: found for cell, found in values.items() if cell in asked}
     shares = sum(len(found) / repeats[cell] for cell, found in kept.items())
-    return _Graded(
+    return _Rated(
         name=name,
         label=f"{name} ({judge})" if judge else name,
         questions=questions,
@@ -140,9 +140,9 @@ def _graded(name: str, judge: str, rows: Sequence[Row], questions: Sequence[Ques
     )
 
 
-def _model(graded: _Graded, *, replicates: int, seed: int) -> dict[str, Any]:
+def _model(rated: _Rated, *, replicates: int, seed: int) -> dict[str, Any]:
     """The entry of `models`; `n` counts judgments with a number, `unparsed` those without."""
-    means, questions = graded.means, graded.questions
+    means, questions = rated.means, rated.questions
     scores = {
         "turn_1": _mean([value for cell, value in means.items() if cell[1] == 1]),
         "turn_2": _mean([value for cell, value in means.items() if cell[1] == 2]),
@@ -153,60 +153,60 @@ def _model(graded: _Graded, *, replicates: int, seed: int) -> dict[str, Any]:
         for name, cells in sorted(by_category(means, questions).items())
     }
     interval: list[float | None] = [None, None]
-    if graded.usable < MINIMAL_COVERAGE:
+    if rated.usable < MINIMAL_COVERAGE:
         scores, categories = dict.fromkeys(scores), dict.fromkeys(categories)
     else:
         drawn = cell_interval(
             means, questions, replicates=replicates, seed=seed, scale=RATING_SCALE
         )
         interval = [drawn.low, drawn.high]
-    numbered = len(graded.last) - graded.unparsed
+    numbered = len(rated.last) - rated.unparsed
     return {
-        "model": graded.name,
+        "model": rated.name,
         **scores,
         "by_category": categories,
         "n": numbered,
-        "unparsed": graded.unparsed,
-        "duplicates_dropped": graded.duplicates,
-        "coverage": _coverage(graded),
+        "unparsed": rated.unparsed,
+        "duplicates_dropped": rated.duplicates,
+        "coverage": _coverage(rated),
         "interval": interval,
         "fastchat": protocol.upstream_scores(
-            graded.first_hand, {question.question_id: question.category for question in questions}
+            rated.first_hand, {question.question_id: question.category for question in questions}
         ),
     }
 
 
-def _coverage(graded: _Graded) -> float:
+def _coverage(rated: _Rated) -> float:
     """The share of the turns asked whose judgment has a number, each repeat for its part."""
-    repeats = Counter(_place(row)[:2] for row in graded.last)
-    shares = sum(1 / repeats[_place(r)[:2]] for r in graded.last if _rating(r) is not None)
-    return shares / max(1, len(asked_cells(graded.questions)), len(repeats))
+    repeats = Counter(_place(row)[:2] for row in rated.last)
+    shares = sum(1 / repeats[_place(r)[:2]] for r in rated.last if _rating(r) is not None)
+    return shares / max(1, len(asked_cells(rated.questions)), len(repeats))
 
 
-def _notices(graded: _Graded) -> list[str]:
+def _notices(rated: _Rated) -> list[str]:
     """What a reader of these numbers has to know."""
-    found = shortfall(graded.label, graded.usable)
-    if graded.duplicates:
+    found = shortfall(rated.label, rated.usable)
+    if rated.duplicates:
         found.append(
-            f"{graded.label}: {graded.duplicates} rows have a later one on the same question and "
+            f"{rated.label}: {rated.duplicates} rows have a later one on the same question and "
             "turn; the last counts, and upstream's figures count all"
         )
-    if graded.outside:
-        first = graded.outside[0]
+    if rated.outside:
+        first = rated.outside[0]
         found.append(
-            f"{graded.label}: {len(graded.outside)} ratings are outside 1 to 10 and count in no "
+            f"{rated.label}: {len(rated.outside)} ratings are outside 1 to 10 and count in no "
             f"mean of ours (question {first['question_id']}: {first['score']})"
         )
-    if graded.foreign:
-        question, turn = graded.foreign[0]
+    if rated.foreign:
+        question, turn = rated.foreign[0]
         found.append(
-            f"{graded.label}: {len(graded.foreign)} ratings belong to none of the questions "
+            f"{rated.label}: {len(rated.foreign)} ratings belong to none of the questions "
             f"(question {question}, turn {turn})"
         )
-    changed = [row for row in graded.rows if _says_otherwise(row)]
+    changed = [row for row in rated.rows if _says_otherwise(row)]
     if changed:
         found.append(
-            f"{graded.label}: {len(changed)} scores are not what their judgment says "
+            f"{rated.label}: {len(changed)} scores are not what their judgment says "
             f"(question {changed[0]['question_id']}, turn {changed[0]['turn']})"
         )
     return found
@@ -243,7 +243,7 @@ def _pair(names: tuple[str, str, str], rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _rating(row: Row) -> float | None:
-    """The number of a grading; None where there is none. Our own rows say so in `rating`."""
+    """The number of a rating; None where there is none. Our own rows say so in `rating`."""
     if "rating" in row and row["rating"] is None:
         return None
     return None if row["score"] == UNPARSED else row["score"]
@@ -260,7 +260,7 @@ def _says_otherwise(row: Row) -> bool:
 def _judges(single: Mapping[tuple[str, str], Sequence[Row]]) -> list[str]:
     several = [name for name, times in Counter(name for name, _ in single).items() if times > 1]
     return [
-        f"{name} was graded by {times} judges, and each has an entry: "
+        f"{name} was rated by {times} judges, and each has an entry: "
         + ", ".join(judge or "unnamed" for model, judge in single if model == name)
         for name in several
         for times in [sum(model == name for model, _ in single)]

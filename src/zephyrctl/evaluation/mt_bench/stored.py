@@ -29,7 +29,7 @@ _VOTES = {"model_a": "model_1", "model_b": "model_2"}
 def read_rows(path: Path) -> list[Row]:
     """The judgments of a file, each checked and named as FastChat names it.
 
-    Single gradings, pairs, and votes (`model_a`, `model_b`, `winner`), which become pairs whose
+    Single ratings, pairs, and votes (`model_a`, `model_b`, `winner`), which become pairs whose
     games agree. A line torn by a kill at the file's end is left out; raises DataError for any
     other that is no judgment, and for a file without one.
     """
@@ -158,7 +158,7 @@ def _judgment(row: Row, where: str) -> Row:
     if "model" in row:
         score = row.get("score")
         if isinstance(score, bool) or not isinstance(score, int | float):
-            raise DataError("a grading needs a 'score', a number", where=where)
+            raise DataError("a rating needs a 'score', a number", where=where)
         return row
     if "model_1" in row and "model_2" in row:
         return row

@@ -1,1 +1,1 @@
-"""A benchmark of one's own: questions in MT-Bench's format, graded by a rubric."""
+"""A benchmark of one's own: questions in MT-Bench's format, rated by a rubric."""

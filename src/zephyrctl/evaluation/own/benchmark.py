@@ -1,7 +1,7 @@
 """How good are the answers to questions of one's own? (the benchmark `own`)
 
 Named `own-<name of the question file>` in scores, so that two files are two benchmarks. Every
-answered turn is graded from 1 to 10 by a rubric; answers are always fenced.
+answered turn is rated from 1 to 10 by a rubric; answers are always fenced.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from zephyrctl.evaluation.cells import replies_of
 from zephyrctl.evaluation.conversations import next_prompt
 from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
-from zephyrctl.evaluation.gradings import Grader
 from zephyrctl.evaluation.judges.contract import Judge, JudgeRequest
 from zephyrctl.evaluation.judges.open import judge_folder, open_judge
 from zephyrctl.evaluation.mt_bench.protocol import temperature
 from zephyrctl.evaluation.own.questions import OwnQuestion, read_questions
 from zephyrctl.evaluation.own.rubric import PACKAGED, Rubric, read_rubric, require_usable
+from zephyrctl.evaluation.ratings import Rater
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.digests import digest_json, digest_text
 from zephyrctl.runs.references import safe_name
@@ -63,7 +63,7 @@ class Own:
         self._settings = settings
         self._seed = recipe.seed
         self._by_id = {question.question_id: question for question in self.questions}
-        self._grader = Grader.of(recipe, judge, benchmark=name, questions=self.questions)
+        self._rater = Rater.of(recipe, judge, benchmark=name, questions=self.questions)
 
     def conversation(self, question: OwnQuestion, replies: Sequence[str]) -> list[Message]:
         """The turns so far with the model's own replies, and the next turn; no system prompt."""
@@ -84,10 +84,10 @@ class Own:
         return [Match(model) for model in models]
 
     def requests(self, answers: Mapping[str, Sequence[Answer]], match: Match) -> list[JudgeRequest]:
-        """One grading per answered turn and repeat."""
+        """One rating per answered turn and repeat."""
         said = replies_of(answers[match.model])
         return [
-            self._grader.request(
+            self._rater.request(
                 self._request(answer, said[(answer.question_id, answer.sample)][: answer.turn]),
                 answer,
                 model=match.model,
@@ -103,14 +103,14 @@ class Own:
         path: Path,
         on_done: Callable[[int, int], None],
     ) -> list[Judgment]:
-        """Grade every answered turn; what stands in `path` is not asked again."""
+        """Rate every answered turn; what stands in `path` is not asked again."""
         requests = self.requests(answers, match)
-        return self._grader.judged(requests, answers[match.model], path=path, on_done=on_done)
+        return self._rater.judged(requests, answers[match.model], path=path, on_done=on_done)
 
     def aggregate(self, judgments: Sequence[Judgment], match: Match) -> Scores:
         """The average first, then each turn; categories are details."""
         with_reference = sum(bool(question.references) for question in self.questions)
-        found = self._grader.scores(
+        found = self._rater.scores(
             judgments,
             match,
             about={

@@ -5,7 +5,7 @@ A rubric renders the judge's whole prompt for one turn from these variables:
     question      the user's text of this turn
     turn          its number, from 1
     turns         the user's texts up to this turn
-    answer        the answer to be graded
+    answer        the answer to be rated
     answers       the answers up to this turn
     reference     the reference of this turn; empty where there is none
     references    the references up to this turn; empty where there are none

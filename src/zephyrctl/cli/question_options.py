@@ -10,7 +10,7 @@ from zephyrctl.errors import UsageError
 
 @dataclass(frozen=True)
 class Asked:
-    """What `eval mt-bench` was told about questions and grading; None where it was not."""
+    """What `eval mt-bench` was told about questions and rating; None where it was not."""
 
     questions: Path | None
     rubric: Path | None
@@ -35,7 +35,7 @@ class Asked:
             if value is not None:
                 raise UsageError(
                     f"{option} belongs to MT-Bench's own questions, and --questions names others",
-                    hint="one's own are graded from 1 to 10, with the references in their file",
+                    hint="one's own are rated from 1 to 10, with the references in their file",
                 )
         return {
             "eval.own.questions": str(self.questions) if self.questions else None,

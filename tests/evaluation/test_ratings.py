@@ -1,4 +1,4 @@
-"""What gradings add up to: repeats, coverage, probabilities."""
+"""What ratings add up to: repeats, coverage, probabilities."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from tests.evaluation.mt_bench.small import answers, open_small, recipe, silent
 from tests.evaluation.saying import Saying
 
 from zephyrctl.evaluation.benchmark import Answer, Match
-from zephyrctl.evaluation.gradings import Counted
 from zephyrctl.evaluation.judges.contract import JudgeReply
 from zephyrctl.evaluation.judges.replay import ReplayJudge
 from zephyrctl.evaluation.own.questions import OwnQuestion
+from zephyrctl.evaluation.ratings import Counted
 from zephyrctl.evaluation.verdicts import RATINGS
 
 SFT = Match("sft")

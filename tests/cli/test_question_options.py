@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Cli
 
-from zephyrctl.cli.graded import Asked
+from zephyrctl.cli.question_options import Asked
 from zephyrctl.errors import UsageError
 
 MODEL = "openai+http://127.0.0.1:9/v1:m"

@@ -1,4 +1,4 @@
-"""The evaluation stage on graded benchmarks: MT-Bench in both modes, and questions of one's own."""
+"""The evaluation stage on rated benchmarks: MT-Bench in both modes, and questions of one's own."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_both_modes_stand_side_by_side_and_a_second_start_asks_nothing(tmp_path:
         asked = len(judge.requests)
         evaluate(run.recipe(), run)
         assert len(judge.requests) == asked
-    # 4 gradings and 1 repair a model, less the repair they share by their equal words; 8 games.
+    # 4 ratings and 1 repair a model, less the repair they share by their equal words; 8 games.
     assert asked == 4 + 4 + 2 + 8
     assert result.metrics["mt-bench.a.average"] == (4 + 3 + 4 + 4) / 4
     assert result.metrics["mt-bench.b.average"] == (9 + 3 + 9 + 9) / 4
@@ -110,7 +110,7 @@ def write_questions(path: Path) -> str:
     return str(path)
 
 
-def test_questions_of_ones_own_are_graded_by_ones_own_rubric(tmp_path: Path) -> None:
+def test_questions_of_ones_own_are_rated_by_ones_own_rubric(tmp_path: Path) -> None:
     rubric = tmp_path / "strict.jinja"
     rubric.write_text("Q {{ question }} R {{ reference }} A {{ answer }}: [[n]] with n in 1..10")
     with (

@@ -1,6 +1,6 @@
-"""What do gradings from 1 to 10 add up to?
+"""What do ratings from 1 to 10 add up to?
 
-Each answered turn has one grading a repeat. The last judgment of a (question, turn, repeat) counts,
+Each answered turn has one rating a repeat. The last judgment of a (question, turn, repeat) counts,
 its repairs included; repeats are averaged within their turn before anything else, so that a
 question that was judged more often weighs no more. Intervals draw whole questions, within their
 category.
@@ -53,8 +53,8 @@ _ALONE = "Do not explain anything. Your whole reply is the rating: one whole num
 
 
 @dataclass(frozen=True)
-class Grader:
-    """How the answers of one benchmark are graded and counted."""
+class Rater:
+    """How the answers of one benchmark are rated and counted."""
 
     benchmark: str
     judge: Judge
@@ -68,8 +68,8 @@ class Grader:
     @classmethod
     def of(
         cls, recipe: Recipe, judge: Judge, *, benchmark: str, questions: Sequence[Question]
-    ) -> Grader:
-        """The grader that a recipe asks for; recorded judgments are never repaired."""
+    ) -> Rater:
+        """The rater that a recipe asks for; recorded judgments are never repaired."""
         settings = recipe.eval
         return cls(
             benchmark=benchmark,
@@ -83,7 +83,7 @@ class Grader:
         )
 
     def request(self, request: JudgeRequest, answer: Answer, *, model: str) -> JudgeRequest:
-        """The grading of one answered turn, as this judge is asked for it."""
+        """The rating of one answered turn, as this judge is asked for it."""
         asked = replace(request, models=(model,), sample=answer.sample)
         return with_options(asked, RATINGS, _ALONE) if self.by_probability else asked
 
@@ -101,7 +101,7 @@ class Grader:
         def row(index: int, reply: JudgeReply) -> Judgment:
             answer, request = answers[index], requests[index]
             return {
-                **grading_row(request, reply, judge=self.judge.name),
+                **rating_row(request, reply, judge=self.judge.name),
                 "category": asked[request.question_id].category,
                 "sample": request.sample,
                 "prompt": asked[request.question_id].turns[request.turn - 1],
@@ -238,7 +238,7 @@ class Counted:
         )
 
 
-def grading_row(request: JudgeRequest, reply: JudgeReply, *, judge: str) -> Judgment:
+def rating_row(request: JudgeRequest, reply: JudgeReply, *, judge: str) -> Judgment:
     """A row of `model_judgment/<judge>_single.jsonl`.
 
     `score` is what upstream would read, −1 for nothing; `rating` is ours, a number from 1 to 10 or
