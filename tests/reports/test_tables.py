@@ -46,8 +46,10 @@ def test_a_judged_score_names_its_judge_and_a_missing_one_is_a_dash() -> None:
     ]  # fmt: skip
     lines = results_lines({"scores": scores, "comparisons": []})
     assert lines[0] == "mt-bench · judge gpt-4"
-    assert lines[2].split() == ["sft", "6.24", "[5.93,", "6.55]", "–", "160"]
-    assert lines[3].split() == ["dpo", "6.24", "[5.93,", "6.55]", "6.24", "160"]
+    assert lines[2].split() == ["sft", "6.24", "[5.93,", "6.55]", "160"]
+    assert lines[3].split() == ["dpo", "6.24", "[5.93,", "6.55]", "160"]
+    assert lines[4].split() == ["sft", "dpo"]
+    assert lines[5].split() == ["turn", "1", "–", "6.24", "[5.93,", "6.55]"]
 
 
 def test_a_judged_block_goes_on_with_categories_and_with_what_stands_behind_the_scores() -> None:
@@ -61,9 +63,9 @@ def test_a_judged_block_goes_on_with_categories_and_with_what_stands_behind_the_
     )  # fmt: skip
     lines = results_lines({"scores": [score], "comparisons": []}, [file])
     assert lines[3:] == [
-        "  by category                dpo",
-        "  math         4.00 [3.00, 5.00]",
-        "  stem                    9.00 –",
+        "                      dpo",
+        "  math  4.00 [3.00, 5.00]",
+        "  stem             9.00 –",
         "  dpo: n 160, coverage 99.4 %, references corrected",
         "  agreement 85 %",
     ]
@@ -74,7 +76,7 @@ def test_columns_and_facts_stand_in_the_order_of_the_table_and_stale_scores_are_
         {"benchmark": "mt-bench", "model": model, "judge": "j", "metric": "average",
          "value": 7.0, "low": 6.0, "high": 8.0, "n": 2} for model in ("sft", "dpo")
     ]  # fmt: skip
-    category = (Category("math", 7.0, 6.0, 8.0, 2),)
+    category = tuple(Category(name, 7.0, 6.0, 8.0, 1) for name in ("math", "stem"))
     files = [
         ScoreFile("mt-bench", "dpo", "j", None, categories=category, facts=(("n", 2),)),
         ScoreFile(
@@ -82,8 +84,9 @@ def test_columns_and_facts_stand_in_the_order_of_the_table_and_stale_scores_are_
         ),
     ]
     lines = results_lines({"scores": scores, "comparisons": []}, files)
-    assert lines[4].split() == ["by", "category", "sft", "dpo"]
-    assert lines[6:] == ["  sft: n 2", "  dpo: n 2", "  ! sft: old"]
+    assert lines[4].split() == ["sft", "dpo"]
+    assert [line.split()[0] for line in lines[5:7]] == ["math", "stem"]
+    assert lines[7:] == ["  sft: n 2", "  dpo: n 2", "  ! sft: old"]
 
 
 def test_a_comparison_stands_below_the_scores_of_its_own_judge_only() -> None:

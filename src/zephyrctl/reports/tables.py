@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -35,7 +36,8 @@ def results_lines(summary: Mapping[str, Any], files: Sequence[ScoreFile] = ()) -
     """Scores of every benchmark with their 95 % intervals, then the comparisons.
 
     `summary` has the shape of `runs.summary.summarize`. Each block names its judge. With `files`
-    a judged block goes on with its categories, and with what the scores must not be read without.
+    a judged block goes on with its other metrics and categories, each with its interval, and with
+    what the scores must not be read without.
     """
     lines: list[str] = []
     for group in score_groups(summary["scores"]):
@@ -45,34 +47,58 @@ def results_lines(summary: Mapping[str, Any], files: Sequence[ScoreFile] = ()) -
         key = (group.benchmark, group.judge)
         its = [file for file in files if (file.benchmark, file.judge) == key]
         its.sort(key=lambda file: (group.place(file.model), file.opponent or ""))
-        more = [] if group.judge is None else [*_category_lines(group, its), *_fact_lines(its)]
+        more = [] if group.judge is None else [*_detail_lines(group, its), *_fact_lines(its)]
         lines += [f"  {line}" for line in [*more, *_stale_lines(its)]]
         cards = [] if group.judge is None else [line for f in its[-1:] for line in f.judge_card]
         lines += [f"  {safe(line)}" for line in cards]
     return lines
 
 
-def _category_lines(group: ScoreGroup, files: Sequence[ScoreFile]) -> list[str]:
-    """Value and interval of every category, a column for each model judged alone."""
-    shown = [file for file in files if file.opponent is None and file.categories]
-    names = dict.fromkeys(category.name for file in shown for category in file.categories)
-    if not names:
-        return []
+def _detail_lines(group: ScoreGroup, files: Sequence[ScoreFile]) -> list[str]:
+    """Value and interval of every other metric and category, a column for each model judged
+    alone."""
+    models = _judged_alone(group)
+    metrics = _own_metrics(group)[1:]
+    rows = [
+        [safe(_SHORT.get(name, metric_words(name))), *(_cell(group, m, name) for m in models)]
+        for name in metrics
+    ]
+    rows += _category_rows(group, files, models)
+    return aligned([["", *map(safe, models)], *rows]) if rows else []
+
+
+def _category_rows(
+    group: ScoreGroup, files: Sequence[ScoreFile], models: Sequence[str]
+) -> list[list[str]]:
+    """One row a category; none where there is only one."""
+    alone = {file.model: file for file in files if file.opponent is None}
+    shown = [alone[model].categories if model in alone else () for model in models]
+    names = dict.fromkeys(category.name for categories in shown for category in categories)
     main = group.metrics[0]
-    rows = [["by category", *(safe(file.model) for file in shown)]]
-    for name in names:
+    rows = []
+    for name in names if len(names) > 1 else ():
         cells = []
-        for file in shown:
-            found = {category.name: category for category in file.categories}.get(name)
+        for categories in shown:
+            found = {category.name: category for category in categories}.get(name)
             if found is None:
                 cells.append(NOTHING)
                 continue
-            value = value_words(found.value, metric=main, benchmark=group.benchmark)
             bounds = {key: finite(getattr(found, key)) for key in ("low", "high")}
-            interval = interval_words(bounds, benchmark=group.benchmark, metric=main)
-            cells.append(f"{value} {interval}")
+            cells.append(_value_and_interval(found.value, bounds, group.benchmark, main))
         rows.append([safe(name) or "none", *cells])
-    return aligned(rows)
+    return rows
+
+
+def _cell(group: ScoreGroup, model: str, metric: str) -> str:
+    score = group.get(model, metric)
+    if score is None:
+        return NOTHING
+    return _value_and_interval(score["value"], score, group.benchmark, metric)
+
+
+def _value_and_interval(value: Any, bounds: Mapping[str, Any], benchmark: str, metric: str) -> str:
+    words = value_words(value, metric=metric, benchmark=benchmark)
+    return f"{words} {interval_words(bounds, benchmark=benchmark, metric=metric)}"
 
 
 def _fact_lines(files: Sequence[ScoreFile]) -> list[str]:
@@ -232,8 +258,8 @@ def odds_words(entry: Mapping[str, Any]) -> str:
     return f"P(better) {entry['p_better']:.2f}  win/tie/loss {counts}"
 
 
-_WITHOUT_END = 10_000
-"""More repeats and questions than this are not to be had."""
+_MOST_QUESTIONS, _MOST_REPEATS = 10_000, 1_000
+"""More questions and repeats than these are not to be had."""
 
 
 def needs_words(entry: Mapping[str, Any]) -> str:
@@ -242,7 +268,7 @@ def needs_words(entry: Mapping[str, Any]) -> str:
     if low is None or high is None or low > 0 or high < 0 or not entry.get("questions_needed"):
         return ""
     have, repeats = entry.get("n_repeats", 1), entry.get("repeats_needed")
-    if entry["questions_needed"] > _WITHOUT_END and (repeats is None or repeats > _WITHOUT_END):
+    if entry["questions_needed"] > _MOST_QUESTIONS and (repeats or math.inf) > _MOST_REPEATS:
         return "not told apart: no number of repeats or questions that can be had would do it"
     questions = f"{entry['questions_needed']:,} questions like these ({entry['n']} now)"
     if entry.get("repeats_are_a_bound"):
@@ -281,12 +307,11 @@ def _group_lines(group: ScoreGroup) -> list[str]:
 
 
 def _own_lines(group: ScoreGroup) -> list[str]:
-    # The words of a judged answer stand among its facts below the table.
-    hidden = {"mean_words"} if group.judge is not None else set()
-    own = [name for name in group.metrics if _VERSUS not in name and name not in hidden]
-    models = [model for model in group.models if any(group.get(model, name) for name in own)]
+    own, models = _own_metrics(group), _judged_alone(group)
     if not models:
         return []
+    if group.judge is not None:  # the others follow with their intervals
+        own = own[:1]
     main, others = own[0], own[1:]
     heads = [_SHORT.get(metric, metric_words(metric)) for metric in own]
     rows: list[list[str]] = [["model", heads[0], "95 % interval", *heads[1:], "n"]]
@@ -305,6 +330,15 @@ def _own_lines(group: ScoreGroup) -> list[str]:
         cells.append(number(None if score is None else score["n"]))
         rows.append(cells)
     return aligned(rows)
+
+
+def _own_metrics(group: ScoreGroup) -> list[str]:
+    return [name for name in group.metrics if _VERSUS not in name]
+
+
+def _judged_alone(group: ScoreGroup) -> list[str]:
+    own = _own_metrics(group)
+    return [model for model in group.models if any(group.get(model, name) for name in own)]
 
 
 def _pair_lines(group: ScoreGroup) -> list[str]:
