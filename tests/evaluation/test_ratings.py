@@ -46,6 +46,15 @@ def test_equal_ratings_leave_an_interval_that_stays_on_the_scale(tmp_path, ratin
     assert average.high - average.low > 1
 
 
+def test_a_judge_that_says_nothing_is_told_to_need_more_room(tmp_path):
+    judge = Saying(lambda request: "" if request.turn == 1 else "[[5]]")
+    bench = open_small(tmp_path, judge)
+    given = {"sft": answers("a", "b", "c", "d")}
+    rows = bench.judge(given, SFT, path=tmp_path / "j.jsonl", on_done=silent)
+    notices = bench.aggregate(rows, SFT).notices
+    assert any("2 judgments are empty" in text and "max_tokens" in text for text in notices)
+
+
 def test_an_interval_draws_questions_and_not_their_repeats():
     questions = [OwnQuestion(n, "c", ("x", "y")) for n in range(40)]
     rng = np.random.default_rng(0)

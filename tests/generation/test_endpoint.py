@@ -20,7 +20,7 @@ from zephyrctl.generation.endpoint.failures import NotTaken, Refusal
 from zephyrctl.generation.endpoint.wire import reply_of
 
 HELLO = [Message("user", "hello there")]
-QUICK = Patience(deadline_s=0.4, first_s=0.001, longest_s=0.1)
+QUICK = Patience(deadline_s=20, first_s=0.001, longest_s=0.1)
 
 
 def client(server: FakeEndpoint, **changes: object) -> Endpoint:
@@ -67,7 +67,7 @@ def test_what_may_pass_is_tried_again(fault: str) -> None:
 
 
 def test_a_slow_answer_is_given_up_and_tried_again() -> None:
-    quick = replace(QUICK, timeout_s=0.15, deadline_s=5)
+    quick = replace(QUICK, timeout_s=0.15)
     with FakeEndpoint(faults=["slow"]) as server:
         assert ask(client(server, patience=quick)).text == "you said: hello there"
 
@@ -83,10 +83,10 @@ def test_a_slow_answer_is_given_up_and_tried_again() -> None:
 def test_after_the_deadline_the_error_names_the_reason(fault: str, reason: str) -> None:
     with (
         FakeEndpoint(always=fault) as server,
-        pytest.raises(NetworkError, match=rf"within 0.4 s, in \d+ tries: .*{reason}"),
+        pytest.raises(NetworkError, match=rf"within 1 s, in \d+ tries: .*{reason}"),
     ):
-        ask(client(server))
-    assert len(server.requests) > 4
+        ask(client(server, patience=replace(QUICK, deadline_s=1)))
+    assert len(server.requests) > 2
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_cannot_pass_ends_at_once(fault: str, error: type[ZephyrctlError]) 
 
 
 def test_bytes_that_trickle_in_do_not_hold_up_a_request() -> None:
-    quick = replace(QUICK, timeout_s=0.15, deadline_s=5)
+    quick = replace(QUICK, timeout_s=0.15)
     with FakeEndpoint(faults=["drip"]) as server:
         began = time.monotonic()
         assert ask(client(server, patience=quick)).text == "you said: hello there"
@@ -252,6 +252,11 @@ def test_a_key_repeated_by_the_server_is_masked() -> None:
             ask(endpoint)
     assert "Incorrect" not in caught.value.message
     assert "***" in caught.value.message
+
+
+def test_a_password_in_the_address_is_no_part_of_an_error() -> None:
+    env = {"OPENAI_BASE_URL": "http://me:hush@localhost:1/v1"}
+    assert Endpoint.parse("openai:m", env=env).where == "http://***@localhost:1/v1 (m)"
 
 
 def test_keys_come_from_file_environment_or_dotenv(

@@ -185,6 +185,11 @@ class Rater:
                 f"{match.label}: {counted.repaired} ratings were had only by asking the judge for "
                 "them once more"
             )
+        if counted.silent:
+            found.append(
+                f"{match.label}: {counted.silent} judgments are empty; a judge that reasons first "
+                "needs more room: --set eval.judge.max_tokens=8192"
+            )
         if self.by_probability and counted.by_probability < counted.n:
             found.append(
                 f"{match.label}: the judge gave no probabilities for "
@@ -206,6 +211,8 @@ class Counted:
     by_fallback: int
     by_probability: int
     truncated: int
+    silent: int
+    """Judgments without any text or probability."""
 
     @classmethod
     def of(cls, judgments: Sequence[Judgment], questions: Sequence[Question]) -> Counted:
@@ -235,6 +242,9 @@ class Counted:
             ),
             by_probability=sum("probabilities" in row for row in kept),
             truncated=sum(not row["stopped"] for row in last.values()),
+            silent=sum(
+                row["rating"] is None and not row["judgment"].strip() for row in last.values()
+            ),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -32,6 +33,8 @@ _LOST = {
     "top_p": "takes no top_p",
     "logprobs": "gives no probabilities",
 }
+
+_USER = re.compile(r"//[^/@\s]+@")
 
 
 @dataclass
@@ -73,8 +76,8 @@ class Endpoint:
 
     @property
     def where(self) -> str:
-        """The service and the model, for an error."""
-        return f"{self.base_url} ({self.model})"
+        """The service and the model, for an error; without a password in the address."""
+        return f"{_USER.sub('//***@', self.base_url)} ({self.model})"
 
     @property
     def notices(self) -> list[str]:
