@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch  # noqa: F401  # what prepares data hides it from transformers unless it is here first
+from hypothesis import settings
+
+# The same examples in every run: a suite that was green must not turn red without a change.
+settings.register_profile("deterministic", derandomize=True)
+settings.load_profile("deterministic")
 
 # A shell starts background jobs with SIGINT ignored, which the children of the tests would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zephyrctl.evaluation.resolution import repeats_to_resolve
@@ -142,6 +142,7 @@ values = st.lists(st.floats(0, 10, width=16), min_size=2, max_size=2)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(values, values), min_size=2, max_size=12), st.floats(0.25, 4))
+@example([([0.0, 0.0], [0.0, 1.0]), ([0.0, 2.0], [0.0, 3.0])], 2.6980364735082043)
 def test_the_answer_does_not_depend_on_who_is_first_or_on_the_unit(
     rows: list[tuple[list[float], list[float]]], unit: float
 ) -> None:

@@ -18,6 +18,9 @@ Repeated = Mapping[Hashable, Sequence[float]]
 """The values of each question, one a repeat."""
 
 
+_ROUNDING = 1e-12
+
+
 @dataclass(frozen=True)
 class Resolution:
     """What would make the 95 % interval of a paired difference leave out 0, if the difference is
@@ -54,7 +57,9 @@ def repeats_to_resolve(
     value = fmean(differences.values())
     # As the bootstrap does where the questions of each category are all the same.
     total = _variance_of_mean(differences, strata) or _variance_of_mean(differences, None)
-    if value == 0 or total == 0:
+    # A spread that is nothing but rounding is none.
+    size = max(abs(x) for of in (a, b) for question in shared for x in of[question])
+    if abs(value) <= _ROUNDING * size or total <= (_ROUNDING * size) ** 2:
         return Resolution(repeats, None, False, None, None)
     allowed = (value / Z95) ** 2
     questions_needed = math.ceil(len(shared) * total / allowed)
