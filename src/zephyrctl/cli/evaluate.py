@@ -55,6 +55,19 @@ BaselineOption = Annotated[
 FailUnderOption = Annotated[
     float | None, typer.Option("--fail-under", help="Exit 7 where the last model is under it.")
 ]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or replay:FILE.",
+    ),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder with its files.")
+]
+RepeatsOption = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Answer and judge so many times.")
+]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Ask only the first so many questions.")
 ]
@@ -110,9 +123,7 @@ def mt_bench(
         str | None,
         typer.Option(metavar="MODE", help="single (1 to 10), pair (both orders) or both."),
     ] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Answer and judge so many times.")
-    ] = None,
+    repeats: RepeatsOption = None,
     questions: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A benchmark of your own, in MT-Bench's format."),
@@ -120,16 +131,8 @@ def mt_bench(
     rubric: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its judge prompt, a Jinja file.")
     ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or replay:FILE.",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder with its files.")
-    ] = None,
+    judge: JudgeOption = None,
+    data_dir: DataDirOption = None,
     references: Annotated[
         str | None, typer.Option(metavar="SET", help="corrected or original references.")
     ] = None,
@@ -185,19 +188,9 @@ def alpaca_eval(
             help="Judge both orders [against your own --baseline and by a local judge].",
         ),
     ] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Answer and judge so many times.")
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="openai:MODEL, openai+http://host/v1:MODEL, local:MODEL or replay:FILE.",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder with its files.")
-    ] = None,
+    repeats: RepeatsOption = None,
+    judge: JudgeOption = None,
+    data_dir: DataDirOption = None,
     baseline: BaselineOption = None,
     fail_under: FailUnderOption = None,
     limit: LimitOption = None,
