@@ -31,6 +31,7 @@ from zephyrctl.evaluation.cells import (
     by_category,
     cell_interval,
     question_means,
+    replies_of,
 )
 from zephyrctl.evaluation.coverage import COMPLETE_COVERAGE, MINIMAL_COVERAGE, shortfall
 from zephyrctl.evaluation.judges.contract import Judge, JudgeReply, JudgeRequest
@@ -82,10 +83,24 @@ class Rater:
             seed=recipe.seed,
         )
 
-    def request(self, request: JudgeRequest, answer: Answer, *, model: str) -> JudgeRequest:
-        """The rating of one answered turn, as this judge is asked for it."""
-        asked = replace(request, models=(model,), sample=answer.sample)
-        return with_options(asked, RATINGS, _ALONE) if self.by_probability else asked
+    def requests(
+        self,
+        answers: Sequence[Answer],
+        prompt: Callable[[Answer, Sequence[str]], JudgeRequest],
+        *,
+        model: str,
+    ) -> list[JudgeRequest]:
+        """One rating per answered turn and repeat, as this judge is asked for it.
+
+        `prompt` writes the request for an answer, given the replies up to its own.
+        """
+        said = replies_of(answers)
+        found = []
+        for answer in answers:
+            replies = said[(answer.question_id, answer.sample)][: answer.turn]
+            asked = replace(prompt(answer, replies), models=(model,), sample=answer.sample)
+            found.append(with_options(asked, RATINGS, _ALONE) if self.by_probability else asked)
+        return found
 
     def judged(
         self,

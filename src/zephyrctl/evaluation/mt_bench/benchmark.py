@@ -100,15 +100,7 @@ class MtBench:
         """One rating per answered turn and repeat; against an opponent one game per order."""
         if match.opponent is not None:
             return self._games(answers, match)
-        said = replies_of(answers[match.model])
-        return [
-            self._rater.request(
-                self._single(answer, said[(answer.question_id, answer.sample)][: answer.turn]),
-                answer,
-                model=match.model,
-            )
-            for answer in answers[match.model]
-        ]
+        return self._rater.requests(answers[match.model], self._single, model=match.model)
 
     def judge(
         self,

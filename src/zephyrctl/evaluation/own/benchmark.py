@@ -12,7 +12,6 @@ from pathlib import Path
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.evaluation.benchmark import Answer, Judgment, LeftOut, Match, Scores
-from zephyrctl.evaluation.cells import replies_of
 from zephyrctl.evaluation.conversations import next_prompt
 from zephyrctl.evaluation.coverage import shortened
 from zephyrctl.evaluation.fencing import fence
@@ -85,15 +84,7 @@ class Own:
 
     def requests(self, answers: Mapping[str, Sequence[Answer]], match: Match) -> list[JudgeRequest]:
         """One rating per answered turn and repeat."""
-        said = replies_of(answers[match.model])
-        return [
-            self._rater.request(
-                self._request(answer, said[(answer.question_id, answer.sample)][: answer.turn]),
-                answer,
-                model=match.model,
-            )
-            for answer in answers[match.model]
-        ]
+        return self._rater.requests(answers[match.model], self._request, model=match.model)
 
     def judge(
         self,
