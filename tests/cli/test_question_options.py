@@ -76,3 +76,9 @@ def test_a_model_of_no_run_is_named_before_the_questions(cli: Cli) -> None:
     done = cli("eval", "rules", "dpo")
     assert done.code == 2
     assert "'dpo' of which run?" in done.err
+
+
+def test_a_judge_that_is_none_is_said_before_anything_is_fetched_for_it(cli: Cli) -> None:
+    outcome = cli("eval", "mt-bench", "tiny", "--judge", "opnai:gpt-4")
+    assert outcome.code == 2
+    assert "opnai" in outcome.err

@@ -205,6 +205,7 @@ def benchmark(recipe: Recipe) -> AlpacaEval | LeftOut:
     """The benchmark as the recipe asks for it."""
     if recipe.eval.judge.spec is None:
         return LeftOut("eval.judge.spec is not set; AlpacaEval needs a judge")
+    judge = open_judge(recipe)  # a wrong spec is said before anything is fetched for it
     version = recipe.eval.alpaca_eval.version
     files = read_alpaca_eval(alpaca_eval_folder(recipe), version=version)
-    return AlpacaEval(files, open_judge(recipe), recipe=recipe)
+    return AlpacaEval(files, judge, recipe=recipe)

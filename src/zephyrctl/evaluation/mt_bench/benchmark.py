@@ -188,8 +188,9 @@ def benchmark(recipe: Recipe) -> MtBench | LeftOut:
     """The benchmark as the recipe asks for it."""
     if recipe.eval.judge.spec is None:
         return LeftOut("eval.judge.spec is not set; MT-Bench needs a judge")
+    judge = open_judge(recipe)  # a wrong spec is said before anything is fetched for it
     files = read_mt_bench(mt_bench_folder(recipe), references=recipe.eval.mt_bench.references)
-    return MtBench(files, open_judge(recipe), recipe=recipe)
+    return MtBench(files, judge, recipe=recipe)
 
 
 def _prompts_of(asking: JudgeSettings) -> str:
