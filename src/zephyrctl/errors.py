@@ -6,6 +6,7 @@ ZephyrctlError            1    the job failed
   ConfigError             2    one or many problems in the configuration
   DataError               2    a row, a file, or inputs that changed
   EnvironmentProblem      3    hardware, a missing extra, memory
+    OutOfMemory           3    a forward pass does not fit; a smaller one may
   CredentialsError        4
   NetworkError            5    Hub, package index or judge endpoint out of reach
   TrainingDiverged        6    non-finite loss or gradient
@@ -115,6 +116,12 @@ class EnvironmentProblem(ZephyrctlError):
 
     kind = "environment"
     exit_code = 3
+
+
+class OutOfMemory(EnvironmentProblem):
+    """The accelerator's memory is too small for a forward pass of this size."""
+
+    kind = "memory"
 
 
 class CredentialsError(ZephyrctlError):

@@ -18,7 +18,7 @@ from typing import cast
 
 from zephyrctl import catalogue
 from zephyrctl.errors import DiskFull, ZephyrctlError
-from zephyrctl.runs import manifest, signals
+from zephyrctl.runs import heartbeat, manifest, signals
 from zephyrctl.runs.atomic import NO_SPACE, write_json
 from zephyrctl.runs.metrics import rank_of_process
 from zephyrctl.runs.processes import children_die_too, die_with_parent
@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = Run(Path(given.run))
     stage = run.stage(cast(StageName, given.stage))
     _redirect_output(stage, rank=rank)
+    heartbeat.install(stage.path, rank=rank)
     try:
         _run_stage(run, stage, config=given.config, rank=rank)
     except ZephyrctlError as error:

@@ -37,7 +37,12 @@ OTHER_ENV = {
     "ZEPHYRCTL_PROGRESS": "live, plain, json or none, as --progress",
 }
 # Set by the launcher for its workers, and by tests.
-_INTERNAL_ENV = {"ZEPHYRCTL_FAULT", "ZEPHYRCTL_LAUNCH", "ZEPHYRCTL_SUPERVISOR_PID"}
+_INTERNAL_ENV = {
+    "ZEPHYRCTL_FAULT",
+    "ZEPHYRCTL_FAULT_ONCE",
+    "ZEPHYRCTL_LAUNCH",
+    "ZEPHYRCTL_SUPERVISOR_PID",
+}
 _TEST_ENV = "ZEPHYRCTL_TEST_"
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")

@@ -15,10 +15,10 @@ from transformers import TrainerCallback
 
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import TrainingDiverged
-from zephyrctl.runs import signals
+from zephyrctl.runs import faults, heartbeat, signals
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
-from zephyrctl.training import checkpoints, faults, weights
+from zephyrctl.training import checkpoints, weights
 from zephyrctl.training.canaries import Canaries
 from zephyrctl.training.processes import World, any_rank, barrier
 from zephyrctl.training.progress import Progress
@@ -73,7 +73,9 @@ class Watch(TrainerCallback):
         """After the update, before records, evaluation and checkpoint of this step."""
         self._step_seconds = time.perf_counter() - self._step_began
         step = state.global_step
-        faults.meet("step", step=step, model=kwargs["model"])
+        heartbeat.beat("steps")
+        if faults.meet("step", step) == "nan":
+            weights.spoil(kwargs["model"])
         self.canaries.after_step(kwargs["model"], step=step, total=state.max_steps)
         if step == state.max_steps:
             weights.check_end(kwargs["model"], step=step, where=self.folder.path)
@@ -146,7 +148,7 @@ class Watch(TrainerCallback):
         if self.world.is_first:
             self.progress.save(folder)
         barrier()
-        faults.meet("save", step=step)
+        faults.meet("save", step)
         if self.world.is_first:
             checkpoints.seal(
                 folder,

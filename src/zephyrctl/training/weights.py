@@ -56,6 +56,13 @@ def not_finite(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
     return f"{bad[0]}{more}" if bad else ""
 
 
+def spoil(model: Any) -> None:
+    """Make one trained weight NaN, for drills (`runs.faults`)."""
+    weight = next(w for w in model.parameters() if w.requires_grad)
+    with torch.no_grad():
+        weight.view(-1)[0] = math.nan
+
+
 def _is_finite(weight: torch.Tensor) -> bool:
     """By the smallest and largest value, which are NaN where any is; 4-bit weights are integers."""
     if not weight.is_floating_point() or not weight.numel():
