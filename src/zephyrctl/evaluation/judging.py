@@ -19,6 +19,7 @@ from typing import Any
 from zephyrctl.evaluation.benchmark import Judgment
 from zephyrctl.evaluation.judges.contract import Judge, JudgeReply, JudgeRequest
 from zephyrctl.evaluation.spending import Meter, Paid
+from zephyrctl.runs import faults
 from zephyrctl.runs.atomic import append_jsonl, dumps, read_jsonl, sync_folder, write_text
 from zephyrctl.runs.digests import digest_json
 
@@ -89,6 +90,7 @@ def judged(
             journal.append(row)
             kept[slot] = row
             done += 1
+            faults.meet("judgment", done)
         on_done(done, total)
 
     try:

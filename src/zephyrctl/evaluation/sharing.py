@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from zephyrctl.runs import faults
 from zephyrctl.runs.atomic import append_jsonl, dumps, read_jsonl, write_text
 from zephyrctl.runs.metrics import read_stream
 
@@ -96,6 +97,7 @@ class AnswerFiles:
         """Keep a row, on the disk before anything else."""
         append_jsonl(self._own, row)
         self.rows[row["key"]] = row
+        faults.meet("answer", len(self.rows))
 
     def join(self, *, identity: str) -> None:
         """Put all rows into one file, each once, and drop those of another state of the model.

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.errors import JobFailed
+from zephyrctl.runs import faults
 from zephyrctl.runs.atomic import make_readable, staged_directory
 from zephyrctl.runs.store import Run
 from zephyrctl.training.loading import BELOW, TRAINED, Policy, load_weights
@@ -63,6 +64,7 @@ def publish(
         make_readable(folder)
         if verify is not None:
             verify(_load_again(folder, policy, recipe=recipe, dtype=dtype, world=world))
+        faults.meet("publish", 0)
     return final
 
 

@@ -18,6 +18,7 @@ from zephyrctl.data.pipeline.work import Work
 from zephyrctl.data.pipeline.writing import SplitWriter
 from zephyrctl.data.statistics import Lengths, PairLengths
 from zephyrctl.errors import JobFailed
+from zephyrctl.runs import faults
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Assembly:
             piece = pieces[bisect.bisect_right(firsts, number) - 1]
             return piece.place(number - piece.first)
 
-        for piece in pieces:
+        for number, piece in enumerate(pieces, start=1):
             self._one(piece, place)
+            faults.meet("chunk", number)
             done(piece.first + len(piece.mapped.row))
 
     def _one(self, piece: Piece, place: Callable[[int], str]) -> None:
