@@ -316,3 +316,14 @@ STAGES = Registry(
         Entry("eval", "answers, verdicts, scores", "zephyrctl.stages.evaluate:run"),
     ],
 )
+
+LAUNCHERS = Registry(
+    "launcher",
+    [
+        Entry("local", "processes of this machine", "zephyrctl.launch.local:start"),
+        Entry("slurm", "a job of a Slurm cluster", "zephyrctl.launch.slurm.jobs:start"),
+        Entry("skypilot", "a managed job in a cloud", "zephyrctl.launch.skypilot:start"),
+    ],
+)
+"""`start(plan, settings, *, on_poll, on_stop)`: runs a planned stage to its end, and raises the
+error that ended it."""

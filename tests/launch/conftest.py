@@ -7,7 +7,7 @@ import pytest
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.launch.plan import LaunchPlan, plan_launch
+from zephyrctl.launch.plan import Host, LaunchPlan, plan_launch
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import Run, StageName, open_run
 
@@ -20,8 +20,8 @@ def plan_for(
     """The plan of one stage on the CPU."""
     settings = Launch(cpu_processes=processes, grace_s=grace_s)
     return plan_launch(
-        run, stage, settings, gpus=[], cores=processes, env_names=tuple(os.environ),
-        worker=(str(SCRIPT),),
+        run, stage, settings, worker=(str(SCRIPT),),
+        host=Host(gpus=[], cores=processes, env_names=tuple(os.environ)),
     )  # fmt: skip
 
 

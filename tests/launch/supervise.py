@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.launch.conftest import plan_for
 
+from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import ZephyrctlError
 from zephyrctl.launch.local import start
 from zephyrctl.runs.store import Run, lock
@@ -18,6 +19,7 @@ def main(root: str, stage: str, grace_s: str) -> None:
         with lock(run, purpose="test"):
             start(
                 plan_for(run, stage, processes=2, grace_s=float(grace_s)),
+                Launch(),
                 on_stop=_say,
             )
     except ZephyrctlError as error:

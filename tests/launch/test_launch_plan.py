@@ -11,7 +11,7 @@ import pytest
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.environment import Gpu
 from zephyrctl.errors import EnvironmentProblem
-from zephyrctl.launch.plan import LaunchPlan, choose_gpus, inherited, plan_launch
+from zephyrctl.launch.plan import Host, LaunchPlan, choose_gpus, inherited, plan_launch
 from zephyrctl.runs.store import Run, StageName
 
 GPUS = [
@@ -22,8 +22,8 @@ GPUS = [
 
 def _plan(stage: StageName, *, visible: list[Gpu] | None = None, **launch: Any) -> LaunchPlan:
     return plan_launch(
-        Run(Path("/runs/my run")), stage, Launch(**launch), gpus=visible or [], cores=8,
-        env_names=("HOME", "HF_TOKEN"),
+        Run(Path("/runs/my run")), stage, Launch(**launch),
+        host=Host(visible or [], cores=8, env_names=("HOME", "HF_TOKEN")),
     )  # fmt: skip
 
 
@@ -67,8 +67,8 @@ def test_questions_are_shared_under_torchrun_and_asked_alone_as_a_plain_child() 
     for alone in (_plan("eval"), _plan("eval", visible=GPUS[:1])):
         assert alone.argv[2:4] == ("-m", "zephyrctl.worker")
     services = plan_launch(
-        Run(Path("/runs/r")), "eval", Launch(), gpus=GPUS, cores=8, alone=True
-    )  # fmt: skip
+        Run(Path("/runs/r")), "eval", Launch(), host=Host(GPUS, cores=8), alone=True
+    )
     assert (services.processes, services.devices) == (1, "cuda:0")
     assert services.argv[2:4] == ("-m", "zephyrctl.worker")
 

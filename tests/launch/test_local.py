@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.launch.conftest import plan_for
 
+from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import DataError, DiskFull, JobFailed, ZephyrctlError
 from zephyrctl.launch.local import start
 from zephyrctl.runs.store import Run, StageName
@@ -21,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def _start(run: Run, stage: StageName, work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEPHYRCTL_TEST_WORK", work)
-    start(plan_for(run, stage, processes=2))
+    start(plan_for(run, stage, processes=2), Launch())
 
 
 def _supervise(
@@ -118,7 +119,7 @@ def test_what_a_stage_prints_goes_to_its_log_only(
 ) -> None:
     polls: list[int] = []
     monkeypatch.setenv("ZEPHYRCTL_TEST_WORK", "finish")
-    start(plan_for(run, "data"), on_poll=lambda: polls.append(1))
+    start(plan_for(run, "data"), Launch(), on_poll=lambda: polls.append(1))
     assert "working on mine" in (run.stage("data").logs / "rank0.log").read_text()
     assert capfd.readouterr() == ("", "")
     assert polls

@@ -14,7 +14,7 @@ from tests.fakes import FakeEndpoint
 from zephyrctl.config.layers import load
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.launch.local import start
-from zephyrctl.launch.plan import LaunchPlan, plan_launch
+from zephyrctl.launch.plan import Host, LaunchPlan, plan_launch
 from zephyrctl.runs.metrics import read_stream
 from zephyrctl.runs.store import Run, open_run, write_config
 from zephyrctl.stages.evaluate import run as evaluate
@@ -45,7 +45,7 @@ def make_run(folder: Path, name: str, model: str, **flags: Any) -> Run:
 def plan(run: Run, processes: int) -> LaunchPlan:
     settings = Launch(cpu_processes=processes, gpus="none", grace_s=10.0)
     return plan_launch(
-        run, "eval", settings, gpus=[], cores=processes, env_names=("OMP_NUM_THREADS",)
+        run, "eval", settings, host=Host([], cores=processes, env_names=("OMP_NUM_THREADS",))
     )
 
 
@@ -65,7 +65,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(tmp_path: Path, tiny_b
     alone = make_run(tmp_path, "alone", "base", **{"model.base": str(tiny_base)})
     evaluate(alone.recipe(), alone)
     shared = make_run(tmp_path, "shared", "base", **{"model.base": str(tiny_base)})
-    start(plan(shared, 2))
+    start(plan(shared, 2), Launch())
     rows = rows_of(shared)
     assert len(rows) == 9 * 2
     wanted = rows_of(alone)

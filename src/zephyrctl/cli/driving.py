@@ -13,12 +13,12 @@ from typing import Any
 import typer
 
 from zephyrctl import environment, terminal
-from zephyrctl.catalogue import BENCHMARKS
+from zephyrctl.catalogue import BENCHMARKS, LAUNCHERS
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import GateMissed, Interrupted, UsageError
-from zephyrctl.launch.local import start
-from zephyrctl.launch.plan import WORKER, plan_launch
+from zephyrctl.launch.plan import WORKER, Host, LaunchPlan, plan_launch
 from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Viewer, choose_mode
@@ -210,7 +210,8 @@ def _one_stage(
     def start_and_show(name: StageName) -> None:
         plan = _plan(name, recipe, run, wishes)
         with Viewer(run, name, mode, hint_next=False) as viewer:
-            start(plan, on_poll=viewer.poll, on_stop=terminal.say)
+            start = LAUNCHERS.load(recipe.launch.backend)
+            start(plan, recipe.launch, on_poll=viewer.poll, on_stop=terminal.say)
 
     try:
         execute(step, recipe, run, start=start_and_show, say=terminal.say)
@@ -219,17 +220,26 @@ def _one_stage(
         account.missed = error
 
 
-def _plan(stage: StageName, recipe: Recipe, run: Run, wishes: Wishes) -> Any:
+def _plan(stage: StageName, recipe: Recipe, run: Run, wishes: Wishes) -> LaunchPlan:
     own = ("--config", str(run.stage(stage).config_path.absolute())) if wishes.only_asks else ()
     return plan_launch(
         run,
         stage,
         recipe.launch,
-        gpus=environment.visible_gpus() if recipe.launch.gpus != "none" else [],
-        cores=environment.cpu_cores(),
-        env_names=tuple(os.environ),
+        host=_this_machine(recipe.launch),
         worker=(*WORKER, *own),
         alone=stage == "eval" and all(map(is_endpoint, recipe.eval.models)),
+    )
+
+
+def _this_machine(settings: Launch) -> Host:
+    """This machine; the GPUs of a cluster cannot be seen from it."""
+    seen = environment.visible_gpus() if settings.gpus != "none" else []
+    return Host(
+        gpus=seen if settings.backend == "local" else None,
+        cores=environment.cpu_cores(),
+        env_names=tuple(os.environ),
+        rank=settings.node_rank or 0,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure
 from zephyrctl.launch.plan import LaunchPlan, inherited
@@ -47,6 +48,7 @@ class _Stop:
 
 def start(
     plan: LaunchPlan,
+    settings: Launch,
     *,
     on_poll: Callable[[], None] = lambda: None,
     on_stop: Callable[[str], None] = lambda text: None,
@@ -57,6 +59,7 @@ def start(
     is passed on. Ctrl-C raises Interrupted; SIGTERM raises StoppedEarly where the same command can
     go on, else Terminated.
     """
+    del settings
     stage = Run(plan.run).stage(plan.stage)
     logs = _prepare(plan, stage)
     mark = secrets.token_hex(8)
