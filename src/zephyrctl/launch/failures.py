@@ -73,11 +73,18 @@ def _killed_ranks(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> dic
     """Ranks that a signal ended, root cause first, with the signal's number."""
     if code < 0:
         return {0: -code}
-    path = stage.logs / "launcher.log"
-    if not path.exists():
-        return {}
+    killed: dict[int, int] = {}
+    # One log for each machine, all on the shared disk.
+    for path in sorted(stage.logs.glob("launcher*.log")):
+        for rank, number in _killed_in(path, start=logs.get(path.name, 0)).items():
+            killed.setdefault(rank, number)
+    return killed
+
+
+def _killed_in(path: Path, *, start: int) -> dict[int, int]:
+    """Ranks that a signal ended, by the report in one machine's log from byte `start` on."""
     with path.open("rb") as stream:
-        stream.seek(logs.get(path.name, 0))
+        stream.seek(start)
         report = stream.read().decode("utf-8", errors="replace")
     # The table lists "Other failures" first and the root cause last.
     root = report.rpartition("Root Cause")[2]

@@ -18,6 +18,7 @@ from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure
 from zephyrctl.launch.plan import LaunchPlan, inherited
+from zephyrctl.launch.torchrun import elastic_name
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.processes import adopt_orphans, die_with_parent
 from zephyrctl.runs.store import Run, StageDir
@@ -71,7 +72,7 @@ def start(
             _watch(child, plan, stop, on_poll=on_poll, on_stop=on_stop)
         finally:
             _end_all(child, mark=mark)
-            shutil.rmtree(plan.log_dir / "elastic", ignore_errors=True)
+            shutil.rmtree(plan.log_dir / elastic_name(plan.node), ignore_errors=True)
     on_poll()
     code = child.returncode
     failure = first_failure(stage, code, logs=logs) if code else None
@@ -97,7 +98,7 @@ def _spawn(plan: LaunchPlan, *, mark: str) -> subprocess.Popen[bytes]:
         _MARK: mark,
         "ZEPHYRCTL_SUPERVISOR_PID": str(os.getpid()),
     }
-    with (plan.log_dir / "launcher.log").open("ab") as log:
+    with plan.launcher_log.open("ab") as log:
         return subprocess.Popen(
             plan.argv,
             env=env,

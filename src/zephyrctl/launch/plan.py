@@ -96,9 +96,16 @@ class LaunchPlan:
     """Least seconds without a step that are taken for a hang."""
     exit_codes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: dict(EXIT_CODES))
     """What follows an exit code: `requeue`, `restart` or `stop`."""
+    node: int = 0
+    """Which of the machines this plan is for."""
     node_argv: tuple[str, ...] = ()
     """What a cluster starts on each machine: it plans there, with the devices that it sees, and
     supervises `argv`. Empty where this machine starts `argv` itself."""
+
+    @property
+    def launcher_log(self) -> Path:
+        """What torchrun says on this machine; each has its own on the shared disk."""
+        return self.log_dir / ("launcher.log" if self.node == 0 else f"launcher-{self.node}.log")
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `--print-launch --json` shows it."""
@@ -186,6 +193,7 @@ def plan_launch(
         grace_s=grace_s,
         time_s=_time_limit(settings),
         hang_after_s=settings.hang_after_s,
+        node=host.rank if nodes > 1 else 0,
         node_argv=_node_argv(settings, (*worker[len(WORKER) :], *work)),
     )
 

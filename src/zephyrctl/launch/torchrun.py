@@ -39,11 +39,16 @@ def torchrun(
         "--nproc-per-node", str(processes),
         # Restarts inside one torchrun recovered 1 time in 11; a new one resumes exactly.
         "--max-restarts", "0",
-        "--log-dir", str(logs / "elastic"),
+        "--log-dir", str(logs / elastic_name(meeting.rank if meeting else 0)),
         *(["--module"] if work[0] == "-m" else []),
         # torchrun would take our --run for an abbreviation of its --run-path.
         "--", *work[work[0] == "-m":],
     )  # fmt: skip
+
+
+def elastic_name(node: int) -> str:
+    """The folder of torchrun's own files, one for each machine: the logs are on a shared disk."""
+    return "elastic" if node == 0 else f"elastic-{node}"
 
 
 def _standalone() -> tuple[str, ...]:
