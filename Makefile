@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.zephyrctl-installed
 PYTHON ?= python3
 
-.PHONY: help setup demo test check fix docs bench bench-gpu clean
+.PHONY: help setup demo test drills check fix docs bench bench-gpu clean
 
 help:            ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ demo: $(STAMP)   ## Train, align and measure a small real model, from data to re
 
 test: $(STAMP)   ## Run the whole test suite (no network, no GPU).
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest -n 2 --dist worksteal
+
+drills: $(STAMP) ## Break every stage in 25 ways, and look what stands afterwards (no network, no GPU).
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest tests/drills -n 2 --dist worksteal
 
 check: $(STAMP)  ## Run the style, type, layering, size and documentation gates.
 	"$(BIN)/ruff" format --check .
