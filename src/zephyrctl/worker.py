@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import signal
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ from typing import cast
 
 from zephyrctl import catalogue
 from zephyrctl.errors import DiskFull, ZephyrctlError
-from zephyrctl.runs import heartbeat, manifest, signals
+from zephyrctl.runs import heartbeat, manifest, signals, trusted
 from zephyrctl.runs.atomic import NO_SPACE, write_json
 from zephyrctl.runs.metrics import rank_of_process
 from zephyrctl.runs.processes import children_die_too, die_with_parent
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = Run(Path(given.run))
     stage = run.stage(cast(StageName, given.stage))
     _redirect_output(stage, rank=rank)
+    _show_stacks_on_request(stage, rank=rank)
     heartbeat.install(stage.path, rank=rank)
     try:
         _run_stage(run, stage, config=given.config, rank=rank)
@@ -56,6 +58,7 @@ def error_path(stage: StageDir, rank: int) -> Path:
 def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> None:
     from zephyrctl.stages.inputs import inputs
 
+    trusted.adopt(run.root / "manifest.json")
     recipe = run.recipe(config)
     if rank == 0:
         manifest.begin(
@@ -123,6 +126,16 @@ def _redirect_output(stage: StageDir, *, rank: int) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     sys.stderr.write(f"--- {stage.name}, rank {rank}, process {os.getpid()}, {started}\n")
     sys.stderr.flush()
+
+
+def _show_stacks_on_request(stage: StageDir, *, rank: int) -> None:
+    """On SIGUSR2, which the watchdog sends to a job that hangs, write down where each thread is;
+    the interpreter's own handler does it also while Python code cannot run."""
+    if not hasattr(signal, "SIGUSR2"):
+        return
+    path = stage.logs / f"stacks-rank{rank}.txt"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    faulthandler.register(signal.SIGUSR2, file=descriptor, all_threads=True)
 
 
 def _exit_if_abandoned() -> None:

@@ -28,6 +28,7 @@ from zephyrctl.cli import (
     train,
 )
 from zephyrctl.cli.options import APP
+from zephyrctl.runs import trusted
 
 # Every command of the tool, in the order of `zephyrctl --help`. One line each.
 COMMANDS: tuple[tuple[str, str, typer.Typer | Callable[..., None]], ...] = (
@@ -81,12 +82,21 @@ def root(
     color: Annotated[
         Literal["auto", "always", "never"], typer.Option(help="When to use colour.")
     ] = "auto",
+    trust_remote_code: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OWNER/NAME@COMMIT",
+            envvar=trusted.VARIABLE,
+            help="Run the code that this commit of a model's repository brings; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """From a base language model to an aligned, measured chat model, by the Zephyr recipe.
 
     The first run: zephyrctl run --recipe first-run, then zephyrctl chat @dpo
     """
     terminal.set_color(color)
+    trusted.allow(trust_remote_code or ())
 
 
 for _, _name, _target in COMMANDS:

@@ -64,6 +64,7 @@ Environment variables
   ZEPHYRCTL_GITHUB_URL  mirror of raw.githubusercontent.com, for MT-Bench's files
   ZEPHYRCTL_OFFLINE     1 forbids every use of the network
   ZEPHYRCTL_PROGRESS    live, plain, json or none, as --progress
+  ZEPHYRCTL_TRUST_REMOTE_CODE   as --trust-remote-code: OWNER/NAME@COMMIT, never in a file
   ZEPHYRCTL_DEBUG       1 shows the traceback of an error
   HF_HUB_OFFLINE        1 forbids the Hub
   HF_HOME, HF_TOKEN     the Hub's cache and your token

@@ -35,6 +35,7 @@ OTHER_ENV = {
     "ZEPHYRCTL_OFFLINE": "1 forbids every use of the network",
     "ZEPHYRCTL_DEBUG": "1 shows the traceback of an error",
     "ZEPHYRCTL_PROGRESS": "live, plain, json or none, as --progress",
+    "ZEPHYRCTL_TRUST_REMOTE_CODE": "OWNER/NAME@COMMIT whose code may be run",
 }
 # Set by the launcher for its workers, and by tests.
 _INTERNAL_ENV = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyrctl import templates
 from zephyrctl.errors import DataError, EnvironmentProblem, UsageError
+from zephyrctl.models import remote_code
 from zephyrctl.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -33,9 +34,15 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
+    # Left out, it would ask on stdin whether code of the repository may be run.
+    own_code = remote_code.may_run(path)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            path, revision=revision, trust_remote_code=own_code
+        )
     except (OSError, ValueError, KeyError) as error:
+        if remote_code.is_about_code(error):
+            raise remote_code.needed(path) from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EnvironmentProblem(
             f"the tokenizer of '{path}' cannot be loaded: {reason}",

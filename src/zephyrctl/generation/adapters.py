@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.errors import DataError
+from zephyrctl.runs.references import HUB_ID, only_pickles
 
 ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin")
@@ -31,6 +32,7 @@ def chain_of(path: str) -> Chain:
     target = path
     while (folder := Path(target).expanduser()).is_dir() and (folder / ADAPTER_CONFIG).is_file():
         _refuse_both(folder)
+        refuse_pickled(folder)
         if folder.resolve() in [adapter.resolve() for adapter in adapters]:
             raise DataError(
                 "an adapter names itself as its base, directly or over others",
@@ -39,6 +41,13 @@ def chain_of(path: str) -> Chain:
         adapters.append(folder)
         target = _base_of(folder)
     return Chain(_located(target), tuple(reversed(adapters)))
+
+
+def refuse_pickled(folder: Path) -> None:
+    """UsageError where an adapter's weights are no safetensors: PEFT would open the pickle."""
+    pickled = folder / "adapter_model.bin"
+    if pickled.is_file() and not pickled.with_suffix(".safetensors").is_file():
+        raise only_pickles(pickled.name, where=str(folder))
 
 
 def _base_of(folder: Path) -> str:
@@ -74,7 +83,8 @@ def _refuse_both(folder: Path) -> None:
 
 
 def _located(base: str) -> str:
-    if base not in BASE_MODELS:
+    is_elsewhere = not Path(base).expanduser().is_dir() and HUB_ID.fullmatch(base)
+    if base not in BASE_MODELS and not is_elsewhere:
         return base
     from zephyrctl.models.resolve import locate
 

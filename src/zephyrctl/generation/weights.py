@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from zephyrctl.errors import DataError, EnvironmentProblem
+from zephyrctl.models import remote_code
 
 
 def load_base(
@@ -38,7 +39,11 @@ def read_weights(base: str, **options: Any) -> tuple[Any, list[str]]:
     """
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            base, output_loading_info=True, trust_remote_code=False, **options
+            base,
+            output_loading_info=True,
+            trust_remote_code=remote_code.may_run(base),
+            use_safetensors=True,  # the other format is a pickle
+            **options,
         )
     except SafetensorError as error:
         raise DataError(
@@ -51,6 +56,8 @@ def read_weights(base: str, **options: Any) -> tuple[Any, list[str]]:
             raise
         raise _do_not_belong("tensors have other shapes than config.json says", base) from error
     except (OSError, ValueError, ImportError) as error:
+        if remote_code.is_about_code(error):
+            raise remote_code.needed(base) from None
         raise EnvironmentProblem(
             f"the model cannot be loaded: {_reason(error)}",
             where=base,

@@ -26,10 +26,11 @@ def convert(gguf: Path, folder: Path) -> None:
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.bfloat16,
         local_files_only=True,
+        trust_remote_code=False,
     )
     assert isinstance(model, PreTrainedModel)
     tokenizer = AutoTokenizer.from_pretrained(
-        str(gguf.parent), gguf_file=gguf.name, local_files_only=True
+        str(gguf.parent), gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
     )
     limit = model.config.max_position_embeddings
     if tokenizer.model_max_length > limit:  # 1e30 where the GGUF does not say

@@ -13,6 +13,8 @@ from typing import Any
 
 from zephyrctl import environment
 from zephyrctl.errors import CredentialsError, DataError, DiskFull, NetworkError, UsageError
+from zephyrctl.models import remote_code
+from zephyrctl.runs import references, trusted
 
 PROBE_S = 3.0
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -40,23 +42,22 @@ def cached(model: str, *, revision: str | None) -> Snapshot | None:
         except (OSError, ValueError):
             return None
     path = folder / "snapshots" / commit
-    return Snapshot(path, commit) if is_complete(path) else None
+    if not is_complete(path) or remote_code.is_missing(model, commit, path):
+        return None
+    return Snapshot(path, commit)
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a model folder has its configuration and every weight file that it names."""
+    """Whether a model folder has its configuration and every weight file that it names, as
+    safetensors."""
     if (folder / "adapter_config.json").is_file():
-        weights = [folder / "adapter_model.safetensors", folder / "adapter_model.bin"]
-        return any(path.is_file() for path in weights)
+        return (folder / "adapter_model.safetensors").is_file()
     if not (folder / "config.json").is_file():
         return False
-    for stem in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / stem).is_file():
-            return True
-        index = folder / f"{stem}.index.json"
-        if index.is_file():
-            return all((folder / shard).is_file() for shard in _shards(index))
-    return False
+    if (folder / "model.safetensors").is_file():
+        return True
+    index = folder / "model.safetensors.index.json"
+    return index.is_file() and all((folder / shard).is_file() for shard in _shards(index))
 
 
 def _shards(index: Path) -> set[str]:
@@ -89,15 +90,18 @@ def answers() -> bool:
 def download(model: str, *, revision: str | None, say: Callable[[str], None]) -> Snapshot:
     """Fetch one commit of a model into the Hub's cache: configuration, tokenizer, weights.
 
-    Weights come as safetensors; as PyTorch files only where a repository has no others.
+    Weights come as safetensors only; UsageError where a repository has no others than pickles.
+    Python files come along only from a commit that the user trusts.
     """
     from huggingface_hub import HfApi, snapshot_download
 
     info: Any = _call(model, revision, lambda: HfApi().model_info(model, revision=revision))
     names = [file.rfilename for file in info.siblings or []]
-    patterns: list[str] = [*_FILES]
     if not any(name.endswith(".safetensors") for name in names):
-        patterns.append("*.bin")
+        _refuse_pickles(model, names)
+    patterns: list[str] = [*_FILES]
+    if trusted.Trusted(model, info.sha) in trusted.commits():
+        patterns.append("*.py")
     say(f"downloading {model} at {info.sha[:12]} from the Hub")
     path = _call(
         model,
@@ -115,6 +119,12 @@ def download(model: str, *, revision: str | None, say: Callable[[str], None]) ->
         )
     _remember(snapshot, revision or "main")
     return snapshot
+
+
+def _refuse_pickles(model: str, names: list[str]) -> None:
+    found = [name for name in names if name.endswith(references.PICKLED)]
+    if found:
+        raise references.only_pickles(found[0], where=model)
 
 
 def _remember(snapshot: Snapshot, revision: str) -> None:

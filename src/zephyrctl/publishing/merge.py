@@ -28,6 +28,7 @@ from zephyrctl.generation.adapters import ADAPTER_CONFIG, Chain, chain_of
 from zephyrctl.generation.answerer import folder_of, template_of, tokenizer_folder
 from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.weights import cast, load_base, merged, put_on, quiet
+from zephyrctl.models import remote_code
 from zephyrctl.publishing.card import CARD, Facts, model_card
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
 from zephyrctl.runs.references import ModelRef
@@ -244,8 +245,11 @@ def _set_generation(model: Any, tokenizer: Any, source: Path) -> None:
 def _stored_format(base: str) -> str:
     """The number format in which the base's weights are stored."""
     try:
-        stored = AutoConfig.from_pretrained(base).dtype
+        own_code = remote_code.may_run(base)
+        stored = AutoConfig.from_pretrained(base, trust_remote_code=own_code).dtype
     except (OSError, ValueError) as error:
+        if remote_code.is_about_code(error):
+            raise remote_code.needed(base) from None
         reason = str(error).strip().splitlines()[0]
         raise EnvironmentProblem(f"the model cannot be read: {reason}", where=base) from error
     name = str(stored).removeprefix("torch.")

@@ -19,6 +19,8 @@ ENDPOINT = re.compile(r"(openai(\+https?://[^\s]+)?|local|replay):.+")
 _HOST = r"(?:\[[^\]\s]+\]|[^:/\s]+)(?::\d+)?"
 _SERVED = re.compile(rf"openai(?:\+https?://{_HOST}(?:/[^:\s]*)?)?:(.+)")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""How files end that may hold weights as a pickle."""
 _TRAINED: tuple[StageName, ...] = ("dpo", "sft")
 
 
@@ -148,11 +150,24 @@ def no_model(folder: Path) -> UsageError:
             where=str(folder),
             hint="--set model.base=HUB_ID   (the model that the GGUF file was made from)",
         )
+    if pickled := next((p for p in sorted(folder.iterdir()) if p.suffix in PICKLED), None):
+        return only_pickles(pickled.name, where=str(folder))
     found = "it is empty" if not any(folder.iterdir()) else "no config.json with weights"
     return UsageError(
         f"the folder holds no model ({found})",
         where=str(folder),
         hint="name a model's folder, or a run's stage such as runs/NAME/dpo",
+    )
+
+
+def only_pickles(name: str, *, where: str) -> UsageError:
+    """Why weights that are stored as a pickle are no model, and how they become one."""
+    return UsageError(
+        f"the weights are a pickle ({name}), which can hold any program; only safetensors are read",
+        where=where,
+        hint="take a revision with safetensors; or, where you trust it, convert it yourself: "
+        'python -c "from transformers import AutoModelForCausalLM as M; '
+        f"M.from_pretrained('{where}').save_pretrained('NEW')\"   and copy the tokenizer's files",
     )
 
 

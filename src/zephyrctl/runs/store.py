@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from zephyrctl.errors import ConfigError, EnvironmentProblem, Problem, UsageError
 from zephyrctl.registry import did_you_mean
 from zephyrctl.runs import manifest as manifests
+from zephyrctl.runs import trusted
 from zephyrctl.runs.atomic import disk_full_is_an_error, write_json, write_text
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.metrics import Reporter
@@ -85,13 +86,16 @@ class StageDir:
         manifest = self.read_manifest()
         return manifest is not None and manifest.state == "finished"
 
+    def newest_checkpoint(self) -> int | None:
+        """The step of the newest checkpoint that was committed (by its manifest, which is written
+        last); its content is not looked at."""
+        manifests = ((step, self.checkpoints / f"checkpoint-{step}" / "manifest.json")
+                     for step in self._checkpoint_steps())  # fmt: skip
+        return max((step for step, path in manifests if path.is_file()), default=None)
+
     def resumable_work(self) -> str | None:
         """What stands from which the same command goes on, in words; None where nothing does."""
-        steps = [
-            int(path.name.removeprefix("checkpoint-"))
-            for path in self.checkpoints.glob("checkpoint-*")
-            if path.is_dir() and path.name.removeprefix("checkpoint-").isdigit()
-        ]
+        steps = self._checkpoint_steps()
         if steps:
             return f"checkpoint-{max(steps)} stands"
         if self.name == "eval" and any(self.path.glob("**/answers*.jsonl")):
@@ -99,6 +103,13 @@ class StageDir:
         if self.name == "data" and self.chunks_kept.exists():
             return "the chunks so far are kept"
         return None
+
+    def _checkpoint_steps(self) -> list[int]:
+        """Of what has the name of a committed checkpoint, whole or not."""
+        names = {
+            path.name.removeprefix("checkpoint-") for path in self.checkpoints.glob("checkpoint-*")
+        }
+        return sorted(int(name) for name in names if name.isdecimal())
 
     @property
     def chunks_kept(self) -> Path:
@@ -189,6 +200,7 @@ def write_config(run: Run, loaded: Loaded) -> None:
             "updated": now,
             "source": loaded.source,
             "config_digest": digest_json(resolved),
+            trusted.KEY: [str(item) for item in trusted.commits()],
         },
     )
 
@@ -198,6 +210,9 @@ def write_stage_configs(run: Run, stages: Sequence[StageName], recipe: Recipe) -
     results; that of the run stays as it is."""
     for stage in stages:
         write_json(run.stage(stage).config_path, recipe.model_dump(mode="json"))
+    path = run.root / "manifest.json"
+    now_trusted = [str(item) for item in trusted.commits()]
+    write_json(path, _read_record(path) | {trusted.KEY: now_trusted})
 
 
 @contextmanager

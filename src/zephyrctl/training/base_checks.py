@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, DataError
+from zephyrctl.models import remote_code
 from zephyrctl.training import weights
 from zephyrctl.training.starting_point import Start
 
@@ -29,7 +30,8 @@ def check_architecture(start: Start, training: Training, *, where: str) -> int:
             where=str(start.base),
             hint=f"{_OTHER_BASE}, such as the one it is built on",
         )
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    is_known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if not (is_known or "AutoModelForCausalLM" in getattr(config, "auto_map", {})):
         raise DataError(
             f"{start.label} is no causal language model ({config.model_type})",
             where=str(start.base),
@@ -79,8 +81,11 @@ def check_finite(model: Any, start: Start) -> None:
 
 def _config(start: Start) -> Any:
     try:
-        return AutoConfig.from_pretrained(str(start.base), trust_remote_code=False)
+        own_code = remote_code.may_run(str(start.base))
+        return AutoConfig.from_pretrained(str(start.base), trust_remote_code=own_code)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if remote_code.is_about_code(error):
+            raise remote_code.needed(str(start.base)) from None
         reason = str(error).strip().splitlines()[0]
         raise DataError(
             f"the model's config.json is of no use: {reason}",

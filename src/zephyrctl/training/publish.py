@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.errors import JobFailed
+from zephyrctl.generation.weights import read_weights
 from zephyrctl.runs import faults
 from zephyrctl.runs.atomic import make_readable, staged_directory
 from zephyrctl.runs.store import Run
@@ -137,5 +137,5 @@ def _load_again(
         below, _ = load_weights(recipe, policy.start, dtype=policy.model.dtype, world=world)
         model: Any = PeftModel.from_pretrained(below, str(folder))
     else:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
+        model, _ = read_weights(str(folder), dtype=dtype)
     return model if recipe.model.load_in_4bit else model.to(world.device)

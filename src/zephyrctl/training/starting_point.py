@@ -9,8 +9,9 @@ from typing import Literal
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.errors import DataError, UsageError
+from zephyrctl.generation.adapters import refuse_pickled
 from zephyrctl.models.cache import folder_digest
-from zephyrctl.models.resolve import Located, locate
+from zephyrctl.models.resolve import Located, locate, on_disk
 from zephyrctl.runs.references import resolve_model
 from zephyrctl.runs.store import Run
 
@@ -61,8 +62,28 @@ def find(
         return _of_located(locate(ref.target, revision=ref.revision, say=say))
     folder = Path(ref.target)
     if (folder / ADAPTER_CONFIG).is_file():
-        return _of_adapter(folder, say=say)
+        start = _of_adapter(folder, say=say)
+        if stage == "dpo" and not (ref.run is not None and _same(ref.run, run)):
+            _require_own_base(start, recipe)
+        return start
     return _of_located(locate(str(folder.absolute()), say=say))
+
+
+def _require_own_base(start: Start, recipe: Recipe) -> None:
+    """UsageError where a foreign adapter chose another base model than the configuration."""
+    base = recipe.model.base
+    if base == start.label:
+        return
+    there = on_disk(base, revision=recipe.model.revision)
+    if there is not None and (
+        there.resolve() == start.base.resolve() or folder_digest(there) == folder_digest(start.base)
+    ):
+        return
+    raise UsageError(
+        f"the adapter stands on {start.label}, and model.base is {base}",
+        where=str(start.adapter),
+        hint=f"--set model.base={start.label}   where that is meant",
+    )
 
 
 def _same(one: Run, other: Run) -> bool:
@@ -83,6 +104,7 @@ def _of_located(located: Located) -> Start:
 
 def _of_adapter(folder: Path, *, say: Callable[[str], None]) -> Start:
     """An adapter folder with the base model that its configuration names."""
+    refuse_pickled(folder)
     path = folder / ADAPTER_CONFIG
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
