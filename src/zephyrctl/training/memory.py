@@ -1,0 +1,100 @@
+"""Was that error a memory that is too small, and for which forward pass?
+
+The pass is noted for whoever starts the stage again (`runs.adjustments`), which halves it.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from zephyrctl.errors import OutOfMemory, ZephyrctlError
+from zephyrctl.runs import adjustments
+from zephyrctl.runs.adjustments import Shortage
+from zephyrctl.runs.store import StageDir
+
+_TEXTS = (
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    # torch's allocator on a CPU: c10/core/impl/alloc_cpu.cpp, of Linux and of other systems.
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+)
+"""What torch says of memory in errors that are no torch.OutOfMemoryError (torch 2.13)."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a stage's shortages are noted, and by which setting its passes are limited."""
+
+    stage: StageDir
+    limit: int | None
+    """Most tokens of a pass; None where passes are made by number of examples."""
+
+    @property
+    def setting(self) -> str:
+        """The setting that makes passes smaller."""
+        name = "micro_batch_size" if self.limit is None else "micro_batch_tokens"
+        return f"{self.stage.name}.{name}"
+
+    @contextmanager
+    def needed_for(self, doing: str, *, examples: int, tokens: int) -> Iterator[None]:
+        """Note the pass, and raise OutOfMemory, where the memory is too small for this block.
+
+        `doing` says when it was: `step 7`. An error that was noted already passes through.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            raise self.error(doing, examples=examples, tokens=tokens) from error
+
+    def error(self, doing: str, *, examples: int, tokens: int) -> OutOfMemory:
+        """The error for a pass that did not fit, which is noted."""
+        shortage = Shortage(doing, examples=examples, tokens=tokens, limit=self.limit)
+        adjustments.note(self.stage, shortage)
+        hint = f"--set {self.stage.name}.gradient_checkpointing=true, or a smaller max_length"
+        if examples > 1:
+            smaller = max(1, examples // 2) if self.limit is None else max(8, tokens // 2)
+            hint = f"--set {self.setting}={smaller}   (the same examples in each step)"
+        word = "example" if examples == 1 else "examples"
+        return OutOfMemory(
+            f"memory ran out at {doing}, in a forward pass of {examples} {word} ({tokens} tokens)",
+            where=self.setting,
+            hint=hint,
+        )
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether memory that ran out is behind an error, by its class or by what torch says."""
+    while error is not None:
+        if isinstance(error, ZephyrctlError):
+            return False  # it was understood where it happened
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_breaks_next: list[bool] = []
+
+
+def break_next_pass() -> None:
+    """Let the next forward pass run out of memory, for drills (`runs.faults`)."""
+    _breaks_next.append(True)
+
+
+def break_if_planned() -> None:
+    """Run out of memory where a drill asks for it."""
+    if _breaks_next:
+        _breaks_next.clear()
+        raise torch.OutOfMemoryError("CUDA out of memory. A drill asked for it.")
