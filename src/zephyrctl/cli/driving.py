@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -18,7 +19,9 @@ from zephyrctl.config.layers import Loaded
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import GateMissed, Interrupted, UsageError
+from zephyrctl.launch.grace import saved_bytes
 from zephyrctl.launch.plan import WORKER, Host, LaunchPlan, plan_launch
+from zephyrctl.launch.restarts import keep_going
 from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Viewer, choose_mode
@@ -208,10 +211,8 @@ def _one_stage(
     terminal.say(f"{stage:<6} {verb}: {decision.reason}")
 
     def start_and_show(name: StageName) -> None:
-        plan = _plan(name, recipe, run, wishes)
         with Viewer(run, name, mode, hint_next=False) as viewer:
-            start = LAUNCHERS.load(recipe.launch.backend)
-            start(plan, recipe.launch, on_poll=viewer.poll, on_stop=terminal.say)
+            launch(name, recipe, run, wishes, on_poll=viewer.poll)
 
     try:
         execute(step, recipe, run, start=start_and_show, say=terminal.say)
@@ -220,19 +221,38 @@ def _one_stage(
         account.missed = error
 
 
-def _plan(stage: StageName, recipe: Recipe, run: Run, wishes: Wishes) -> LaunchPlan:
+def launch(
+    stage: StageName, recipe: Recipe, run: Run, wishes: Wishes, *, on_poll: Callable[[], None]
+) -> None:
+    """Run a stage's processes to their end, in as many attempts as it may have."""
+    start = LAUNCHERS.load(recipe.launch.backend)
+
+    def attempt() -> None:
+        plan = _plan(stage, recipe, run, wishes, attempt=secrets.token_hex(8))
+        if plan.grace_s > recipe.launch.grace_s:
+            text = f"when asked to stop it has {plan.grace_s:.0f} s to save its checkpoint"
+            terminal.say(f"{stage:<6} {text}")
+        start(plan, recipe.launch, on_poll=on_poll, on_stop=terminal.say)
+
+    keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
+
+
+def _plan(
+    stage: StageName, recipe: Recipe, run: Run, wishes: Wishes, *, attempt: str = "attempt"
+) -> LaunchPlan:
     own = ("--config", str(run.stage(stage).config_path.absolute())) if wishes.only_asks else ()
     return plan_launch(
         run,
         stage,
         recipe.launch,
-        host=_this_machine(recipe.launch),
+        host=_this_machine(recipe.launch, attempt=attempt),
         worker=(*WORKER, *own),
         alone=stage == "eval" and all(map(is_endpoint, recipe.eval.models)),
+        saved_bytes=saved_bytes(recipe, stage),
     )
 
 
-def _this_machine(settings: Launch) -> Host:
+def _this_machine(settings: Launch, *, attempt: str) -> Host:
     """This machine; the GPUs of a cluster cannot be seen from it."""
     seen = environment.visible_gpus() if settings.gpus != "none" else []
     return Host(
@@ -240,6 +260,7 @@ def _this_machine(settings: Launch) -> Host:
         cores=environment.cpu_cores(),
         env_names=tuple(os.environ),
         rank=settings.node_rank or 0,
+        attempt=attempt,
     )
 
 

@@ -33,18 +33,24 @@ class _Left:
     error: ZephyrctlError
 
 
-def first_failure(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> ZephyrctlError:
+def first_failure(
+    stage: StageDir, code: int, *, logs: Mapping[str, int], launcher: str | None = None
+) -> ZephyrctlError:
     """The error of the rank that failed first.
 
     `code` is what the child ended with; `logs` holds the size of each log before this attempt, so
-    that an older attempt's lines are not shown for this one's.
+    that an older attempt's lines are not shown for this one's. `launcher` names the child where it
+    is not the only rank itself.
     """
     left = _left_behind(stage)
+    if launcher is not None and code < 0 and not left:
+        return _died(stage, who=launcher, log="launcher.log", number=-code, logs=logs)
     killed = _killed_ranks(stage, code, logs=logs)
     silent = {rank: number for rank, number in killed.items() if rank not in {f.rank for f in left}}
     if silent and (not left or left[0].error.kind == "internal"):
         rank, number = next(iter(silent.items()))
-        return _died(stage, rank=rank, number=number, logs=logs)
+        who, log = f"rank {rank}", f"rank{rank}.log"
+        return _died(stage, who=who, log=log, number=number, logs=logs)
     if left:
         return _with_log(left[0], stage, logs=logs)
     return _no_reason(stage, code, logs=logs)
@@ -96,16 +102,18 @@ def _killed_in(path: Path, *, start: int) -> dict[int, int]:
     }
 
 
-def _died(stage: StageDir, *, rank: int, number: int, logs: Mapping[str, int]) -> JobFailed:
+def _died(
+    stage: StageDir, *, who: str, log: str, number: int, logs: Mapping[str, int]
+) -> JobFailed:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    log = stage.logs / f"rank{rank}.log"
-    text = f"{stage.name}: rank {rank} was killed by {name}"
+    text = f"{stage.name}: {who} was killed by {name}"
     if number == signal.SIGKILL:
         text += " (most often by the kernel, when memory ran out)"
-    hint = f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {rank}"
-    return JobFailed(
-        _joined(text, tail(log, start=logs.get(log.name, 0))), where=str(log), hint=hint
-    )
+    hint = f"zephyrctl runs logs {stage.path.parent} --stage {stage.name}"
+    if who.startswith("rank "):
+        hint += f" --rank {who.removeprefix('rank ')}"
+    lines = tail(stage.logs / log, start=logs.get(log, 0))
+    return JobFailed(_joined(text, lines), where=str(stage.logs / log), hint=hint)
 
 
 def _with_log(left: _Left, stage: StageDir, *, logs: Mapping[str, int]) -> ZephyrctlError:

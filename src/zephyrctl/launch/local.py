@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.errors import Interrupted, JobHung, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure
-from zephyrctl.launch.plan import LaunchPlan, inherited
+from zephyrctl.launch.plan import TRAINING, LaunchPlan, inherited
 from zephyrctl.launch.torchrun import elastic_name
+from zephyrctl.launch.watchdog import Hang, Watchdog, remove_empty
+from zephyrctl.runs import heartbeat
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.processes import adopt_orphans, die_with_parent
 from zephyrctl.runs.store import Run, StageDir
@@ -60,22 +63,33 @@ def start(
     is passed on. Ctrl-C raises Interrupted; SIGTERM raises StoppedEarly where the same command can
     go on, else Terminated.
     """
-    del settings
+    del settings  # the plan holds what of them matters here
     stage = Run(plan.run).stage(plan.stage)
     logs = _prepare(plan, stage)
     mark = secrets.token_hex(8)
     adopt_orphans()
     stop = _Stop()
+    watchdog = Watchdog(
+        stage, hang_after_s=plan.hang_after_s, is_ours=partial(_has_mark, mark=mark)
+    )
+    hung: JobHung | None = None
     with _handlers(stop):
         child = _spawn(plan, mark=mark)
         try:
-            _watch(child, plan, stop, on_poll=on_poll, on_stop=on_stop)
+            hang = _watch(child, plan, stop, watchdog, on_poll=on_poll, on_stop=on_stop)
+            if hang is not None:
+                hung = watchdog.error(hang)
         finally:
             _end_all(child, mark=mark)
             shutil.rmtree(plan.log_dir / elastic_name(plan.node), ignore_errors=True)
+            if plan.nodes == 1:  # other machines may still need theirs
+                remove_empty(stage)
     on_poll()
+    if hung is not None:
+        raise hung
     code = child.returncode
-    failure = first_failure(stage, code, logs=logs) if code else None
+    launcher = "torchrun" if "torch.distributed.run" in plan.argv else None
+    failure = first_failure(stage, code, logs=logs, launcher=launcher) if code else None
     if stop.first is not None:
         raise _stopped(stop.first, stage, failure, finished=code == 0)
     if failure is not None:
@@ -83,11 +97,13 @@ def start(
 
 
 def _prepare(plan: LaunchPlan, stage: StageDir) -> dict[str, int]:
-    """Clear the errors of an earlier attempt; returns the size of each log as it stands."""
+    """Clear what an earlier attempt left of errors and signs of life; returns the size of each log
+    as it stands."""
     with disk_full_is_an_error(plan.log_dir):
         plan.log_dir.mkdir(parents=True, exist_ok=True)
     for old in stage.path.glob("error-rank*.json"):
-        old.unlink()
+        old.unlink(missing_ok=True)
+    heartbeat.clear(stage.path)
     return {path.name: path.stat().st_size for path in plan.log_dir.glob("*.log")}
 
 
@@ -116,18 +132,20 @@ def _watch(
     child: subprocess.Popen[bytes],
     plan: LaunchPlan,
     stop: _Stop,
+    watchdog: Watchdog,
     *,
     on_poll: Callable[[], None],
     on_stop: Callable[[str], None],
-) -> None:
-    """Wait for the end; pass a request to stop on once, then kill after the grace."""
+) -> Hang | None:
+    """Wait for the end; pass a request to stop on once, then give up after the grace. Returns the
+    hang of a training that nobody asked to stop."""
     while True:
         try:
             child.wait(timeout=_POLL_S)
         except subprocess.TimeoutExpired:
             pass
         else:
-            return
+            return None
         on_poll()
         if stop.first is not None and not stop.forwarded:
             stop.forwarded = True
@@ -137,7 +155,9 @@ def _watch(
                 + (" (Ctrl-C again to kill)" if stop.first == signal.SIGINT else "")
             )
         if stop.kill_now or (stop.forwarded and time.monotonic() - stop.at > plan.grace_s):
-            return
+            return None
+        if plan.stage in TRAINING and not stop.forwarded and (hang := watchdog.look()):
+            return hang
 
 
 def _end_all(child: subprocess.Popen[bytes], *, mark: str) -> None:
