@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyrctl import templates
+from zephyrctl.data import template_trial
 from zephyrctl.errors import DataError, EnvironmentProblem, UsageError
 from zephyrctl.models import remote_code
 from zephyrctl.registry import did_you_mean
@@ -57,6 +58,7 @@ def load_tokenizer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     set_template(tokenizer, chat_template or OWN_TEMPLATE, where=path)
+    template_trial.require_harmless(tokenizer.chat_template, where=path)
     # Long rows are cut and counted in data preparation; the library's warning would only alarm.
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer
