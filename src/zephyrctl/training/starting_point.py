@@ -12,8 +12,10 @@ from zephyrctl.errors import DataError, UsageError
 from zephyrctl.generation.adapters import refuse_pickled
 from zephyrctl.models.cache import folder_digest
 from zephyrctl.models.resolve import Located, locate, on_disk
+from zephyrctl.runs.digests import digest_path
+from zephyrctl.runs.metrics import rank_of_process
 from zephyrctl.runs.references import resolve_model
-from zephyrctl.runs.store import Run
+from zephyrctl.runs.store import Run, StageDir
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -61,12 +63,32 @@ def find(
     if ref.kind in ("base", "hub"):
         return _of_located(locate(ref.target, revision=ref.revision, say=say))
     folder = Path(ref.target)
+    if ref.run is not None and ref.stage in ("sft", "dpo"):
+        _require_as_made(ref.run.stage(ref.stage), folder)
     if (folder / ADAPTER_CONFIG).is_file():
         start = _of_adapter(folder, say=say)
         if stage == "dpo" and not (ref.run is not None and _same(ref.run, run)):
             _require_own_base(start, recipe)
         return start
     return _of_located(locate(str(folder.absolute()), say=say))
+
+
+def _require_as_made(stage: StageDir, folder: Path) -> None:
+    """DataError where a stage's model is no longer the one that the stage has recorded.
+
+    The first process looks for all: its error ends them.
+    """
+    if rank_of_process() != 0:
+        return
+    manifest = stage.read_manifest()
+    made = manifest.outputs.get(folder.name) if manifest is not None else None
+    if made is not None and digest_path(folder) != made:
+        raise DataError(
+            f"the model of the {stage.name} stage is no longer the one that it made",
+            where=str(folder),
+            hint=f"zephyrctl {stage.name} --force makes it again; a copy elsewhere can be named as "
+            "dpo.init_from",
+        )
 
 
 def _require_own_base(start: Start, recipe: Recipe) -> None:
