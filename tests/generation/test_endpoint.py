@@ -254,9 +254,13 @@ def test_a_key_repeated_by_the_server_is_masked() -> None:
     assert "***" in caught.value.message
 
 
-def test_a_password_in_the_address_is_no_part_of_an_error() -> None:
+@pytest.mark.parametrize("spec", ["openai:m", "openai+http://me:hush@localhost:1/v1:m"])
+def test_a_password_in_the_address_is_refused_and_not_repeated(spec: str) -> None:
     env = {"OPENAI_BASE_URL": "http://me:hush@localhost:1/v1"}
-    assert Endpoint.parse("openai:m", env=env).where == "http://***@localhost:1/v1 (m)"
+    with pytest.raises(UsageError) as caught:
+        Endpoint.parse(spec, env=env)
+    assert "hush" not in f"{caught.value.message} {caught.value.where} {caught.value.hint}"
+    assert Endpoint("http://me:hush@h/v1", "m").where == "http://***@h/v1 (m)"
 
 
 def test_keys_come_from_file_environment_or_dotenv(

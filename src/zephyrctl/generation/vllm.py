@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Callable, MutableMapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 from zephyrctl.data.messages import Message, check_prompt
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.data.tokens import encode_prompts
-from zephyrctl.environment import Gpu
-from zephyrctl.errors import EnvironmentProblem
+from zephyrctl.environment import Gpu, package_version
+from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.detokenize import decode
 from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.models import remote_code
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.signals import raise_if_stopping
 
@@ -38,6 +40,7 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CONFIGURE_LOGGING": "0",
 }
+_LEAST_VERSION = (0, 18)
 _LAUNCHER = ("TORCHELASTIC_", "MASTER_")
 """Beginnings of variables by which vLLM's own process group would join torchrun's store."""
 
@@ -73,14 +76,16 @@ def choose(
     return "transformers", (f"transformers answers instead of vLLM: {missing}",)
 
 
-def engine_arguments(folder: str, tokenizer: str, *, dtype: str) -> dict[str, Any]:
-    """Arguments of `vllm.LLM` for a model's folder."""
+def engine_arguments(
+    folder: str, tokenizer: str, *, dtype: str, own_code: bool = False
+) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for a model's folder; `own_code` is whether its code may be run."""
     return {
         "model": folder,
         "tokenizer": tokenizer,
         "dtype": "bfloat16" if dtype == "auto" else dtype,
         "seed": 0,
-        "trust_remote_code": False,
+        "trust_remote_code": own_code,
         # "vllm": its own neutral defaults, not the model's generation_config.json.
         "generation_config": "vllm",
         "disable_log_stats": True,
@@ -112,6 +117,30 @@ def sampling_arguments(
         "stop_token_ids": sorted(stop_ids),
         "detokenize": False,
     }
+
+
+def require_safe(*folders: str, version: str | None) -> bool:
+    """Whether code of the model's folders may be run; an error where vLLM could run it unasked.
+
+    Three times vLLM ran code that `auto_map` names although it was told not to: CVE-2025-66448,
+    CVE-2026-22807 and CVE-2026-27893, mended in 0.18. Whatever comes next, it is not shown any.
+    """
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
+    if version is not None and numbers < _LEAST_VERSION:
+        raise EnvironmentProblem(
+            f"vLLM {version} can run code of a model although it is told not to",
+            hint=f"pip install 'zephyrctl[vllm]', or {_HINT}",
+        )
+    trusted = [remote_code.may_run(folder) for folder in folders]
+    for folder, is_trusted in zip(folders, trusted, strict=True):
+        named = remote_code.classes(Path(folder))
+        if named and not is_trusted:
+            raise UsageError(
+                f"the model names code of its own ({named[0][1]}), which vLLM is not shown",
+                where=str(Path(folder) / named[0][0]),
+                hint=f"{_HINT}   (it takes transformers' own code where there is some)",
+            )
+    return any(trusted)
 
 
 def prepare_environment(env: MutableMapping[str, str]) -> None:
@@ -220,11 +249,12 @@ def load_vllm(
     from zephyrctl.generation.engine import stop_ids
 
     folder = _one_folder(path, digest=digest, dtype=dtype, say=say)
+    own_code = require_safe(folder, tokenizer, version=package_version("vllm"))
     prepare_environment(os.environ)
     try:
         from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
-        llm = LLM(**engine_arguments(folder, tokenizer, dtype=dtype))
+        llm = LLM(**engine_arguments(folder, tokenizer, dtype=dtype, own_code=own_code))
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise EnvironmentProblem(

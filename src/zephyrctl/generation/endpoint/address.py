@@ -16,19 +16,37 @@ from zephyrctl.errors import CredentialsError, NetworkError, UsageError
 OPENAI_URL = "https://api.openai.com/v1"
 _HOST = r"https?://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+)(?::\d+)?"
 _SPEC = re.compile(rf"openai(?:\+(?P<url>{_HOST}(?:/[^:\s]*)?))?:(?P<model>[^\s]+)")
+_USER = re.compile(r"//[^/\s]*@")
 _LOOPBACK = re.compile(r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?(/|$)")
 
 
 def parse_spec(spec: str, env: Mapping[str, str]) -> tuple[str, str]:
     """The base URL and the model of `openai:MODEL` or `openai+http(s)://host/v1:MODEL`."""
+    _refuse_password(spec)  # which the pattern would take for a host and a model's name
     match = _SPEC.fullmatch(spec)
     if match is None or not _is_address(match["url"]):
         raise UsageError(
             f"'{spec}' is no endpoint",
             hint="openai:MODEL, or openai+http://localhost:8000/v1:MODEL",
         )
-    named = match["url"] or env.get("OPENAI_BASE_URL") or env.get("OPENAI_API_BASE")
-    return (named or OPENAI_URL).rstrip("/"), match["model"]
+    named = match["url"] or env.get("OPENAI_BASE_URL") or env.get("OPENAI_API_BASE") or OPENAI_URL
+    _refuse_password(named)
+    return named.rstrip("/"), match["model"]
+
+
+def _refuse_password(address: str) -> None:
+    """UsageError for an address with a user or a password, which would stand with every score."""
+    if without_password(address) != address:
+        raise UsageError(
+            "the address of the endpoint holds a user or a password",
+            where=without_password(address),
+            hint="leave it out there, and export OPENAI_API_KEY=… or set eval.judge.api_key_file",
+        )
+
+
+def without_password(text: str) -> str:
+    """`text` with stars for what stands before the host of an address."""
+    return _USER.sub("//***@", text)
 
 
 def _is_address(url: str | None) -> bool:

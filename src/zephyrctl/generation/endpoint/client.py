@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,8 +13,14 @@ from typing import Any, NoReturn
 import httpx
 
 from zephyrctl.errors import NetworkError
-from zephyrctl.generation.endpoint.address import find_key, is_loopback, parse_spec, refuse_offline
-from zephyrctl.generation.endpoint.connection import Connections
+from zephyrctl.generation.endpoint.address import (
+    find_key,
+    is_loopback,
+    parse_spec,
+    refuse_offline,
+    without_password,
+)
+from zephyrctl.generation.endpoint.connection import Connections, body_within, lines_within
 from zephyrctl.generation.endpoint.failures import Filtered, NotTaken, Refusal, TryAgain
 from zephyrctl.generation.endpoint.tries import Patience, Tries
 from zephyrctl.generation.endpoint.wire import (
@@ -33,8 +38,6 @@ _LOST = {
     "top_p": "takes no top_p",
     "logprobs": "gives no probabilities",
 }
-
-_USER = re.compile(r"//[^/@\s]+@")
 
 
 @dataclass
@@ -77,7 +80,7 @@ class Endpoint:
     @property
     def where(self) -> str:
         """The service and the model, for an error; without a password in the address."""
-        return f"{_USER.sub('//***@', self.base_url)} ({self.model})"
+        return f"{without_password(self.base_url)} ({self.model})"
 
     @property
     def notices(self) -> list[str]:
@@ -141,9 +144,9 @@ class Endpoint:
             body = {**self._body(asked), "stream": True}
             with client.stream("POST", self._url, json=body) as response:
                 if response.status_code == httpx.codes.OK:
-                    yield from events(response.iter_lines())
+                    yield from events(lines_within(response))
                     return
-                response.read()
+                response = body_within(response)
                 try:
                     self._refuse(response, body)
                 except NotTaken:
@@ -210,10 +213,16 @@ def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     refuse_offline(url, os.environ)
     try:
-        with httpx.Client(
-            headers=headers, timeout=timeout_s, trust_env=not is_loopback(url)
-        ) as client:
-            return [str(row["id"]) for row in client.get(f"{url}/models").json()["data"]]
+        with (
+            httpx.Client(
+                headers=headers,
+                timeout=timeout_s,
+                follow_redirects=False,
+                trust_env=not is_loopback(url),
+            ) as client,
+            client.stream("GET", f"{url}/models") as response,
+        ):
+            return [str(row["id"]) for row in body_within(response).json()["data"]]
     except httpx.RequestError as error:
         raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
     except (ValueError, KeyError, TypeError):

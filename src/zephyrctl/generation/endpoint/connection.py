@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +12,13 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from zephyrctl import __version__
+from zephyrctl.errors import NetworkError
 from zephyrctl.generation.endpoint.address import is_loopback
 
+MOST_BYTES = 16 * 2**20
+"""Of one answer, unpacked: a hundred times what the longest holds."""
+MOST_OF_A_STREAM = 4 * MOST_BYTES
+"""A streamed answer wraps each token in some 300 bytes."""
 _CONNECT_S = 20.0
 _HEADERS = {
     "accept": "application/json",
@@ -39,7 +44,8 @@ class Connections:
         _remember_missing_sniffio()
 
     async def post(self, content: bytes) -> httpx.Response:
-        """The whole answer; httpx.RequestError where none comes. Waits as long as it takes."""
+        """The whole answer; httpx.RequestError where none comes, NetworkError where it is too large
+        for one. Waits as long as it takes."""
         request = httpx.Request(
             "POST",
             self._url,
@@ -51,13 +57,17 @@ class Connections:
         try:
             response = await transport.handle_async_request(request)
             response.request = request
-            await response.aread()
+            parts: list[bytes] = []
+            size = 0
+            async for part in response.aiter_bytes():
+                parts.append(part)
+                size = _counted(size + len(part), request, MOST_BYTES)
         except BaseException:
             # A request that is cut off may leave its place in the pool taken for ever.
             await transport.aclose()
             raise
         self._idle.append(transport)
-        return response
+        return _whole(response, parts)
 
     async def aclose(self) -> None:
         """Close what is open."""
@@ -67,6 +77,48 @@ class Connections:
     def _open(self) -> httpx.AsyncHTTPTransport:
         limits = httpx.Limits(max_connections=1)
         return httpx.AsyncHTTPTransport(verify=self._context, limits=limits, proxy=self._proxy)
+
+
+def body_within(response: httpx.Response) -> httpx.Response:
+    """A streamed response with its whole body; NetworkError where that is too large for one."""
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_bytes():
+        parts.append(part)
+        size = _counted(size + len(part), response.request, MOST_BYTES)
+    return _whole(response, parts)
+
+
+def lines_within(response: httpx.Response) -> Iterator[str]:
+    """The lines of a streamed answer; NetworkError for a line, or a stream, longer than any."""
+    size, held = 0, ""
+    for part in response.iter_text():
+        size = _counted(size + len(part), response.request, MOST_OF_A_STREAM)
+        *whole, held = (held + part).split("\n")
+        _counted(len(held), response.request, MOST_BYTES)
+        yield from (line.removesuffix("\r") for line in whole)
+    yield from filter(None, [held])
+
+
+def _counted(size: int, request: httpx.Request, most: int) -> int:
+    if size > most:
+        raise NetworkError(
+            f"the endpoint sends more than {most // 2**20} MiB for one answer",
+            where=str(request.url.host),
+        )
+    return size
+
+
+def _whole(response: httpx.Response, parts: list[bytes]) -> httpx.Response:
+    """The response with its body, which is unpacked already."""
+    kept = [
+        (name, value)
+        for name, value in response.headers.multi_items()
+        if name not in ("content-encoding", "transfer-encoding", "content-length")
+    ]
+    return httpx.Response(
+        response.status_code, headers=kept, content=b"".join(parts), request=response.request
+    )
 
 
 def proxy_for(url: str) -> str | None:
