@@ -44,10 +44,11 @@ def keep_going(
             if why is None:
                 if is_crash(error) and most:
                     reason = refusal(before, newest_step(stage), restarts=restarts, most=most)
-                    say(f"{stage.name:<6} is not started again: {reason}")
+                    _tell(stage, f"is not started again: {reason}", say=say)
                 raise
             restarts += 1
-            _tell(stage, why, number=restarts, most=most, say=say)
+            _record(stage, why, number=restarts)
+            _tell(stage, _restart(stage, why, number=restarts, most=most), say=say)
         else:
             return
 
@@ -101,12 +102,21 @@ def _answer(
     return error.message.splitlines()[0]
 
 
-def _tell(stage: StageDir, why: str, *, number: int, most: int, say: Callable[[str], None]) -> None:
-    """Said on the screen, and kept in the records and so in the stage's manifest."""
+def _restart(stage: StageDir, why: str, *, number: int, most: int) -> str:
     step = newest_step(stage)
     start = "from the beginning" if step is None else f"from {_PREFIX}{step}"
-    text = f"starts again {start} ({number} of at most {most}): {why}"
-    reporter = Reporter(stage.path, rank=0)  # whatever RANK somebody left in our environment
-    reporter.event("restarted", number=number, step=step, why=why)
-    reporter.notice(text, level="warning")
+    return f"starts again {start} ({number} of at most {most}): {why}"
+
+
+def _record(stage: StageDir, why: str, *, number: int) -> None:
+    _reporter(stage).event("restarted", number=number, step=newest_step(stage), why=why)
+
+
+def _tell(stage: StageDir, text: str, *, say: Callable[[str], None]) -> None:
+    """On the screen, and in the records and so in the stage's manifest."""
+    _reporter(stage).notice(text, level="warning")
     say(f"{stage.name:<6} {text}")
+
+
+def _reporter(stage: StageDir) -> Reporter:
+    return Reporter(stage.path, rank=0)  # whatever RANK somebody left in our environment
