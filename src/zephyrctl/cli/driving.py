@@ -7,6 +7,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from zephyrctl.catalogue import BENCHMARKS, LAUNCHERS
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import GateMissed, Interrupted, UsageError
+from zephyrctl.errors import EnvironmentProblem, GateMissed, Interrupted, UsageError
+from zephyrctl.launch import followers, nodes
 from zephyrctl.launch.grace import saved_bytes
+from zephyrctl.launch.nodes import Leader
+from zephyrctl.launch.places import own_address
 from zephyrctl.launch.plan import WORKER, Host, LaunchPlan, plan_launch
 from zephyrctl.launch.restarts import keep_going
 from zephyrctl.models.resolve import locate
@@ -70,6 +74,10 @@ class Account:
 def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Carry out `stages` (and `report`) of the configured run, one after the other."""
     recipe = loaded.recipe
+    rank = nodes.machine(recipe.launch, stages)
+    if rank:
+        _follow(recipe, stages, wishes, rank=rank)
+        return
     _bring_questions(recipe, stages)
     _agree_to_spend(recipe, stages, wishes)
     run = open_run(recipe)
@@ -85,10 +93,13 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         if wanted and (wanted != ["eval"] or "base" in recipe.eval.models):
             located = locate(recipe.model.base, revision=recipe.model.revision, say=terminal.say)
             terminal.say(f"base   {located.note}")
-        for stage in wanted:
-            _one_stage(stage, recipe, run, account=account, mode=mode, wishes=wishes)
-        if "report" in stages:
-            account.report = _write_report(run)
+        with nullcontext() if rank is None else nodes.leading(run, recipe, stages) as leader:
+            for stage in wanted:
+                _one_stage(
+                    stage, recipe, run, account=account, mode=mode, wishes=wishes, leader=leader
+                )
+            if "report" in stages:
+                account.report = _write_report(run)
     asked = _asked_of(recipe) if wanted == ["eval"] else None
     _conclude(run, account, stages=stages, as_json=wishes.json, asked=asked)
 
@@ -197,8 +208,28 @@ def _bills(
     return spending.lines(bills, recipe), spending.to_json(bills, recipe)
 
 
+def _follow(recipe: Recipe, stages: Sequence[str], wishes: Wishes, *, rank: int) -> None:
+    """Carry out this machine's part of what machine 0 leads, and end as it ends."""
+    run = open_run(recipe)
+    parts = followers.follow(run, recipe, stages, rank=rank)
+    if wishes.json:
+        terminal.emit_json(
+            {"run": run.name, "root": str(run.root), "machine": rank, "parts": parts}
+        )
+        return
+    done = f"took part in {', '.join(parts)}" if parts else "had nothing to do"
+    terminal.say(f"machine {rank} {done}; machine 0 is done")
+
+
 def _one_stage(
-    stage: StageName, recipe: Recipe, run: Run, *, account: Account, mode: Any, wishes: Wishes
+    stage: StageName,
+    recipe: Recipe,
+    run: Run,
+    *,
+    account: Account,
+    mode: Any,
+    wishes: Wishes,
+    leader: Leader | None,
 ) -> None:
     decision = decide(stage, recipe, run, force=stage in wishes.force)
     step = Step(stage, decision)
@@ -212,7 +243,7 @@ def _one_stage(
 
     def start_and_show(name: StageName) -> None:
         with Viewer(run, name, mode, hint_next=False) as viewer:
-            launch(name, recipe, run, wishes, on_poll=viewer.poll)
+            launch(name, recipe, run, wishes, on_poll=viewer.poll, leader=leader)
 
     try:
         execute(step, recipe, run, start=start_and_show, say=terminal.say)
@@ -222,10 +253,17 @@ def _one_stage(
 
 
 def launch(
-    stage: StageName, recipe: Recipe, run: Run, wishes: Wishes, *, on_poll: Callable[[], None]
+    stage: StageName,
+    recipe: Recipe,
+    run: Run,
+    wishes: Wishes,
+    *,
+    on_poll: Callable[[], None],
+    leader: Leader | None = None,
 ) -> None:
-    """Run a stage's processes to their end, in as many attempts as it may have."""
-    start = LAUNCHERS.load(recipe.launch.backend)
+    """Run a stage's processes to their end, in as many attempts as it may have; with a `leader`, on
+    the machines that it leads."""
+    start = leader.start if leader else LAUNCHERS.load(recipe.launch.backend)
 
     def attempt() -> None:
         plan = _plan(stage, recipe, run, wishes, attempt=secrets.token_hex(8))
@@ -255,11 +293,16 @@ def _plan(
 def _this_machine(settings: Launch, *, attempt: str) -> Host:
     """This machine; the GPUs of a cluster cannot be seen from it."""
     seen = environment.visible_gpus() if settings.gpus != "none" else []
+    address: str | None = None
+    if settings.node_rank and settings.rendezvous:
+        with suppress(EnvironmentProblem):
+            address = own_address(settings.rendezvous)
     return Host(
         gpus=seen if settings.backend == "local" else None,
         cores=environment.cpu_cores(),
         env_names=tuple(os.environ),
         rank=settings.node_rank or 0,
+        address=address,
         attempt=attempt,
     )
 

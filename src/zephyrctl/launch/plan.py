@@ -98,6 +98,8 @@ class LaunchPlan:
     """What follows an exit code: `requeue`, `restart` or `stop`."""
     node: int = 0
     """Which of the machines this plan is for."""
+    attempt: str = "attempt"
+    """Name of this start, the same on all machines."""
     node_argv: tuple[str, ...] = ()
     """What a cluster starts on each machine: it plans there, with the devices that it sees, and
     supervises `argv`. Empty where this machine starts `argv` itself."""
@@ -194,6 +196,7 @@ def plan_launch(
         time_s=_time_limit(settings),
         hang_after_s=settings.hang_after_s,
         node=host.rank if nodes > 1 else 0,
+        attempt=host.attempt,
         node_argv=_node_argv(settings, (*worker[len(WORKER) :], *work)),
     )
 
