@@ -15,10 +15,15 @@ SCRIPT = Path(__file__).with_name("stage_script.py")
 
 
 def plan_for(
-    run: Run, stage: StageName, *, processes: int = 1, grace_s: float = 10.0
+    run: Run,
+    stage: StageName,
+    *,
+    processes: int = 1,
+    grace_s: float = 10.0,
+    hang_after_s: float = 600.0,
 ) -> LaunchPlan:
     """The plan of one stage on the CPU."""
-    settings = Launch(cpu_processes=processes, grace_s=grace_s)
+    settings = Launch(cpu_processes=processes, grace_s=grace_s, hang_after_s=hang_after_s)
     return plan_launch(
         run, stage, settings, worker=(str(SCRIPT),),
         host=Host(gpus=[], cores=processes, env_names=tuple(os.environ)),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -11,7 +12,7 @@ from zephyrctl import worker
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import DataError, DiskFull, StoppedEarly
 from zephyrctl.registry import Entry, Registry
-from zephyrctl.runs import signals
+from zephyrctl.runs import heartbeat, signals
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.stages import inputs
@@ -34,6 +35,10 @@ def alone(recipe: Recipe, run: Run) -> Result:
             raise RuntimeError("cannot serialize") from error
     if WORK == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if WORK == "spawn":
+        # A program of its own: no hook of ours runs in it.
+        subprocess.Popen(["sh", "-c", "sleep 60; exit 0", str(run.root)])
+        os.kill(os.getpid(), signal.SIGKILL)
     if WORK == "deaf":
         _ready(folder)
         time.sleep(60)
@@ -52,7 +57,52 @@ def alone(recipe: Recipe, run: Run) -> Result:
 
 
 def together(recipe: Recipe, run: Run) -> Result:
-    """The sft stage: processes that add their ranks over gloo."""
+    """The sft stage."""
+    if WORK in ("vote", "hang"):
+        return _steps(run.stage("sft"))
+    if WORK == "rank 1 refuses":
+        _refuse(run.stage("sft"))
+    return _add(run)
+
+
+def _steps(folder: StageDir) -> Result:
+    """Steps without torch: what one rank is asked, all do, as by a vote; rank 1 may hang."""
+    rank = int(os.environ["RANK"])
+    asked = folder.path / "asked"
+    for step in range(1, 3000):
+        time.sleep(0.02)
+        heartbeat.beat("steps")
+        if step == 3:
+            _ready(folder, name=f"ready-{rank}-{os.getpid()}")
+            if WORK == "hang":
+                _sleep() if rank == 1 else _wait_in_vain()
+        if signals.stop_signal() is not None:
+            asked.touch()
+        if asked.exists():
+            (folder.checkpoints / "checkpoint-5").mkdir(parents=True, exist_ok=True)
+            raise StoppedEarly("checkpoint-5 stands")
+    raise AssertionError("nobody was asked to stop")
+
+
+def _refuse(folder: StageDir) -> None:
+    """Rank 1 says why; rank 0 then only knows that its neighbour is gone."""
+    if os.environ["RANK"] == "1":
+        raise DiskFull("no space for the checkpoint")
+    while not worker.error_path(folder, 1).exists():
+        time.sleep(0.02)
+    raise RuntimeError("Connection closed by peer")
+
+
+def _sleep() -> None:
+    time.sleep(60)
+
+
+def _wait_in_vain() -> None:
+    time.sleep(60)
+
+
+def _add(run: Run) -> Result:
+    """Processes add their ranks over gloo."""
     import torch
     import torch.distributed as dist
 
@@ -61,14 +111,9 @@ def together(recipe: Recipe, run: Run) -> Result:
     total = torch.ones(1) * (dist.get_rank() + 1)
     dist.all_reduce(total)
     _say(f"rank {dist.get_rank()} of {dist.get_world_size()}")
-    if WORK == "rank 1 refuses" and dist.get_rank() == 1:
-        raise DiskFull("no space for the checkpoint")
     if WORK == "rank 1 is killed" and dist.get_rank() == 1:
         _say("last words of rank 1")
         os.kill(os.getpid(), signal.SIGKILL)
-    if WORK == "wait":
-        _ready(folder, name=f"ready-{dist.get_rank()}-{os.getpid()}")
-        time.sleep(60)
     dist.all_reduce(total)
     return _result(folder, total=total.item())
 

@@ -13,7 +13,7 @@ import pytest
 from tests.launch.conftest import plan_for
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import DataError, DiskFull, JobFailed, ZephyrctlError
+from zephyrctl.errors import DataError, DiskFull, JobFailed, JobHung, ZephyrctlError
 from zephyrctl.launch.local import start
 from zephyrctl.runs.store import Run, StageName
 
@@ -64,6 +64,18 @@ def _at_work(run: Run) -> list[int]:
 def _end(child: "subprocess.Popen[str]") -> tuple[int, list[str]]:
     output, _ = child.communicate(timeout=40)
     return child.returncode, output.splitlines()
+
+
+def _ready_ranks(run: Run) -> dict[int, int]:
+    """The process of each of two ranks, when both are at work."""
+    folder = run.stage("sft").path
+    _wait_for(lambda: len(list(folder.glob("ready-*"))) == 2)
+    names = [path.name.split("-") for path in folder.glob("ready-*")]
+    return {int(rank): int(pid) for _, rank, pid in names}
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_two_processes_add_over_gloo(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +144,7 @@ def test_what_a_stage_prints_goes_to_its_log_only(
         (signal.SIGINT, "checkpoint", 130, "checkpoint-5 stands"),
         (signal.SIGTERM, "wait", 143, "before anything could be saved"),
         (signal.SIGTERM, "checkpoint", 75, "checkpoint-5 stands"),
+        (signal.SIGUSR1, "checkpoint", 75, "checkpoint-5 stands"),
         (signal.SIGHUP, "wait", 143, "SIGHUP"),
     ],
 )
@@ -145,6 +158,39 @@ def test_a_request_to_stop_is_passed_on_once_and_has_its_exit_code(
     assert ended == code
     assert output[0].startswith("stopping data: up to 10 s to save")
     assert message in json.loads(output[-1])["message"]
+    assert _at_work(run) == []
+
+
+def test_a_cluster_that_terminates_twice_asks_once(run: Run) -> None:
+    child = _supervise(run, "data", "checkpoint")
+    _wait_for((run.stage("data").path / "ready").exists)
+    child.terminate()
+    child.terminate()
+    ended, output = _end(child)
+    assert ended == 75
+    assert [line for line in output if line.startswith("stopping")] == output[:1]
+
+
+def test_a_request_that_reaches_only_torchrun_stops_all_and_is_no_failure(run: Run) -> None:
+    child = _supervise(run, "sft", "vote")
+    os.kill(_parent_of(_ready_ranks(run)[1]), signal.SIGTERM)
+    ended, output = _end(child)
+    assert (ended, json.loads(output[-1])["kind"]) == (75, "stopped")
+    assert _at_work(run) == []
+
+
+def test_a_hang_ends_with_the_stack_of_every_rank(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEPHYRCTL_TEST_WORK", "hang")
+    plan = plan_for(run, "sft", processes=2, hang_after_s=2.0)
+    with pytest.raises(JobHung, match=r"ranks 0, 1 did nothing for .* after 3 steps") as caught:
+        start(plan, Launch())
+    stacks = {path.name: path.read_text() for path in plan.log_dir.glob("stacks-*")}
+    assert sorted(stacks) == ["stacks-rank0.txt", "stacks-rank1.txt"]
+    assert "in _wait_in_vain" in stacks["stacks-rank0.txt"]
+    assert "in _sleep" in stacks["stacks-rank1.txt"]
+    assert all(str(plan.log_dir / name) in (caught.value.where or "") for name in stacks)
     assert _at_work(run) == []
 
 
@@ -171,6 +217,23 @@ def test_a_second_ctrl_c_kills_at_once(run: Run) -> None:
     assert _at_work(run) == []
 
 
+def test_the_loss_of_torchrun_is_told_as_such_and_takes_its_ranks_along(run: Run) -> None:
+    child = _supervise(run, "sft", "vote")
+    os.kill(_parent_of(_ready_ranks(run)[0]), signal.SIGKILL)
+    ended, output = _end(child)
+    assert ended == 1
+    assert "torchrun was killed by SIGKILL" in json.loads(output[-1])["message"]
+    assert _at_work(run) == []
+
+
+def test_a_program_that_a_killed_rank_started_does_not_outlive_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(JobFailed, match="rank 0 was killed by SIGKILL"):
+        _start(run, "data", "spawn", monkeypatch)
+    assert _at_work(run) == []
+
+
 def test_no_process_survives_a_kill_of_the_parent(run: Run) -> None:
     child = _supervise(run, "data", "fork")
     _wait_for((run.stage("data").path / "ready").exists)
@@ -181,9 +244,8 @@ def test_no_process_survives_a_kill_of_the_parent(run: Run) -> None:
 
 
 def test_no_rank_survives_a_kill_of_torchruns_parent(run: Run) -> None:
-    child = _supervise(run, "sft", "wait")
-    folder = run.stage("sft").path
-    _wait_for(lambda: len(list(folder.glob("ready-*"))) == 2)
+    child = _supervise(run, "sft", "vote")
+    _ready_ranks(run)
     assert len(_at_work(run)) == 4  # the supervisor, torchrun and two ranks
     child.kill()
     child.communicate()
