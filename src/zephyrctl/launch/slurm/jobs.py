@@ -194,7 +194,8 @@ class _Teller:
                 f"(restart {state.restarts})"
             )
         self._restarts = state.restarts
-        if state.name in controller.WAITING or state.name == "RUNNING":
+        waits = state.name in controller.WAITING and state.reason not in ("", "None")
+        if waits or state.name == "RUNNING":
             self._tell(f"Slurm job {self._job.number} is {state.in_words()}")
         return state
 
