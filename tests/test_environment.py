@@ -47,6 +47,41 @@ def test_cuda_visible_devices_selects_and_orders(gpus, visible, indices):
     assert [gpu.index for gpu in environment.select_gpus(gpus, visible)] == indices
 
 
+MIG = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa)
+  MIG 3g.40gb     Device  0: (UUID: MIG-1111-a)
+  MIG 1g.10gb+me  Device  1: (UUID: MIG-2222-b)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bbbb)
+  MIG 1g.10gb     Device  0: (UUID: MIG-3333-c)
+GPU 9: a GPU that the other question did not name (UUID: GPU-cccc)
+  MIG 1g.10gb     Device  0: (UUID: MIG-4444-d)
+"""
+
+
+def test_parts_of_a_gpu_are_found_with_their_memory_and_named_by_their_uuid(gpus):
+    parts = environment.gpu_parts(gpus, MIG)
+    assert [(part.index, part.uuid) for part in parts] == [
+        (0, "MIG-1111-a"), (0, "MIG-2222-b"), (1, "MIG-3333-c"),
+    ]  # fmt: skip
+    assert [part.memory_mib for part in parts] == [38912, 9728, 9728]
+    assert parts[0].name.endswith("MIG 3g.40gb")
+    assert [gpu.cuda_name for gpu in (gpus[1], parts[0])] == ["1", "MIG-1111-a"]
+    assert environment.gpu_parts(gpus, "") == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["0", "1", "2"]),
+        ("MIG-2222-b", ["MIG-2222-b"]),
+        ("MIG-3333, MIG-1111-a", ["MIG-3333-c", "MIG-1111-a"]),
+        ("MIG-9999", []),
+    ],
+)
+def test_cuda_visible_devices_may_name_parts_of_a_gpu(gpus, visible, names):
+    known = [*gpus, *environment.gpu_parts(gpus, MIG)]
+    assert [gpu.cuda_name for gpu in environment.select_gpus(known, visible)] == names
+
+
 def test_a_cpu_build_of_torch_sees_no_gpu(monkeypatch, gpus):
     monkeypatch.setattr(environment, "installed_gpus", lambda: gpus)
     monkeypatch.setattr(environment, "torch_cuda", lambda: None)

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from zephyrctl.errors import EnvironmentProblem
 _TRUE = {"1", "true", "yes", "on"}
 _SMI_FIELDS = ("index", "uuid", "name", "memory.total", "memory.free", "compute_cap")
 _SMI_TIMEOUT_S = 20.0  # the first call after boot loads the driver and may take seconds
+_MIG_USABLE = 0.95  # of a profile's size: 1g.10gb of an H100 has 9.75 GiB, 1g.5gb of an A100 4.75
 
 PACKAGES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
@@ -48,6 +49,12 @@ class Gpu:
     """Compute capability such as `9.0`; empty where the driver does not tell."""
 
     @property
+    def cuda_name(self) -> str:
+        """How CUDA_VISIBLE_DEVICES names it: by its number, and a part of a GPU (MIG) by its UUID,
+        as it has no number."""
+        return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
+
+    @property
     def bf16(self) -> bool:
         """Whether the GPU computes in bfloat16 (Ampere, capability 8.0, and later)."""
         major = self.capability.partition(".")[0]
@@ -67,17 +74,23 @@ class Memory:
 
 def installed_gpus() -> list[Gpu]:
     """Every NVIDIA GPU of this machine, in PCI order; empty without a driver."""
+    return parse_nvidia_smi(
+        _ask_smi(f"--query-gpu={','.join(_SMI_FIELDS)}", "--format=csv,noheader,nounits")
+    )
+
+
+def _ask_smi(*options: str) -> str:
+    """What nvidia-smi prints; nothing without a driver or where it fails."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return []
-    query = [command, f"--query-gpu={','.join(_SMI_FIELDS)}", "--format=csv,noheader,nounits"]
+        return ""
     try:
         done = subprocess.run(
-            query, capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=False
+            [command, *options], capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return parse_nvidia_smi(done.stdout) if done.returncode == 0 else []
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def parse_nvidia_smi(csv: str) -> list[Gpu]:
@@ -105,19 +118,38 @@ def _whole(text: str) -> int:
     return int(text) if text.isdigit() else 0  # "[N/A]" on machines with unified memory
 
 
+def gpu_parts(gpus: Sequence[Gpu], listing: str) -> list[Gpu]:
+    """The MIG devices in the output of `nvidia-smi -L`, with the number of the GPU that they are a
+    part of. Their memory is that of the profile's name (`1g.10gb`), less than which is usable."""
+    parts: list[Gpu] = []
+    whole: Gpu | None = None
+    for line in listing.splitlines():
+        if match := re.match(r"GPU (\d+):", line):
+            whole = next((gpu for gpu in gpus if gpu.index == int(match.group(1))), None)
+        match = re.match(r"\s+MIG (\S*?\.(\d+)gb\S*)\s.*\(UUID: (MIG-[^)\s]+)\)", line)
+        if match and whole is not None:
+            profile, size, uuid = match.groups()
+            memory = round(int(size) * 1024 * _MIG_USABLE)
+            name = f"{whole.name} MIG {profile}"
+            parts.append(replace(whole, uuid=uuid, name=name, memory_mib=memory, free_mib=memory))
+    return parts
+
+
 def select_gpus(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
     """The GPUs that CUDA_VISIBLE_DEVICES leaves, in its order, by CUDA's own rules.
 
-    Unset means all. An entry is an index or a prefix of a UUID; the list ends at the first entry
-    that names nothing, so `-1` and the empty string hide every GPU.
+    Unset means all. An entry is an index, or a prefix of the UUID of a GPU or of a part of one
+    (`MIG-…`); the list ends at the first entry that names nothing, so `-1` and the empty string
+    hide every GPU.
     """
+    whole = [gpu for gpu in gpus if not gpu.uuid.startswith("MIG-")]
     if visible is None:
-        return list(gpus)
+        return whole
     chosen: list[Gpu] = []
     for entry in (part.strip() for part in visible.split(",")):
         if entry.isdigit():
-            found = [gpu for gpu in gpus if gpu.index == int(entry)]
-        elif entry.startswith("GPU-"):
+            found = [gpu for gpu in whole if gpu.index == int(entry)]
+        elif entry.startswith(("GPU-", "MIG-")):
             found = [gpu for gpu in gpus if gpu.uuid.startswith(entry)]
         else:
             found = []
@@ -139,7 +171,10 @@ def visible_gpus(env: Mapping[str, str] | None = None) -> list[Gpu]:
     visible = env.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in {"", "-1"}:
         return []
-    return select_gpus(installed_gpus(), visible)
+    installed = installed_gpus()
+    if visible is not None and "MIG-" in visible:
+        installed += gpu_parts(installed, _ask_smi("-L"))
+    return select_gpus(installed, visible)
 
 
 def driver_version() -> str | None:

@@ -56,26 +56,30 @@ def plan(
 
 
 def device_of(recipe: Recipe, *, gpu: str | None, gpus: int | None, measure: bool) -> Device:
-    """The stated device, or what this machine has and the recipe may use."""
+    """The stated device, or what this machine has and the recipe may use, on as many machines as
+    the recipe asks for."""
+    from dataclasses import replace
+
     from zephyrctl import environment
+    from zephyrctl.launch.plan import choose_gpus
     from zephyrctl.planning import hardware
 
-    if gpu is not None:
-        return hardware.stated(gpu, count=gpus or 1)
     launch = recipe.launch
-    found = environment.visible_gpus() if launch.gpus != "none" else []
-    if isinstance(launch.gpus, list):
-        found = [card for number, card in enumerate(found) if number in launch.gpus]
-    if gpus is not None and gpus > len(found):
+    if gpu is not None:
+        return hardware.stated(gpu, count=gpus or (launch.gpus_per_node or 1) * launch.nodes)
+    found = environment.visible_gpus() if launch.gpus_per_node != 0 else []
+    found = choose_gpus(launch.gpus, found)[: launch.gpus_per_node]
+    if gpus is not None and gpus > len(found) * launch.nodes:
         raise UsageError(
             f"--gpus {gpus}: this machine has {len(found)} that can be used",
             where="--gpus",
             hint=f"say which kind, for example: --gpu h100-80g --gpus {gpus}",
         )
     if found:
-        return hardware.detected(found[:gpus])
+        return replace(hardware.detected(found), count=gpus or len(found) * launch.nodes)
     rate = environment.measure_cpu() if measure else None
-    return hardware.cpu(environment.memory(), processes=launch.cpu_processes, flops=rate)
+    device = hardware.cpu(environment.memory(), processes=launch.cpu_processes, flops=rate)
+    return replace(device, count=device.count * launch.nodes)
 
 
 def make_plan(

@@ -213,7 +213,9 @@ def choose_gpus(wanted: str | Sequence[int], visible: Sequence[Gpu]) -> list[Gpu
         return []
     if wanted == "all":
         return list(visible)
-    by_index = {gpu.index: gpu for gpu in visible}
+    # Parts of a GPU (MIG) have no number of their own: theirs is their place in the list.
+    parts = any(gpu.uuid.startswith("MIG-") for gpu in visible)
+    by_index = {place if parts else gpu.index: gpu for place, gpu in enumerate(visible)}
     absent = [str(index) for index in wanted if index not in by_index]
     if absent:
         there = ", ".join(str(index) for index in by_index) or "none"
@@ -301,7 +303,7 @@ def _in_words(chosen: Sequence[Gpu] | None, *, count: int) -> str:
         return "cpu"
     if chosen is None:
         return f"cuda, {count} of each machine"
-    return f"cuda:{','.join(str(gpu.index) for gpu in chosen)}"
+    return f"cuda:{','.join(gpu.cuda_name for gpu in chosen)}"
 
 
 def _environment(
@@ -323,7 +325,7 @@ def _environment(
         env["OMP_WAIT_POLICY"] = "PASSIVE"
     elif gpus is not None:
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu.index) for gpu in gpus)
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.cuda_name for gpu in gpus)
     return env
 
 
