@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any
 
 from zephyrctl import environment, templates
-from zephyrctl.errors import DataError, EnvironmentProblem
+from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.runs.atomic import write_text
 
 CPU_S = 2
@@ -37,13 +37,13 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH",
 
 
 def require_harmless(template: str | dict[str, str], *, where: str) -> None:
-    """DataError for a template, or one of several by name, that does not end within the limits or
+    """UsageError for a template, or one of several by name, that does not end within the limits or
     reaches for what the sandbox keeps from it. One that only refuses the trial's conversations
     passes: whoever renders it says why."""
     for text in [template] if isinstance(template, str) else template.values():
         said = _flaw(text)
         if said is not None:
-            raise DataError(
+            raise UsageError(
                 f"the chat template {said}",
                 where=where,
                 hint="--set model.chat_template=zephyr, or a .jinja file that you know",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.errors import DataError
-from zephyrctl.runs.references import HUB_ID, only_pickles
+from zephyrctl.runs.references import HUB_ID, only_pickles, pickled_instead
 
 ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin")
@@ -45,9 +45,8 @@ def chain_of(path: str) -> Chain:
 
 def refuse_pickled(folder: Path) -> None:
     """UsageError where an adapter's weights are no safetensors: PEFT would open the pickle."""
-    pickled = folder / "adapter_model.bin"
-    if pickled.is_file() and not pickled.with_suffix(".safetensors").is_file():
-        raise only_pickles(pickled.name, where=str(folder))
+    if pickled := pickled_instead(folder):
+        raise only_pickles(pickled, where=str(folder))
 
 
 def _base_of(folder: Path) -> str:

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from zephyrctl.errors import DataError, EnvironmentProblem
 from zephyrctl.models import remote_code
+from zephyrctl.runs.references import only_pickles, pickled_instead
 
 
 def load_base(
@@ -37,6 +38,8 @@ def read_weights(base: str, **options: Any) -> tuple[Any, list[str]]:
     DataError where files are damaged or do not belong together: transformers 5.23 draws what it
     does not find at random, with a warning.
     """
+    if pickled := pickled_instead(Path(base)):
+        raise only_pickles(pickled, where=base)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base,

@@ -150,14 +150,21 @@ def no_model(folder: Path) -> UsageError:
             where=str(folder),
             hint="--set model.base=HUB_ID   (the model that the GGUF file was made from)",
         )
-    if pickled := next((p for p in sorted(folder.iterdir()) if p.suffix in PICKLED), None):
-        return only_pickles(pickled.name, where=str(folder))
+    if pickled := pickled_instead(folder):
+        return only_pickles(pickled, where=str(folder))
     found = "it is empty" if not any(folder.iterdir()) else "no config.json with weights"
     return UsageError(
         f"the folder holds no model ({found})",
         where=str(folder),
         hint="name a model's folder, or a run's stage such as runs/NAME/dpo",
     )
+
+
+def pickled_instead(folder: Path) -> str | None:
+    """The name of pickled weights in a folder that holds no safetensors; None elsewhere."""
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return None
+    return next((p.name for p in sorted(folder.iterdir()) if p.suffix in PICKLED), None)
 
 
 def only_pickles(name: str, *, where: str) -> UsageError:
