@@ -12,6 +12,7 @@ from zephyrctl.training import order, publish
 from zephyrctl.training.callbacks import Watch
 from zephyrctl.training.layout import Layout
 from zephyrctl.training.loading import Policy
+from zephyrctl.training.strategies import Strategy
 from zephyrctl.training.trl_arguments import Job
 
 Losses = publish.Losses
@@ -41,6 +42,7 @@ class Plan:
     order: order.Order
     layout: Layout
     watch: Watch
+    strategy: Strategy = Strategy("single", 1)
 
 
 class Method(Protocol):

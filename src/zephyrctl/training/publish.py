@@ -8,6 +8,7 @@ does not say the same as what was trained is never published.
 import gc
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +16,16 @@ import torch
 from peft import PeftModel
 
 from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.training import Training
 from zephyrctl.data import template_lock
 from zephyrctl.errors import JobFailed
 from zephyrctl.generation.weights import read_weights
 from zephyrctl.runs import faults
 from zephyrctl.runs.atomic import make_readable, staged_directory
 from zephyrctl.runs.store import Run
-from zephyrctl.training.loading import BELOW, TRAINED, Policy, load_weights
-from zephyrctl.training.processes import World
+from zephyrctl.training import sharding
+from zephyrctl.training.loading import BELOW, TRAINED, Policy, load_policy, load_weights
+from zephyrctl.training.processes import World, by_first
 
 TOLERANCE = 0.01
 """Largest difference between a held-out loss in memory and after loading the published folder."""
@@ -66,6 +69,21 @@ def publish(
             verify(_load_again(folder, policy, recipe=recipe, dtype=dtype, world=world))
         faults.meet("publish", 0)
     return final
+
+
+def in_one_piece(
+    recipe: Recipe, training: Training, policy: Policy, world: World, *, where: str
+) -> Policy:
+    """The policy as rank 0 can write it: of one that is shared out, a second one in its memory,
+    loaded anew and given the trained weights one by one. Every rank must call it."""
+    if not sharding.is_sharded(policy.model):
+        return policy
+    made: list[Policy] = []
+    on_cpu = replace(world, device="cpu")
+    by_first(lambda: made.append(load_policy(recipe, training, policy.start, on_cpu, where=where)))
+    plain = made[0] if made else None
+    sharding.fill_from(policy.model, plain.model if plain is not None else None)
+    return plain or policy
 
 
 def compare(in_memory: Losses, published: Losses, *, where: Path) -> None:

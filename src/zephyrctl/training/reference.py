@@ -19,7 +19,7 @@ from zephyrctl.errors import ConfigError, EnvironmentProblem
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.signals import raise_if_stopping
-from zephyrctl.training import reference_cache
+from zephyrctl.training import fsdp2, reference_cache, sharding
 from zephyrctl.training.loading import Policy
 from zephyrctl.training.processes import World, from_first, gather
 from zephyrctl.training.reference_cache import IDS, LogProbs, pair_names
@@ -58,8 +58,11 @@ def key(recipe: Recipe, policy: Policy, world: World, *, longest: int) -> str:
     form = "plain" if policy.start.adapter is None else policy.form
     if form == "weights":
         form = "merged"  # the adapter of the starting point, into float32 weights
+    # Shards are gathered as bfloat16, while autocast keeps what is between two products float32.
+    gathered = {"gathered": "bfloat16"} if world.bf16 and sharding.is_sharded(policy.model) else {}
     return digest_json(
-        {
+        gathered
+        | {
             "format": FORMAT,
             "weights": policy.start.digest,
             "form": form,
@@ -86,6 +89,8 @@ class Source:
     reporter: Reporter
     batch_size: int | None = None
     """Pairs of a forward pass, in the place of `tokens`."""
+    in_step: bool = False
+    """Every process must make equally many passes, because the weights are shared out."""
     round_tokens: int = ROUND_TOKENS
 
     def log_probs(self, rows: Dataset, *, split: str, score: Score) -> Columns:
@@ -128,16 +133,20 @@ class Source:
         ):
             part: dict[bytes, LogProbs] = {}
             mine = whole[self.world.rank :: self.world.size]
-            for batch in self._batches(mine, [lengths[missing[name]] for name in mine]):
+            batches = list(self._batches(mine, [lengths[missing[name]] for name in mine]))
+            for batch in batches:
                 raise_if_stopping()
                 pairs = rows.select([missing[name] for name in batch]).to_list()
-                part |= zip(batch, _scored(pairs, score), strict=True)
+                part |= zip(batch, _scored(pairs, score, whole=self.in_step), strict=True)
                 self.reporter.progress(
                     f"reference log-probs, {split}",
                     done=min(len(order), done + len(part) * self.world.size),
                     total=len(order),
                     unit="pairs",
                 )
+            if self.in_step:
+                for _ in range(max(gather(len(batches))) - len(batches)):
+                    score(rows.select([missing[whole[-1]]]).to_list())
             done += len(whole)
             yield {name: pair for share in gather(part) for name, pair in share.items()}
 
@@ -154,7 +163,10 @@ class Source:
 
 
 def frozen_copy(model: Any) -> Any:
-    """A second model in memory, for a reference that is asked at every step."""
+    """A second model in memory, for a reference that is asked at every step; shared out where
+    `model` is."""
+    if sharding.is_sharded(model):
+        return fsdp2.twin(model)
     twin = copy.deepcopy(model)
     twin.requires_grad_(False)
     return twin.eval()
@@ -181,16 +193,18 @@ def _rounds(order: list[bytes], costs: list[int], *, tokens: int) -> Iterator[li
             start, total = end, 0
 
 
-def _scored(pairs: list[dict[str, Any]], score: Score) -> list[LogProbs]:
-    """The score of a batch; where the memory is too small for it, of its halves."""
+def _scored(pairs: list[dict[str, Any]], score: Score, *, whole: bool) -> list[LogProbs]:
+    """The score of a batch; where the memory is too small for it, of its halves, unless it must be
+    computed `whole`."""
     try:
         return score(pairs)
     except torch.OutOfMemoryError as error:
-        if len(pairs) == 1:
+        if whole or len(pairs) == 1:
+            number = "these pairs" if len(pairs) > 1 else "one pair"
             raise EnvironmentProblem(
-                "the accelerator's memory is too small for the reference log-probs of one pair",
+                f"the accelerator's memory is too small for the reference log-probs of {number}",
                 where="dpo.max_length",
                 hint="a smaller dpo.max_length, or --set model.load_in_4bit=true with an adapter",
             ) from error
     half = len(pairs) // 2
-    return _scored(pairs[:half], score) + _scored(pairs[half:], score)
+    return _scored(pairs[:half], score, whole=False) + _scored(pairs[half:], score, whole=False)

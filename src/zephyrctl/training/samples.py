@@ -11,6 +11,7 @@ from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.atomic import append_jsonl, read_jsonl
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
+from zephyrctl.training import sharding
 from zephyrctl.training.sample_checks import Measures, measure
 
 LONGEST = 128
@@ -31,14 +32,23 @@ class Sampler:
         self.folder = folder
 
     def take(self, *, step: int, reporter: Reporter) -> tuple[Measures, Measures | None] | None:
-        """Answer the prompts with the weights as they are; rank 0 only. Greedy decoding draws no
-        random numbers, so that samples never change the training.
+        """Answer the prompts with the weights as they are; rank 0 only, or every rank where the
+        weights are shared out (`is_joint`). Greedy decoding draws no random numbers, so that
+        samples never change the training.
 
         Returns what was measured on the answers, and on those before training where there are any;
-        None where there is no prompt, or a request to stop came in between.
+        None where there is no prompt, where a request to stop came in between, and on other ranks.
         """
         if not self.prompts:
             return None
+        return sharding.led_by_first(self.model, lambda: self._take(step, reporter))
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether every rank must call `take`."""
+        return sharding.is_sharded(self.model)
+
+    def _take(self, step: int, reporter: Reporter) -> tuple[Measures, Measures | None] | None:
         was_training = self.model.training
         self.model.eval()
         try:

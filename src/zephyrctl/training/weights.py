@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from zephyrctl.errors import TrainingDiverged
+from zephyrctl.training import sharding
+from zephyrctl.training.processes import any_rank
 
 Sample = dict[str, torch.Tensor]
 
@@ -23,7 +25,8 @@ _SECOND_MATRIX = ".lora_B."
 
 
 def sample(model: Any) -> Sample:
-    """Evenly spread values of each trained weight matrix and vector, on the CPU."""
+    """Evenly spread values of each trained weight matrix and vector, on the CPU; of a sharded model
+    those of this process's part."""
     left_out = {
         id(module.weight)
         for module in (model.get_input_embeddings(), model.get_output_embeddings())
@@ -40,7 +43,10 @@ def sample(model: Any) -> Sample:
 
 def check_end(model: Any, *, step: int, where: Path) -> None:
     """TrainingDiverged where a trained weight is not finite: such a model is never published."""
-    bad = not_finite((n, w) for n, w in model.named_parameters() if w.requires_grad)
+    trained = [(n, sharding.own(w)) for n, w in model.named_parameters() if w.requires_grad]
+    bad = not_finite(trained)
+    if sharding.is_sharded(model) and any_rank(bool(bad), device=model.device):
+        bad = bad or "weights of another process"
     if bad:
         raise TrainingDiverged(
             f"after step {step} weights are not finite: {bad}",
@@ -60,7 +66,7 @@ def spoil(model: Any) -> None:
     """Make one trained weight NaN, for drills (`runs.faults`)."""
     weight = next(w for w in model.parameters() if w.requires_grad)
     with torch.no_grad():
-        weight.view(-1)[0] = math.nan
+        sharding.own(weight).view(-1)[:1] = math.nan
 
 
 def _is_finite(weight: torch.Tensor) -> bool:
@@ -85,12 +91,14 @@ def adapter_sizes(model: Any) -> dict[str, float]:
     """Root mean square of each trained adapter's second matrix, which starts at 0, by the name of
     its module; empty where no adapter is trained."""
     return {
-        name.split(_SECOND_MATRIX)[0]: float(weight.detach().float().square().mean().sqrt())
+        name.split(_SECOND_MATRIX)[0]: float(
+            sharding.whole(weight.detach()).float().square().mean().sqrt()
+        )
         for name, weight in model.named_parameters()
         if _SECOND_MATRIX in name and weight.requires_grad
     }
 
 
 def _spread(weight: torch.Tensor, count: int) -> torch.Tensor:
-    flat = weight.detach().reshape(-1)
+    flat = sharding.own(weight.detach()).reshape(-1)
     return flat[:: max(1, flat.numel() // count)][:count].to("cpu", copy=True)
