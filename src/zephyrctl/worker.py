@@ -19,6 +19,7 @@ from typing import cast
 
 from zephyrctl import catalogue
 from zephyrctl.errors import DiskFull, ZephyrctlError
+from zephyrctl.launch.neighbours import hang_of, waited_in_vain
 from zephyrctl.runs import heartbeat, manifest, signals, trusted
 from zephyrctl.runs.atomic import NO_SPACE, write_json
 from zephyrctl.runs.metrics import rank_of_process
@@ -94,6 +95,8 @@ def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
                 hint=f"df -h {stage.path}",
             )
         cause = cause.__cause__ or cause.__context__
+    if waited_in_vain(error):
+        return hang_of(error, stage, rank=rank_of_process())
     last = traceback.extract_tb(error.__traceback__)[-1]
     return ZephyrctlError(
         f"{type(error).__name__}: {error}",

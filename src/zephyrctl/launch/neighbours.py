@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zephyrctl.errors import JobHung, ZephyrctlError
-from zephyrctl.launch.plan import LaunchPlan
 from zephyrctl.runs.store import StageDir
+
+if TYPE_CHECKING:
+    from zephyrctl.launch.plan import LaunchPlan
 
 _WAITED = re.compile(
     r"Timed out waiting \d+ ?ms for (?:recv|send|unbound)|Application timeout caused pair closure"
