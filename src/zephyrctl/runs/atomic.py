@@ -69,8 +69,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by one indented JSON document, whole or not at all."""
-    write_text(path, dumps(value, indent=2) + "\n")
+    """Replace `path` by one indented JSON document, whole or not at all.
+
+    A lone surrogate becomes U+FFFD: pydantic reads no document that holds one, and an error's text
+    with foreign words in it must not make a manifest unreadable.
+    """
+    text = dumps(value, indent=2).encode("utf-16", errors="surrogatepass")
+    write_text(path, text.decode("utf-16", errors="replace") + "\n")
 
 
 def append_jsonl(path: Path, record: dict[str, Any], *, sync: bool = False) -> None:
@@ -154,6 +159,14 @@ def clear_leftovers(final: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link itself, or a folder with all that is in it; links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
 
 
 def sync_tree(folder: Path) -> None:
