@@ -5,6 +5,7 @@ ZephyrctlError            1    the job failed
   UsageError              2    command line
   ConfigError             2    one or many problems in the configuration
   DataError               2    a row, a file, or inputs that changed
+    InputsChanged         2    unfinished work was begun with other inputs
   EnvironmentProblem      3    hardware, a missing extra, memory
     OutOfMemory           3    a forward pass does not fit; a smaller one may
   CredentialsError        4
@@ -111,6 +112,18 @@ class DataError(ZephyrctlError):
     exit_code = 2
 
 
+class InputsChanged(DataError):
+    """Unfinished work was begun with other inputs."""
+
+    kind = "changed"
+    changes: tuple[dict[str, Any], ...] = ()
+    """Field, value then, value now, and why it is fixed (or null), of each."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object printed under `--json`, with every change."""
+        return {**super().to_json(), "changes": list(self.changes)}
+
+
 class EnvironmentProblem(ZephyrctlError):
     """This machine lacks something the job needs."""
 
@@ -205,4 +218,6 @@ def from_json(record: dict[str, Any]) -> ZephyrctlError:
     error = cls(record["message"], where=record.get("where"), hint=record.get("hint"))
     if "problems" in record:
         error.problems = tuple(Problem(**problem) for problem in record["problems"])
+    if isinstance(error, InputsChanged):
+        error.changes = tuple(record.get("changes", ()))
     return error

@@ -92,7 +92,7 @@ def test_layers_that_the_configuration_leaves_out_are_named(
     ],
     ids=["data", "base"],
 )  # fmt: skip
-def test_a_stage_is_done_anew_where_its_data_or_its_base_changed(
+def test_a_stage_does_not_go_on_where_its_data_or_its_base_changed(
     change: Callable[[Recipe, Run], object], says: str, tmp_path: Path, tiny_base: Path
 ) -> None:
     case = Case("", "", sections={"sft": {"max_steps": 4, "save_every": 1}})
@@ -105,7 +105,7 @@ def test_a_stage_is_done_anew_where_its_data_or_its_base_changed(
     change(recipe, run)
     record_data(run)
     decision = pipeline.decide("sft", recipe, run)
-    assert decision.action == "run"
+    assert decision.action == "refuse"
     assert says in decision.reason
     said = pipeline.start_afresh(stage, recipe, force=False)
     assert said == ["sft: starts afresh; removed checkpoint-2"]

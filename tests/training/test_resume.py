@@ -68,13 +68,14 @@ def test_a_run_killed_twice_ends_like_an_uninterrupted_one(
     stage = run.stage("sft")
 
     assert drill(run, "sft", fault="step=5:kill") == [-9]
-    assert drill(run, "sft", fault="save=6:kill") == [-9]  # written, but not sealed
-    assert not (stage.checkpoints / "checkpoint-6" / "seal.json").exists()
+    assert drill(run, "sft", fault="save=6:kill") == [-9]  # written, but not committed
+    assert (stage.checkpoints / "checkpoint-6.partial").exists()
+    assert stage.newest_checkpoint() == 4
     assert drill(run, "sft") == [0]
 
     assert outcome(stage) == straight
     said = (stage.read_manifest() or pytest.fail("no manifest")).notices
-    assert any("checkpoint-6: it was never finished" in text for text in said)
+    assert any("checkpoint-6.partial: it was never finished" in text for text in said)
 
 
 def test_a_damaged_checkpoint_is_passed_over(

@@ -43,7 +43,17 @@ from zephyrctl.runs.store import (
     write_stage_configs,
 )
 from zephyrctl.runs.summary import summarize
-from zephyrctl.stages.pipeline import Decision, Step, decide, execute, init_model, plan_steps
+from zephyrctl.stages.pipeline import (
+    Decision,
+    Step,
+    Terms,
+    check_allowed,
+    decide,
+    execute,
+    init_model,
+    plan_steps,
+    refusal,
+)
 
 ASK_FROM_S = 600.0
 """A finished training stage that took this long is not redone without a question."""
@@ -60,6 +70,10 @@ class Wishes:
     yes: bool = False
     only_asks: bool = False
     """The run is asked one question more: the configuration that it was made with stays."""
+    allow: tuple[str, ...] = ()
+    """Fields that may have changed since unfinished training was begun."""
+    verify_hashes: bool = True
+    """Whether checkpoints are compared with their digests before training goes on from one."""
 
 
 @dataclass
@@ -84,6 +98,7 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     mode = choose_mode(wishes.progress, json_output=wishes.json)
     account = Account()
     with lock(run, purpose=f"zephyrctl {shlex.join(sys.argv[1:2])}".strip()):
+        _check_terms(recipe, run, stages, wishes)
         if wishes.only_asks:
             write_stage_configs(run, [name for name in STAGES if name in stages], recipe)
         else:
@@ -109,7 +124,11 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     nothing fetched but the questions that a judge's bill is made from."""
     run = run_of(loaded.recipe)
     wanted: list[StageName] = [name for name in STAGES if name in stages]
-    steps = plan_steps(loaded.recipe, run, wanted, force=wishes.force)
+    terms = _terms_of(loaded.recipe, run, wishes)
+    steps = plan_steps(loaded.recipe, run, wanted, force=wishes.force, terms=terms)
+    refused = next((step for step in steps if step.decision.action == "refuse"), None)
+    if refused and wishes.json:
+        raise refusal(refused.stage, run, refused.decision)
     bills = _bills(loaded.recipe, stages, wishes)
     if wishes.json:
         shown = {"run": run.name, "root": str(run.root), "steps": _as_rows(steps)}
@@ -119,6 +138,8 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         terminal.out(f"{step.stage:<6} {step.decision.action:<6} {step.decision.reason}")
     for line in bills[0] if bills else ():
         terminal.out(line)
+    if refused:
+        raise refusal(refused.stage, run, refused.decision)
 
 
 def show_launch(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
@@ -168,6 +189,27 @@ def parse_gpus(text: str | None) -> str | list[int] | None:
     if not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--gpus takes all, none, or numbers such as 0,1; not '{text}'")
     return [int(part) for part in parts]
+
+
+def _check_terms(recipe: Recipe, run: Run, stages: Sequence[str], wishes: Wishes) -> None:
+    """Refuse what is refused anyway before the run's configuration is replaced."""
+    wanted: list[StageName] = [s for s in STAGES if s in stages and s not in wishes.force]
+    remark = check_allowed(recipe, run, wanted, _terms_of(recipe, run, wishes))
+    if remark is not None:
+        terminal.say(remark)
+
+
+def _terms_of(recipe: Recipe, run: Run, wishes: Wishes) -> Callable[[StageName], Terms]:
+    """On which terms unfinished training of a stage may go on."""
+
+    def terms(stage: StageName) -> Terms:
+        processes = None
+        if stage in ("sft", "dpo") and run.stage(stage).newest_checkpoint() is not None:
+            plan = _plan(stage, recipe, run, wishes)
+            processes = plan.nodes * plan.processes
+        return Terms(wishes.allow, processes, recipe.launch.strategy)
+
+    return terms
 
 
 def _bring_questions(recipe: Recipe, stages: Sequence[str]) -> None:
@@ -231,7 +273,10 @@ def _one_stage(
     wishes: Wishes,
     leader: Leader | None,
 ) -> None:
-    decision = decide(stage, recipe, run, force=stage in wishes.force)
+    terms = _terms_of(recipe, run, wishes)(stage)
+    decision = decide(stage, recipe, run, force=stage in wishes.force, terms=terms)
+    if decision.action == "refuse":
+        raise refusal(stage, run, decision)
     step = Step(stage, decision)
     account.steps.append(step)
     if decision.action == "skip":
@@ -246,7 +291,14 @@ def _one_stage(
             launch(name, recipe, run, wishes, on_poll=viewer.poll, leader=leader)
 
     try:
-        execute(step, recipe, run, start=start_and_show, say=terminal.say)
+        execute(
+            step,
+            recipe,
+            run,
+            start=start_and_show,
+            say=terminal.say,
+            verify_hashes=wishes.verify_hashes,
+        )
     except GateMissed as error:
         # The scores stand, only lower than asked for: the report is still wanted.
         account.missed = error

@@ -26,6 +26,21 @@ PrintLaunchOption = Annotated[
 GpusOption = Annotated[
     str | None, typer.Option(metavar="WHICH", help="GPUs: all, none, or numbers such as 0,1.")
 ]
+AllowChangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-change",
+        metavar="FIELD",
+        help="Let unfinished training go on although FIELD changed; recorded. Repeatable.",
+    ),
+]
+VerifyHashOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify-hash/--no-verify-hash",
+        help="Compare a checkpoint with its digests before training goes on from it.",
+    ),
+]
 
 
 def run(
@@ -39,6 +54,8 @@ def run(
     gpus: GpusOption = None,
     max_cost: MaxCostOption = None,
     force: ForceOption = False,
+    allow_change: AllowChangeOption = None,
+    verify_hash: VerifyHashOption = True,
     dry_run: DryRunOption = False,
     print_launch: PrintLaunchOption = False,
     progress: ProgressOption = None,
@@ -55,5 +72,12 @@ def run(
     stages = window(first=first, last=last)
     flags = {"launch.gpus": driving.parse_gpus(gpus), "eval.max_cost": max_cost}
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
-    wishes = driving.Wishes(frozenset(stages) if force else frozenset(), progress, json, yes)
+    wishes = driving.Wishes(
+        frozenset(stages) if force else frozenset(),
+        progress,
+        json,
+        yes,
+        allow=tuple(allow_change or ()),
+        verify_hashes=verify_hash,
+    )
     driving.act(loaded, stages, wishes, dry_run=dry_run, print_launch=print_launch)

@@ -13,7 +13,14 @@ from zephyrctl.cli.options import (
     YesOption,
     load_from,
 )
-from zephyrctl.cli.run import DryRunOption, ForceOption, GpusOption, PrintLaunchOption
+from zephyrctl.cli.run import (
+    AllowChangeOption,
+    DryRunOption,
+    ForceOption,
+    GpusOption,
+    PrintLaunchOption,
+    VerifyHashOption,
+)
 
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
 EpochsOption = Annotated[float | None, typer.Option(help="Passes over the training split.")]
@@ -44,6 +51,8 @@ def sft(
     seed: SeedOption = None,
     gpus: GpusOption = None,
     force: ForceOption = False,
+    allow_change: AllowChangeOption = None,
+    verify_hash: VerifyHashOption = True,
     dry_run: DryRunOption = False,
     print_launch: PrintLaunchOption = False,
     progress: ProgressOption = None,
@@ -56,7 +65,9 @@ def sft(
     given = (learning_rate, epochs, max_steps, global_batch_size, micro_batch_size, max_length)
     flags = {**_training_flags("sft", given), "seed": seed, "launch.gpus": driving.parse_gpus(gpus)}
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
-    wishes = driving.Wishes(frozenset({"sft"} if force else ()), progress, json, yes)
+    forced = frozenset({"sft"} if force else ())
+    allow = tuple(allow_change or ())
+    wishes = driving.Wishes(forced, progress, json, yes, allow=allow, verify_hashes=verify_hash)
     driving.act(loaded, ("data", "sft"), wishes, dry_run=dry_run, print_launch=print_launch)
 
 
@@ -75,6 +86,8 @@ def dpo(
     seed: SeedOption = None,
     gpus: GpusOption = None,
     force: ForceOption = False,
+    allow_change: AllowChangeOption = None,
+    verify_hash: VerifyHashOption = True,
     dry_run: DryRunOption = False,
     print_launch: PrintLaunchOption = False,
     progress: ProgressOption = None,
@@ -88,7 +101,9 @@ def dpo(
     flags = {**_training_flags("dpo", given), "dpo.beta": beta, "dpo.loss": loss, "seed": seed}
     flags["launch.gpus"] = driving.parse_gpus(gpus)
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
-    wishes = driving.Wishes(frozenset({"dpo"} if force else ()), progress, json, yes)
+    forced = frozenset({"dpo"} if force else ())
+    allow = tuple(allow_change or ())
+    wishes = driving.Wishes(forced, progress, json, yes, allow=allow, verify_hashes=verify_hash)
     if not print_launch:
         driving.require_init_model(loaded.recipe)
     driving.act(loaded, ("data", "dpo"), wishes, dry_run=dry_run, print_launch=print_launch)

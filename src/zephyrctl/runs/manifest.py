@@ -1,7 +1,7 @@
 """What did a stage start from, what did it make, and did it end well?"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,21 @@ class Result:
     notices: list[str] = field(default_factory=list)
 
 
+class AllowedChange(BaseModel):
+    """An input that was changed within a training, by `--allow-change`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    field: str
+    """A key of `inputs`, or `world_size`, `strategy`, `versions.torch` and the like."""
+    before: str | int | float | bool | None
+    """Its value until then."""
+    after: str | int | float | bool | None
+    """Its value since then."""
+    step: int
+    """Of the newest checkpoint at that time."""
+
+
 class Manifest(BaseModel):
     """The record of one stage of one run, over all its attempts."""
 
@@ -56,6 +71,10 @@ class Manifest(BaseModel):
     """What decides the result."""
     digest: str
     """SHA-256 of `inputs`."""
+    allowed_changes: list[AllowedChange] = []
+    """Inputs that were changed on the way, the latest last."""
+    hashes_verified: bool = True
+    """False where the last attempt went on by `--no-verify-hash`."""
     outputs: dict[str, str] = {}
     """SHA-256 of each file or folder made, by its path relative to the stage's folder."""
     metrics: dict[str, Any] = {}
@@ -111,6 +130,8 @@ def begin(
         attempts=before.attempts + 1 if before and goes_on else 1,
         inputs=flat,
         digest=digest,
+        allowed_changes=before.allowed_changes if before and goes_on else [],
+        hashes_verified=before.hashes_verified if before and goes_on else True,
         seed=seed,
         world_size=world_size,
         versions=environment.package_versions(),
@@ -120,6 +141,29 @@ def begin(
     _write(stage_dir, manifest)
     stage_dir.reporter().event("resumed" if goes_on else "started", attempt=manifest.attempts)
     return manifest
+
+
+def go_on(
+    stage_dir: "StageDir",
+    *,
+    inputs: Mapping[str, Any],
+    changes: Sequence[AllowedChange],
+    verify_hashes: bool,
+) -> None:
+    """Record on which terms the next attempt at unfinished work goes on, before it starts."""
+    manifest = _begun(stage_dir)
+    flat = finite(dict(inputs))
+    _write(
+        stage_dir,
+        manifest.model_copy(
+            update={
+                "inputs": flat,
+                "digest": digest_json(flat),
+                "allowed_changes": [*manifest.allowed_changes, *changes],
+                "hashes_verified": verify_hashes,
+            }
+        ),
+    )
 
 
 def finish(stage_dir: "StageDir", result: Result) -> Manifest:

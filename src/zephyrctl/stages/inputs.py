@@ -16,6 +16,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.decontamination.lists import files_of
 from zephyrctl.errors import UsageError
 from zephyrctl.models.resolve import locate
+from zephyrctl.runs.changes import Value, between
 from zephyrctl.runs.digests import digest_json, digest_path
 from zephyrctl.runs.references import ModelRef, resolve_model
 from zephyrctl.runs.store import Run, StageName
@@ -23,7 +24,6 @@ from zephyrctl.runs.store import Run, StageName
 FORMATS: Mapping[StageName, int] = {"data": 1, "sft": 2, "dpo": 2, "eval": 1}
 """Raised by one when a stage's code changes so that the same inputs give another result."""
 
-Value = str | int | float | bool | None
 _HOW_TO_TRAIN = {
     "micro_batch_size", "micro_batch_tokens", "padding_free", "prefix_sharing", "compile",
     "gradient_checkpointing", "log_every", "eval_every", "save_every",
@@ -72,12 +72,7 @@ def flatten(prefix: str, value: Any) -> dict[str, Value]:
 
 def changed(before: Mapping[str, Value], now: Mapping[str, Value]) -> list[str]:
     """Each difference in words: `sft.learning_rate 2e-05 → 1e-05`."""
-    keys = list(dict.fromkeys([*before, *now]))
-    return [
-        f"{key} {_shown(before, key)} → {_shown(now, key)}"
-        for key in keys
-        if before.get(key) != now.get(key) or (key in before) != (key in now)
-    ]
+    return [change.in_words() for change in between(before, now)]
 
 
 def _data(recipe: Recipe, run: Run) -> dict[str, Value]:
@@ -235,12 +230,3 @@ def _identity(model: ModelRef) -> str:
     if model.kind == "folder":
         return digest_path(Path(model.target))
     return f"{model.target}@{model.revision}" if model.revision else model.target
-
-
-def _shown(values: Mapping[str, Value], key: str) -> str:
-    if key not in values:
-        return "(absent)"
-    value = values[key]
-    if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
-        return value[:8]
-    return "null" if value is None else str(value)

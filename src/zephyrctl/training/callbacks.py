@@ -1,6 +1,6 @@
 """What happens around each optimizer step?
 
-One callback: it counts, reports, takes samples, answers requests to stop, and seals checkpoints.
+One callback: it counts, reports, takes samples, answers requests to stop, and commits checkpoints.
 """
 
 import math
@@ -18,8 +18,9 @@ from zephyrctl.errors import TrainingDiverged
 from zephyrctl.runs import faults, heartbeat, signals
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
-from zephyrctl.training import checkpoints, weights
+from zephyrctl.training import checkpoints, saving, weights
 from zephyrctl.training.canaries import Canaries
+from zephyrctl.training.order import Order
 from zephyrctl.training.processes import World, any_rank, barrier
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.samples import Sampler
@@ -42,8 +43,8 @@ class Watch(TrainerCallback):
         sampler: Sampler,
         world: World,
         progress: Progress,
-        inputs_digest: str,
-        examples: int,
+        work: checkpoints.Work,
+        order: Order,
     ) -> None:
         self.training = training
         self.folder = folder
@@ -51,10 +52,12 @@ class Watch(TrainerCallback):
         self.sampler = sampler
         self.world = world
         self.progress = progress
-        self.inputs_digest = inputs_digest
-        self.examples = examples
+        self.work = work
+        self.order = order
         self.canaries = Canaries(training, progress, reporter)
         self.stopped = False
+        self._held_out: tuple[int, float] | None = None
+        """Step and loss of the last evaluation in this process."""
         self._tokens_seen = 0
         self._seconds_saved = progress.seconds
         self._step_began = 0.0
@@ -128,6 +131,7 @@ class Watch(TrainerCallback):
         progress = self.progress
         progress.first_evaluation = progress.first_evaluation or values
         progress.last_evaluation = values
+        self._held_out = (step, values["loss"]) if "loss" in values else None
         self.reporter.metrics(step=step, total=total, values=values, split="eval")
         self.canaries.on_evaluation(values, step=step, total=total)
 
@@ -138,30 +142,38 @@ class Watch(TrainerCallback):
             self.canaries.on_samples(*found, step=step, total=total)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Seal the checkpoint once every rank has written its part, then delete older ones."""
-        step = state.global_step
-        folder = checkpoints.folder_of(Path(args.output_dir), step)
+        """Commit the checkpoint once every rank has written its part, then delete older ones."""
+        step, total = state.global_step, state.max_steps
+        partial = checkpoints.partial_of(Path(args.output_dir), step)
         self._seconds_saved = self.progress.seconds
         self.progress.peak_memory_bytes = max(
             self.progress.peak_memory_bytes, peak_memory(self.world)
         )
         if self.world.is_first:
-            self.progress.save(folder)
-        barrier()
+            self.progress.save(partial)
         faults.meet("save", step)
+        saved = saving.commit(partial, self._facts(step, total), first=self.world.is_first)
         if self.world.is_first:
-            checkpoints.seal(
-                folder,
-                step=step,
-                total=state.max_steps,
-                world_size=self.world.size,
-                inputs_digest=self.inputs_digest,
-            )
             checkpoints.rotate(
-                Path(args.output_dir), keep=self.training.keep_checkpoints, newest=folder
+                saved.parent,
+                keep=self.training.keep_checkpoints,
+                newest=saved,
+                keep_best=self.training.eval_every is not None,
             )
-            self.reporter.event("checkpoint", step=step, path=folder.name)
+            self.reporter.event("checkpoint", step=step, path=saved.name)
         barrier()
+
+    def _facts(self, step: int, total: int) -> checkpoints.Facts:
+        place = self.order.place(step)
+        evaluated = self._held_out is not None and self._held_out[0] == step
+        return checkpoints.Facts(
+            work=self.work,
+            step=step,
+            total=total,
+            epoch=place.epoch,
+            taken=place.taken,
+            held_out_loss=self._held_out[1] if self._held_out and evaluated else None,
+        )
 
     def _is_end_cheap(self, step: int, *, device: torch.device) -> bool:
         """Whether the checkpoint after the last step is left out: the model follows at once, and
@@ -178,7 +190,7 @@ class Watch(TrainerCallback):
         seconds = values.pop("step_seconds")
         values["tokens_per_second"] = values.pop("step_tokens") / max(seconds, 1e-9)
         values["num_tokens"] = self.progress.tokens
-        values["epoch"] = step * self.training.global_batch_size / max(self.examples, 1)
+        values["epoch"] = self.order.epochs(step)
         self.reporter.metrics(step=step, total=total, values=values)
         self.canaries.on_record(values, step=step, total=total)
 

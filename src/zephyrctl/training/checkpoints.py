@@ -1,39 +1,63 @@
-"""Which checkpoint is whole, from which does training go on, and which may be deleted?
+"""From which checkpoint does training go on, and which may be deleted?
 
-The trainer writes `checkpoint-N`; when every rank is done, rank 0 writes `seal.json` into it, with
-the size and SHA-256 of each file, last and in one step. A folder without a valid seal does not
-count. transformers 5.23 has no such mark: it takes the highest number, trains on from a flipped bit
-and starts with a fresh optimizer where its file is missing (shared/reference/reliability.md §2.2).
+Every rank writes into `checkpoint-N.partial`; the run's lock keeps that name for one training.
+Then everything is synced, the manifest comes last, the folder is renamed to `checkpoint-N` and read
+back, and only then older ones are deleted. transformers 5.23 has none of this: it takes the highest
+number, trains on from a flipped bit, and starts with a fresh optimizer where its file is missing.
+
+What is read back comes from the page cache: it finds what the program or the file system did wrong.
+What the disk does later is found by the next scan.
 """
 
+from __future__ import annotations
+
+import os
 import shutil
-from dataclasses import dataclass
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from zephyrctl.errors import NoCheckpoint
+from zephyrctl import __version__, environment
+from zephyrctl.errors import EnvironmentProblem, NoCheckpoint
 from zephyrctl.runs import atomic
-from zephyrctl.runs.digests import digest_file
+from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.store import StageDir
+from zephyrctl.training import checkpoint_record
+from zephyrctl.training.checkpoint_record import FORMAT, Damaged, Record, Value
 
-SEAL = "seal.json"
 PREFIX = "checkpoint-"
-UNFINISHED = "it was never finished"
-FOREIGN = "it belongs to other settings or data"
+PARTIAL, REMOVED, DAMAGED = ".partial", ".removed", ".damaged"
+_VERSIONS = ("python", "torch", "transformers", "trl", "peft", "zephyrctl")
+_LEFTOVERS = {PARTIAL: "it was never finished", REMOVED: "its deletion was never finished"}
 
 
-class Seal(BaseModel):
-    """What was true when the checkpoint was finished."""
+@dataclass(frozen=True)
+class Work:
+    """The training that checkpoints belong to."""
 
+    inputs: Mapping[str, Value]
+    """What decides the result, as in the stage's manifest."""
+    world_size: int
+    strategy: str
+    sharded: bool
+    """Whether each rank saves its part of weights and optimizer."""
+    adjustments: Mapping[str, Any] = field(default_factory=dict)
+    """What was changed for lack of memory."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint is of, known before its files are."""
+
+    work: Work
     step: int
     total: int
-    world_size: int
-    inputs_digest: str
-    """Digest of everything that decides the stage's result; another one is another training."""
-    files: dict[str, tuple[int, str]]
-    """Size and SHA-256 by relative path."""
+    epoch: int
+    taken: int
+    """Examples of the epoch under way that were taken."""
+    held_out_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +65,15 @@ class Resume:
     """A verified checkpoint to go on from."""
 
     path: Path
-    step: int
-    world_size: int
+    record: Record
+
+    @property
+    def step(self) -> int:
+        return self.record.step
+
+    @property
+    def world_size(self) -> int:
+        return self.record.world_size
 
 
 @dataclass(frozen=True)
@@ -51,91 +82,143 @@ class Scan:
 
     resume: Resume | None
     said: list[str]
-    """One sentence per folder that was removed."""
+    """One sentence for each folder that was passed over or removed."""
 
 
 def folder_of(checkpoints: Path, step: int) -> Path:
-    """Where the trainer writes the checkpoint of a step."""
+    """Where the checkpoint of a step is once it is committed."""
     return checkpoints / f"{PREFIX}{step}"
 
 
-def seal(folder: Path, *, step: int, total: int, world_size: int, inputs_digest: str) -> None:
-    """Wait until the files are on the disk, then mark the checkpoint as whole."""
-    atomic.sync_tree(folder)
-    files = {
-        path.relative_to(folder).as_posix(): (path.stat().st_size, digest_file(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != SEAL
-    }
-    record = Seal(
-        step=step, total=total, world_size=world_size, inputs_digest=inputs_digest, files=files
-    )
-    atomic.write_json(folder / SEAL, record.model_dump())
+def partial_of(checkpoints: Path, step: int) -> Path:
+    """Where every rank writes the checkpoint of a step."""
+    return checkpoints / f"{PREFIX}{step}{PARTIAL}"
 
 
-def flaw(folder: Path, *, inputs_digest: str) -> str | None:
-    """Why this checkpoint cannot be resumed from, or None where it can."""
-    record = _read_seal(folder)
-    if record is None:
-        return UNFINISHED
-    if record.inputs_digest != inputs_digest:
-        return FOREIGN
-    for name, (size, digest) in record.files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if digest_file(path) != digest:
-            return f"the content of {name} has changed"
-    return None
+def begin(checkpoints: Path, step: int) -> Path:
+    """An empty folder to write into; rank 0 only, before the other ranks write."""
+    partial = partial_of(checkpoints, step)
+    atomic.remove(partial)
+    partial.mkdir(parents=True)
+    return partial
 
 
-def scan(stage_dir: StageDir, *, inputs_digest: str) -> Scan:
-    """The newest checkpoint that verifies; unfinished and foreign folders are removed.
+def commit(partial: Path, facts: Facts) -> Path:
+    """Make what the ranks wrote a checkpoint, and read it back; rank 0 only.
 
-    NoCheckpoint where sealed checkpoints of this training exist and none of them is intact: going
-    on from the beginning would throw work away without a word.
+    The files are hashed while the disk is still writing them. EnvironmentProblem where what is read
+    back is not what was written: the folder is put aside, older ones stand.
     """
-    said: list[str] = []
-    damaged: list[tuple[Path, str]] = []
-    for folder in _by_age(stage_dir.checkpoints):
-        reason = flaw(folder, inputs_digest=inputs_digest)
-        if reason is None:
-            record = _read_seal(folder)
-            assert record is not None, "a checkpoint without flaw has a seal"
-            resume = Resume(folder, record.step, record.world_size)
-            for broken, why in damaged:
-                shutil.rmtree(broken)
-                said.append(f"removed {broken.name}: {why}; going on from {folder.name}")
-            return Scan(resume, said)
-        if reason in (UNFINISHED, FOREIGN):
-            shutil.rmtree(folder)
-            said.append(f"removed {folder.name}: {reason}")
-        else:
-            damaged.append((folder, reason))
-    if damaged:
-        reasons = "; ".join(f"{broken.name}: {why}" for broken, why in damaged)
+    failed: list[OSError] = []
+    syncing = threading.Thread(target=_sync, args=(partial, failed))
+    syncing.start()
+    try:
+        files = checkpoint_record.entries(partial)
+    except Damaged as reason:
+        raise _unreadable(partial, reason) from None
+    finally:
+        syncing.join()
+    if failed:
+        raise failed[0]
+    checkpoint_record.write(partial, record(facts, files))
+    final = folder_of(partial.parent, facts.step)
+    if os.path.lexists(final):
+        _discard(final)
+    partial.rename(final)
+    atomic.sync_folder(final.parent)
+    try:
+        checkpoint_record.verified(final)
+    except Damaged as reason:
+        _put_aside(final)
+        raise _unreadable(final, reason) from None
+    return final
+
+
+def scan(
+    stage_dir: StageDir,
+    *,
+    inputs: Mapping[str, Value],
+    allowed: Collection[str] = (),
+    digests: bool = True,
+) -> Scan:
+    """The newest checkpoint that verifies and is of these inputs, but for the `allowed` ones.
+
+    Those passed over are put aside once a good one is found. NoCheckpoint where there are some and
+    none is good: nothing is deleted then, because going on from the beginning would throw work away
+    without a word.
+    """
+    passed_over: list[tuple[Path, str]] = []
+    for folder in by_age(stage_dir.checkpoints):
+        try:
+            record = checkpoint_record.verified(folder, digests=digests)
+            _check_inputs(record, inputs, allowed)
+        except Damaged as reason:
+            passed_over.append((folder, str(reason)))
+            continue
+        said = [
+            f"passed over {each.name}: {why}; going on from {folder.name}"
+            for each, why in passed_over
+        ]
+        for each, _ in passed_over:
+            _put_aside(each)
+        return Scan(Resume(folder, record), [*said, *_clear_leftovers(stage_dir.checkpoints)])
+    if passed_over:
+        reasons = "; ".join(f"{folder.name}: {why}" for folder, why in passed_over)
         raise NoCheckpoint(
             f"no checkpoint of this stage is intact ({reasons})",
             where=str(stage_dir.checkpoints),
-            hint=f"rm -r {stage_dir.checkpoints}   starts the stage afresh",
+            hint=f"put one back from a copy, or start {stage_dir.name} afresh with --force",
         )
-    return Scan(None, said)
+    return Scan(None, _clear_leftovers(stage_dir.checkpoints))
 
 
-def rotate(checkpoints: Path, *, keep: int, newest: Path) -> None:
-    """Delete older sealed checkpoints beyond `keep`, after `newest` was verified."""
-    older = [folder for folder in _by_age(checkpoints) if folder != newest]
-    for folder in older[keep - 1 :]:
-        # Without its seal the folder no longer counts, however the deletion ends.
-        (folder / SEAL).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+def rotate(checkpoints: Path, *, keep: int, newest: Path, keep_best: bool = False) -> None:
+    """Delete older checkpoints beyond `keep`, after `newest` was verified, and what was put aside.
+
+    With `keep_best` the one of the lowest held-out loss stays too.
+    """
+    folders = [folder for folder in by_age(checkpoints) if folder != newest]
+    best = _best([newest, *folders]) if keep_best else None
+    for folder in folders[keep - 1 :]:
+        if folder != best:
+            _discard(folder)
+    for folder in checkpoints.glob(f"{PREFIX}*{DAMAGED}"):
+        _discard(folder)
 
 
-def last_sealed(checkpoints: Path) -> Path | None:
-    """The newest sealed checkpoint, unverified; for messages."""
-    return next((f for f in _by_age(checkpoints) if (f / SEAL).is_file()), None)
+def clear(checkpoints: Path) -> None:
+    """Delete every checkpoint, whole or not; where the folder is a link to another disk, it stays a
+    link."""
+    for path in checkpoints.glob(f"{PREFIX}*"):
+        atomic.remove(path)
+    if checkpoints.is_dir() and not checkpoints.is_symlink():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def newest(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was committed, unverified; for messages."""
+    stands = (f for f in by_age(checkpoints) if (f / checkpoint_record.MANIFEST).is_file())
+    return next(stands, None)
+
+
+def record_of_newest(stage_dir: StageDir) -> Record | None:
+    """The manifest of the newest checkpoint that has an intact one, for a look before the scan."""
+    for folder in by_age(stage_dir.checkpoints):
+        try:
+            return checkpoint_record.read(folder)
+        except Damaged:
+            continue
+    return None
+
+
+def by_age(checkpoints: Path) -> list[Path]:
+    """What has the name of a committed checkpoint, the highest step first; links are among them."""
+    found = [
+        (int(path.name.removeprefix(PREFIX)), path)
+        for path in checkpoints.glob(f"{PREFIX}*")
+        if path.name.removeprefix(PREFIX).isdecimal() and (path.is_dir() or path.is_symlink())
+    ]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def rewind(stage_dir: StageDir, *, step: int) -> None:
@@ -147,23 +230,92 @@ def rewind(stage_dir: StageDir, *, step: int) -> None:
             atomic.write_text(path, "".join(atomic.dumps(record) + "\n" for record in kept))
 
 
+def record(facts: Facts, files: Mapping[str, checkpoint_record.FileEntry]) -> Record:
+    """The manifest of a checkpoint that holds these files."""
+    work = facts.work
+    data = work.inputs.get("data")
+    versions = environment.package_versions() | {"zephyrctl": __version__}
+    return Record(
+        format=FORMAT,
+        step=facts.step,
+        total=facts.total,
+        epoch=facts.epoch,
+        taken=facts.taken,
+        world_size=work.world_size,
+        strategy=work.strategy,
+        sharded=work.sharded,
+        inputs=dict(work.inputs),
+        inputs_digest=digest_json(dict(work.inputs)),
+        data=str(data) if data is not None else None,
+        adjustments=dict(work.adjustments),
+        held_out_loss=facts.held_out_loss,
+        versions={name: versions[name] for name in _VERSIONS if name in versions},
+        files=dict(files),
+    )
+
+
+def _unreadable(folder: Path, reason: Damaged) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{folder.name} does not read back as it was written: {reason}",
+        where=str(folder),
+        hint="look at the disk and its file system; the checkpoints before it stand",
+    )
+
+
+def _sync(folder: Path, failed: list[OSError]) -> None:
+    try:
+        atomic.sync_tree(folder)
+    except OSError as error:
+        failed.append(error)
+
+
+def _check_inputs(record: Record, inputs: Mapping[str, Value], allowed: Collection[str]) -> None:
+    """Damaged where the checkpoint belongs to another training."""
+    keys = {*record.inputs, *inputs}
+    other = sorted(key for key in keys if record.inputs.get(key) != inputs.get(key))
+    foreign = [key for key in other if key not in allowed]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise Damaged(f"it belongs to other inputs ({foreign[0]}{more})")
+
+
+def _best(folders: list[Path]) -> Path | None:
+    losses: list[tuple[float, Path]] = []
+    for folder in folders:
+        try:
+            record = checkpoint_record.read(folder)
+        except Damaged:
+            continue
+        if record.held_out_loss is not None:
+            losses.append((record.held_out_loss, folder))
+    return min(losses, key=lambda entry: entry[0])[1] if losses else None
+
+
+def _clear_leftovers(checkpoints: Path) -> list[str]:
+    """Delete what a killed process left half written or half deleted; returns it in words."""
+    said: list[str] = []
+    for suffix, why in _LEFTOVERS.items():
+        for folder in sorted(checkpoints.glob(f"{PREFIX}*{suffix}")):
+            atomic.remove(folder)
+            said.append(f"removed {folder.name}: {why}")
+    return said
+
+
+def _discard(folder: Path) -> None:
+    """Delete a checkpoint; under its new name it no longer counts, however the deletion ends."""
+    gone = folder.with_name(folder.name + REMOVED)
+    atomic.remove(gone)
+    folder.rename(gone)
+    atomic.remove(gone)
+
+
+def _put_aside(folder: Path) -> None:
+    """Keep a checkpoint that cannot be used out of the way, until the next one is verified."""
+    aside = folder.with_name(folder.name + DAMAGED)
+    atomic.remove(aside)
+    folder.rename(aside)
+
+
 def _step(record: dict[str, Any]) -> int:
     """The optimizer step of a record; records without one (progress, notices) are always kept."""
     return int(record.get("step", -1))
-
-
-def _read_seal(folder: Path) -> Seal | None:
-    try:
-        return Seal.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        return None
-
-
-def _by_age(checkpoints: Path) -> list[Path]:
-    """Checkpoint folders, the highest step first."""
-    found = [
-        (int(path.name.removeprefix(PREFIX)), path)
-        for path in checkpoints.glob(f"{PREFIX}*")
-        if path.is_dir() and path.name.removeprefix(PREFIX).isdigit()
-    ]
-    return [path for _, path in sorted(found, reverse=True)]

@@ -19,7 +19,7 @@ def metrics(method: Method, plan: Plan) -> dict[str, Any]:
         "train_loss": progress.mean_loss,
         **method.result(plan),
         "steps": job.steps,
-        "epochs": job.steps * method.training.global_batch_size / plan.order.examples,
+        "epochs": plan.order.epochs(job.steps),
         "examples": plan.order.examples,
         "held_out": len(plan.splits.test),
         "tokens": progress.tokens,

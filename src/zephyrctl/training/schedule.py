@@ -15,12 +15,18 @@ LARGEST_EVAL_BATCH = 32
 
 
 def make(
-    method: Method, splits: Splits, layout: Layout, *, seed: int, world: World
+    method: Method,
+    splits: Splits,
+    layout: Layout,
+    *,
+    seed: int,
+    world: World,
+    begun: order.Place | None = None,
 ) -> tuple[Splits, order.Order, Job]:
     """Which examples each step takes, and in which passes; rows that no step takes are left out,
-    so that nothing is computed for them."""
+    so that nothing is computed for them. `begun` is where the checkpoint stands."""
     costs, test_costs = method.costs(splits, layout)
-    planned = order.plan(method.training, lengths=costs, seed=seed)
+    planned = order.plan(method.training, lengths=costs, seed=seed, begun=begun)
     used = sorted(set(planned.indices))
     if len(used) < len(splits.train):
         place = {index: number for number, index in enumerate(used)}

@@ -38,9 +38,11 @@ from zephyrctl.training import (
     outcome,
     publish,
     recompute,
+    resuming,
     row_checks,
     schedule,
     starting_point,
+    strategies,
     token_checks,
     trackers,
 )
@@ -51,7 +53,7 @@ from zephyrctl.training.fused_head import labelled_positions_only
 from zephyrctl.training.layout import decide
 from zephyrctl.training.loading import Policy, check_vocabulary, formats_stay, load_policy
 from zephyrctl.training.method import Method, Plan, Splits
-from zephyrctl.training.processes import World, barrier, from_first, join
+from zephyrctl.training.processes import World, barrier, join
 from zephyrctl.training.progress import Progress
 from zephyrctl.training.progress import load as load_progress
 from zephyrctl.training.samples import Sampler
@@ -89,7 +91,7 @@ def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     metrics[verdict.METRIC] = verdict.to_metric(plan.watch.canaries.finish(steps=plan.job.steps))
     barrier()
     if world.is_first:
-        shutil.rmtree(plan.folder.checkpoints, ignore_errors=True)  # the model stands for them
+        checkpoints.clear(plan.folder.checkpoints)  # the model stands for them
     outputs = [model, plan.folder.samples_path] if plan.watch.sampler.prompts else [model]
     return Result(metrics, outputs)
 
@@ -101,6 +103,7 @@ def _prepare(
     folder = run.stage(method.stage)
     reporter = folder.reporter()
     training = method.training
+    strategy = strategies.choose(recipe, world, stage=method.stage)
     trackers.prepare(recipe.track, folder=folder.path)
     micro_batches.check_division(training, world_size=world.size, where=method.stage)
     if training.compile is True:
@@ -108,9 +111,7 @@ def _prepare(
     splits = _load(method, run)
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
     vocabulary = base_checks.check_architecture(start, training, where=method.stage)
-    manifest = folder.read_manifest()
-    inputs_digest = manifest.digest if manifest is not None else ""
-    resume = _resume(folder, reporter, world, inputs_digest=inputs_digest)
+    work, resume = resuming.find(folder, reporter, world, strategy)
     row_checks.check(recipe, run, method.stage, vocabulary=vocabulary, reporter=reporter)
     tokenizer = load_tokenizer(str(start.tokenizer), chat_template=recipe.model.chat_template)
     tokens: list[Check] = []
@@ -128,7 +129,10 @@ def _prepare(
     )
     if layout.padding_free:
         attention.install(policy.model)
-    splits, planned, job = schedule.make(method, splits, layout, seed=recipe.seed, world=world)
+    begun = resuming.place_of(resume)
+    splits, planned, job = schedule.make(
+        method, splits, layout, seed=recipe.seed, world=world, begun=begun
+    )
     job = replace(job, folder=folder.checkpoints, resumes=resume is not None)
     if resume is None:
         _say_what_is_done(reporter, policy, planned, training=training, splits=splits)
@@ -141,8 +145,8 @@ def _prepare(
         sampler=Sampler(policy.model, tokenizer, prompts, folder),
         world=world,
         progress=load_progress(resume.path) if resume is not None else Progress(),
-        inputs_digest=inputs_digest,
-        examples=planned.examples,
+        work=work,
+        order=planned,
     )
     if resume is None:
         watch.canaries.note(tokens, step=0)
@@ -179,28 +183,6 @@ def _build(method: Method, plan: Plan) -> Any:
         layers = compile_layers(plan.policy.model, where=f"{method.stage}.compile")
         plan.reporter.notice(f"{layers} decoder layers are compiled; the first steps wait for it")
     return trainer
-
-
-def _resume(
-    folder: StageDir, reporter: Reporter, world: World, *, inputs_digest: str
-) -> checkpoints.Resume | None:
-    """Rank 0 decides, and rewinds the records to the checkpoint; every rank follows."""
-    found: checkpoints.Scan | None = None
-    if world.is_first:
-        found = checkpoints.scan(folder, inputs_digest=inputs_digest)
-        checkpoints.rewind(folder, step=found.resume.step if found.resume is not None else -1)
-        for text in found.said:
-            reporter.notice(text, level="warning")
-        if found.resume is not None:
-            reporter.event("resumed", step=found.resume.step)
-            if found.resume.world_size != world.size:
-                reporter.notice(
-                    f"the checkpoint was written by {found.resume.world_size} processes and "
-                    f"training goes on with {world.size}: the order of examples stays, random "
-                    "draws of dropout differ",
-                    level="warning",
-                )
-    return from_first(found.resume if found is not None else None)
 
 
 def _say_what_is_done(
@@ -245,7 +227,7 @@ def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(resume.path) if resume is not None else None)
     except TrainingDiverged as error:
-        good = checkpoints.last_sealed(plan.folder.checkpoints)
+        good = checkpoints.newest(plan.folder.checkpoints)
         stands = f"last good checkpoint: {good}" if good else "no checkpoint was saved before"
         rows = diverged.describe(error.where, plan.run, plan.tokenizer, stage=plan.folder.name)
         parts = [stands, *([rows] if rows else []), *([error.hint] if error.hint else [])]

@@ -7,26 +7,20 @@ step are untouched.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import safetensors.torch
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
-from zephyrctl.errors import DataError, TrainingDiverged
-from zephyrctl.runs.atomic import disk_full_is_an_error, write_json
+from zephyrctl.errors import TrainingDiverged
+from zephyrctl.runs.atomic import write_json
 from zephyrctl.training import optimizers
 from zephyrctl.training.diverged import sequences
 from zephyrctl.training.micro_batches import ListedBatches, MicroBatches
-
-WEIGHTS = "trained.safetensors"
-
-_Base = Trainer if TYPE_CHECKING else object
+from zephyrctl.training.saving import Saving
 
 
-class HouseTrainer(_Base):
+class HouseTrainer(Saving):
     """Fixed order, small checkpoints, a guard before each update; no telemetry, no model card."""
 
     passes: MicroBatches
@@ -40,7 +34,6 @@ class HouseTrainer(_Base):
     _steps_begun: int = 0
     _passes_of_step: Sequence[tuple[int, Any, torch.Tensor]] = ()
     """Steps done, inputs, and whether the loss was finite, of each pass of the step under way."""
-    model: Any
 
     def _send_telemetry(self) -> None:
         """TRL 1.16 reports model type, hardware and scale to the Hub from here."""
@@ -69,39 +62,6 @@ class HouseTrainer(_Base):
         if own is not None:
             self.optimizer_cls_and_kwargs = own
         return super().create_optimizer(model)
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write only what is trained. transformers would write frozen weights, the tokenizer and a
-        pickle of all arguments, and of several adapters only the first survives its resume."""
-        del state_dict
-        assert output_dir is not None, "checkpoints have a folder"
-        if not self.args.should_save:
-            return
-        weights = trained_weights(self.model)
-        bad = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
-        if bad:
-            raise TrainingDiverged(
-                f"weights are not finite at step {self.state.global_step}: {bad[0]}"
-                f"{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}",
-                where=output_dir,
-                hint="a lower learning_rate; the last good checkpoint is kept",
-            )
-        path = Path(output_dir) / WEIGHTS
-        with disk_full_is_an_error(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            safetensors.torch.save_file(weights, path)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """The counterpart of `_save`; every trained weight must be there."""
-        path = Path(resume_from_checkpoint) / WEIGHTS
-        saved = safetensors.torch.load_file(path)
-        wanted = {n: w for n, w in (model or self.model).named_parameters() if w.requires_grad}
-        forms = [{n: (w.shape, w.dtype) for n, w in held.items()} for held in (saved, wanted)]
-        if forms[0] != forms[1]:
-            raise DataError("the checkpoint holds other weights than are trained", where=str(path))
-        with torch.no_grad():
-            for name, weight in wanted.items():
-                weight.copy_(saved[name])
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """Before the second step, when the optimizer's state is in memory, try the largest pass."""
@@ -188,12 +148,3 @@ class Recorder:
     def __call__(self, **inputs: Any) -> Any:
         self.outputs.append(self.model(**inputs))
         return self.outputs[-1]
-
-
-def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Weights that are trained, on the CPU, by name; tied ones once."""
-    return {
-        name: weight.detach().cpu().contiguous()
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
