@@ -2,6 +2,7 @@
 
 ZephyrctlError            1    the job failed
   JobFailed               1
+    NeighbourLost         1    another process or machine is gone
   UsageError              2    command line
   ConfigError             2    one or many problems in the configuration
   DataError               2    a row, a file, or inputs that changed
@@ -82,6 +83,12 @@ class JobFailed(ZephyrctlError):
     """A stage ended with a failure of its own."""
 
     kind = "job"
+
+
+class NeighbourLost(JobFailed):
+    """The processes or machines that this one works with are gone; the cause is theirs."""
+
+    kind = "neighbour"
 
 
 class UsageError(ZephyrctlError):

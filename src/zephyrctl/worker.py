@@ -13,18 +13,22 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 from zephyrctl import catalogue
-from zephyrctl.errors import DiskFull, ZephyrctlError
-from zephyrctl.launch.neighbours import hang_of, waited_in_vain
-from zephyrctl.runs import heartbeat, manifest, signals, trusted
-from zephyrctl.runs.atomic import NO_SPACE, write_json
+from zephyrctl.errors import DiskFull, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.launch.neighbours import hang_of, loss_of, lost_connection, waited_in_vain
+from zephyrctl.runs import heartbeat, last_words, manifest, signals, trusted
+from zephyrctl.runs.atomic import NO_SPACE
 from zephyrctl.runs.metrics import rank_of_process
 from zephyrctl.runs.processes import children_die_too, die_with_parent
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
+
+_NO_SPACE_TEXTS = tuple(os.strerror(number) for number in NO_SPACE)
+"""As libraries that are not written in Python say it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,14 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
     stage = run.stage(cast(StageName, given.stage))
     _redirect_output(stage, rank=rank)
     _show_stacks_on_request(stage, rank=rank)
+    last_words.keep_room(error_path(stage, rank))
     heartbeat.install(stage.path, rank=rank)
     try:
         _run_stage(run, stage, config=given.config, rank=rank)
     except ZephyrctlError as error:
-        return _report(stage, error, rank=rank)
+        return _report(stage, _resumable(error, stage), rank=rank)
     except Exception as error:
-        traceback.print_exc()
-        return _report(stage, _as_zephyrctl_error(error, stage), rank=rank)
+        with suppress(OSError):  # the log may be on a full disk
+            traceback.print_exc()
+        return _report(stage, _resumable(_as_zephyrctl_error(error, stage), stage), rank=rank)
+    last_words.drop_room(error_path(stage, rank))
     _leave_group()
     return 0
 
@@ -61,6 +68,7 @@ def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> 
 
     trusted.adopt(run.root / "manifest.json")
     recipe = run.recipe(config)
+    signals.raise_if_stopping()
     if rank == 0:
         manifest.begin(
             stage,
@@ -68,27 +76,46 @@ def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> 
             seed=recipe.seed,
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
         )
-    result = catalogue.STAGES.load(stage.name)(recipe, run)
+    with signals.at_once():  # imports of many seconds
+        do = catalogue.STAGES.load(stage.name)
+    result = do(recipe, run)
     if rank == 0:
         manifest.finish(stage, result)
 
 
 def _report(stage: StageDir, error: ZephyrctlError, *, rank: int) -> int:
-    now = time.time()
-    sys.stderr.write(f"error[{error.kind}]: {error.message}\n")
-    sys.stderr.flush()
-    write_json(error_path(stage, rank), {"error": error.to_json(), "rank": rank, "t": now})
+    """Leave the error behind; on a full disk in the room that was kept for it at the start."""
+    record = {"error": error.to_json(), "rank": rank, "t": time.time()}
+    with suppress(OSError):
+        sys.stderr.write(f"error[{error.kind}]: {error.message}\n")
+        sys.stderr.flush()
+    last_words.leave(error_path(stage, rank), record)
     if rank == 0 and stage.read_manifest() is not None:
-        manifest.fail(stage, error)
+        with suppress(DiskFull):
+            manifest.fail(stage, error)
     return error.exit_code
+
+
+def _resumable(error: ZephyrctlError, stage: StageDir) -> ZephyrctlError:
+    """StoppedEarly in the place of Terminated, where the same command goes on from a checkpoint."""
+    stands = stage.resumable_work()
+    if not isinstance(error, Terminated) or stands is None:
+        return error
+    return StoppedEarly(
+        f"{stage.name} {error.message}; {stands}",
+        where=str(stage.path),
+        hint="the same command goes on from there",
+    )
 
 
 def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
     """An error of ours for an unexpected one; a full disk is recognised however it was wrapped."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ZephyrctlError):
+            return cause  # a library wrapped it, such as a stop in the middle of compiling
         is_full = isinstance(cause, OSError) and cause.errno in NO_SPACE
-        if is_full or "No space left on device" in str(cause):
+        if is_full or any(text in str(cause) for text in _NO_SPACE_TEXTS):
             return DiskFull(
                 f"no space left while the {stage.name} stage was writing",
                 where=str(stage.path),
@@ -97,6 +124,8 @@ def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
         cause = cause.__cause__ or cause.__context__
     if waited_in_vain(error):
         return hang_of(error, stage, rank=rank_of_process())
+    if lost_connection(error):
+        return loss_of(stage, rank=rank_of_process())
     last = traceback.extract_tb(error.__traceback__)[-1]
     return ZephyrctlError(
         f"{type(error).__name__}: {error}",

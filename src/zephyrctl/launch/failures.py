@@ -20,8 +20,8 @@ from zephyrctl.runs.store import StageDir
 TAIL_LINES = 20
 # Rows of the table only: the line before it speaks of a `local_rank: 0` too.
 _REPORTED = re.compile(r"^\s*rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL | re.MULTILINE)
-# Of a rank whose neighbours fell silent (launch/neighbours.py).
-_WAITED = "hang"
+# Of a rank whose neighbours fell silent or are gone (launch/neighbours.py).
+_OF_NEIGHBOURS = ("hang", "neighbour")
 # torchrun sends these to the ranks that did not fail.
 _SENT_BY_LAUNCHER = (-signal.SIGTERM,)
 
@@ -49,7 +49,7 @@ def first_failure(
         return _died(stage, who=launcher, log="launcher.log", number=-code, logs=logs)
     killed = _killed_ranks(stage, code, logs=logs)
     silent = {rank: number for rank, number in killed.items() if rank not in {f.rank for f in left}}
-    if silent and (not left or left[0].error.kind in ("internal", _WAITED)):
+    if silent and (not left or left[0].error.kind in ("internal", *_OF_NEIGHBOURS)):
         rank, number = next(iter(silent.items()))
         who, log = f"rank {rank}", f"rank{rank}.log"
         return _died(stage, who=who, log=log, number=number, logs=logs)
@@ -75,7 +75,7 @@ def _left_behind(stage: StageDir) -> list[_Left]:
         record = json.loads(path.read_text(encoding="utf-8"))
         found.append(_Left(record["rank"], record["t"], from_json(record["error"])))
     # A rank that waited in vain tells of the others' end, whatever its clock says.
-    return sorted(found, key=lambda left: (left.error.kind == _WAITED, left.t))
+    return sorted(found, key=lambda left: (left.error.kind in _OF_NEIGHBOURS, left.t))
 
 
 def _killed_ranks(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> dict[int, int]:

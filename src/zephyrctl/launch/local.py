@@ -213,7 +213,11 @@ def _stopped(
 ) -> ZephyrctlError:
     """The error for a stop on request; a failure with a reason of its own goes first."""
     on_request = isinstance(failure, StoppedEarly | Interrupted | Terminated)
-    if failure is not None and not on_request and failure.kind not in ("internal", "job"):
+    if (
+        failure is not None
+        and not on_request
+        and failure.kind not in ("internal", "job", "neighbour")
+    ):
         return failure
     stands = "the stage is finished" if finished else stage.resumable_work()
     hint = "the same command goes on from there" if stands else None

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zephyrctl.errors import JobHung, ZephyrctlError
+from zephyrctl.errors import JobHung, NeighbourLost, ZephyrctlError
 from zephyrctl.runs.store import StageDir
 
 if TYPE_CHECKING:
@@ -23,6 +23,14 @@ _WAITED = re.compile(
     re.IGNORECASE,
 )
 """gloo's, NCCL's and the store's words for a time-out (torch 2.13)."""
+_LOST = re.compile(
+    r"Connection (?:closed|reset) by peer|Connection was likely closed|Broken pipe"
+    r"|remote process exited|recvValue failed|sendBytes failed|failed to (?:recv|send|connect)"
+    r"|\[rank\d+\]: Socket|connectFullMesh",
+    re.IGNORECASE,
+)
+"""gloo's, NCCL's and the store's words for a neighbour that is gone (torch 2.13)."""
+_OF_GROUPS = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistError", "DistStoreError")
 _APART = re.compile(
     r"Rendezvous(?:Connection|Timeout|Closed|State)?Error|DistNetworkError|DistStoreError"
 )
@@ -37,6 +45,27 @@ def waited_in_vain(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+def lost_connection(error: BaseException) -> bool:
+    """Whether the exception, or one that it came from, is a connection that another process of the
+    job has closed."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__name__ in _OF_GROUPS and _LOST.search(str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def loss_of(stage: StageDir, *, rank: int) -> NeighbourLost:
+    """The error of a rank whose neighbours are gone."""
+    return NeighbourLost(
+        f"{stage.name}: rank {rank} lost its connection to the other processes",
+        where=str(stage.logs / f"rank{rank}.log"),
+        hint=f"the cause is in another one: zephyrctl runs logs {stage.path.parent} "
+        f"--stage {stage.name}",
+    )
 
 
 def hang_of(error: BaseException, stage: StageDir, *, rank: int) -> JobHung:

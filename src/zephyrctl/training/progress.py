@@ -12,6 +12,7 @@ from typing import Any
 from zephyrctl.runs.atomic import write_json
 
 FILE = "progress.json"
+SAMPLES, EVALUATION = "samples", "evaluation"
 
 
 @dataclass
@@ -35,6 +36,23 @@ class Progress:
     last_rate: float = 0.0
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The latest outcome of each canary, by its name."""
+    owed: list[str] = field(default_factory=list)
+    """What a stop broke off at this step, SAMPLES or EVALUATION: the next attempt begins with it.
+    """
+    recent_losses: list[float] = field(default_factory=list)
+    """Of the last steps, for `spikes`."""
+    spikes: int = 0
+    """Steps whose loss stood out of those before."""
+
+    def owe(self, what: str) -> None:
+        """Note what was broken off."""
+        if what not in self.owed:
+            self.owed.append(what)
+
+    def pay(self, what: str) -> None:
+        """It is made up for."""
+        if what in self.owed:
+            self.owed.remove(what)
 
     def add_step(self, values: dict[str, float]) -> None:
         """Count one optimizer step with TRL's values."""
