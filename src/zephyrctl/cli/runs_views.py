@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from zephyrctl.errors import Interrupted, UsageError
 from zephyrctl.reports.numbers import duration, number
 from zephyrctl.reports.progress import Viewer, choose_mode
 from zephyrctl.reports.tables import aligned, results_lines
-from zephyrctl.runs import verdict
+from zephyrctl.runs import atomic, verdict
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import (
@@ -133,7 +132,7 @@ def remove(runs: Sequence[Run], *, ask: bool) -> list[Run]:
         _confirm_removal(runs)
     for run in runs:
         with lock(run, purpose="zephyrctl runs rm"):
-            shutil.rmtree(run.root)
+            atomic.remove(run.root)  # of a link, the link itself
         terminal.say(f"removed {run.root}")
     return list(runs)
 

@@ -204,10 +204,7 @@ def _swap(temporary: Path, final: Path) -> None:
         final.rename(old)
     temporary.rename(final)
     sync_folder(final.parent)
-    if old.is_dir():
-        shutil.rmtree(old)
-    else:
-        old.unlink(missing_ok=True)
+    remove(old)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -8,9 +8,16 @@ from zephyrctl.config.schema.section import Section
 
 WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Names that reach another program's command line, such as a partition."""
+CONSTRAINT = r"^[A-Za-z0-9_(\[][A-Za-z0-9_&|,()*\[\]-]{0,127}$"
+"""Features of nodes, joined by & and |; no hyphen first, which would make it an option."""
 Name = Annotated[str, Field(pattern=f"^{WORD}$")]
 Option = Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*(=[A-Za-z0-9_.,:/@%+-]{1,256})?$")]
 Minutes = Annotated[int, Field(ge=1)]
+Mount = Annotated[
+    str, Field(pattern=r"^/[^:,\x00-\x1f]{0,255}(:/[^:,\x00-\x1f]{0,255}(:r[ow])?)?$")
+]
+Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9/][^\s\x00-\x1f]{0,511}$")]
+Program = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./][^\x00-\x1f]{0,511}$")]
 
 
 class Slurm(Section):
@@ -22,7 +29,7 @@ class Slurm(Section):
     """Account that is charged."""
     qos: Name | None = None
     """Quality of service."""
-    constraint: Annotated[str, Field(pattern=r"^[A-Za-z0-9_&|,()*\[\]-]{1,128}$")] | None = None
+    constraint: Annotated[str, Field(pattern=CONSTRAINT)] | None = None
     """Features that the nodes must have, such as `h100&nvlink`."""
     time_minutes: Minutes | None = None
     """Time limit of one job. Before it ends the stage saves, stops and is requeued; null leaves it
@@ -33,11 +40,11 @@ class Slurm(Section):
     """Memory per node; null leaves it to the cluster."""
     modules: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]{0,127}$")]] = []
     """Environment modules that are loaded first, such as `cuda/13.0`."""
-    container: str | None = None
+    container: Image | None = None
     """Container image: passed to `srun --container-image` (pyxis). It must hold zephyrctl."""
-    container_mounts: list[str] = []
+    container_mounts: list[Mount] = []
     """Folders seen inside the container, `/host/path:/path`; the run's folder always is."""
-    python: str | None = None
+    python: Program | None = None
     """Python of the nodes; null is the one that runs this command (in a container, `python3`)."""
     requeue: bool = True
     """Put a job that stopped early (exit 75) back into the queue."""
@@ -57,8 +64,9 @@ class SkyPilot(Section):
     use_spot: bool = True
     """Take cheaper machines that may be taken away; the job goes on elsewhere."""
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9]+://[A-Za-z0-9._/-]{1,200}$")] | None = None
-    """Bucket that holds the runs, such as `s3://my-runs`. It is needed: a new machine goes on from
-    what is there."""
+    """Bucket that holds the runs, such as `s3://my-runs`, or `volume://NAME` for a volume of
+    SkyPilot's, which several machines can share. It is needed: a new machine goes on from what is
+    there."""
     image: str | None = None
     """Image of the machines; null takes SkyPilot's own."""
     disk_gb: int = Field(default=512, ge=50)
