@@ -146,12 +146,28 @@ def show_launch(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Print the command that each stage would be started with; nothing is started."""
     run = run_of(loaded.recipe)
     plans = [_plan(stage, loaded.recipe, run, wishes) for stage in STAGES if stage in stages]
+    if loaded.recipe.launch.backend == "skypilot":
+        _show_jobs(run, plans, loaded.recipe.launch, wishes)
+        return
     if wishes.json:
         terminal.emit_json({"run": run.name, "launch": [plan.to_json() for plan in plans]})
         return
     for plan in plans:
         terminal.say(f"# {plan.stage}: {plan.processes} × {plan.devices}, logs in {plan.log_dir}")
         terminal.out(plan.command())
+
+
+def _show_jobs(run: Run, plans: Sequence[LaunchPlan], settings: Launch, wishes: Wishes) -> None:
+    """Print the managed jobs of SkyPilot; preparing data is none."""
+    from zephyrctl.launch import skypilot
+
+    jobs = [plan for plan in plans if plan.stage != "data"]
+    if wishes.json:
+        tasks = [{**plan.to_json(), "task": skypilot.task(plan, settings)} for plan in jobs]
+        terminal.emit_json({"run": run.name, "launch": tasks})
+        return
+    for plan in jobs:
+        terminal.out(f"# {plan.stage}\n{skypilot.task_yaml(plan, settings)}---")
 
 
 def act(

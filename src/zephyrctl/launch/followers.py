@@ -26,7 +26,7 @@ from zephyrctl.launch import orders
 from zephyrctl.launch.node import run_part
 from zephyrctl.launch.orders import Order, Report
 from zephyrctl.launch.patience import GONE_S, JOIN_S, LATE_S, LOOK_S, Patience, Stopper
-from zephyrctl.launch.places import Place
+from zephyrctl.launch.places import RENDEZVOUS, Place
 from zephyrctl.runs import signals
 from zephyrctl.runs.store import Run, StageName
 
@@ -174,7 +174,7 @@ class Follower:
         try:
             run_part(self._run, stage, self._recipe, place, config=config, on_poll=supervision.look)
         except ZephyrctlError as problem:
-            error = supervision.gone or problem
+            error = supervision.gone or _lost(problem, order) or problem
         if error is None:
             terminal.say(f"{stage:<6} part of machine {node} is finished")
         elif not supervision.ended_by_leader:
@@ -241,6 +241,13 @@ class _Supervision:
                     self._over_at = now
         if self._over_at is not None and (self.gone or now - self._over_at > LATE_S):
             self._stop.now()
+
+
+def _lost(error: ZephyrctlError, order: Order) -> JobHung | None:
+    """The error where machine 0 is out of reach that was within it for an earlier part."""
+    if isinstance(error, EnvironmentProblem) and error.where == RENDEZVOUS and order.seq > 1:
+        return JobHung(error.message, where=error.where, hint=error.hint)
+    return None
 
 
 def _differing(theirs: dict[str, Any], ours: dict[str, Any], *, within: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,9 @@ from zephyrctl.launch.grace import saved_bytes
 from zephyrctl.launch.neighbours import did_not_meet
 from zephyrctl.launch.places import Place, own_address, parse_rendezvous, place_here
 from zephyrctl.launch.plan import TRAINING, WORKER, Host, LaunchPlan, plan_launch
+from zephyrctl.launch.restarts import keep_going
 from zephyrctl.runs import signals
-from zephyrctl.runs.atomic import write_json
+from zephyrctl.runs.atomic import staged_directory, write_bytes, write_json
 from zephyrctl.runs.references import is_endpoint
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
 
@@ -45,12 +47,51 @@ def main(arguments: list[str] | None = None) -> int:
             attempt=given.attempt,
         )  # fmt: skip
         error_path(run.stage(stage), place.rank).unlink(missing_ok=True)
-        run_part(run, stage, recipe, place, config=given.config)
+        if given.given and place.rank == 0:
+            take_over(given.given, run)
+        _attempts(run, stage, recipe, place, given)
     except ZephyrctlError as error:
         terminal.say_error(error)
         _leave(run.stage(stage), error, rank=place.rank if place else 0)
         return error.exit_code
     return 0
+
+
+def _attempts(
+    run: Run, stage: StageName, recipe: Recipe, place: Place, given: argparse.Namespace
+) -> None:
+    """This machine's part, started again after a crash that left progress where that is asked."""
+
+    def attempt() -> None:
+        run_part(run, stage, recipe, place, config=given.config)
+
+    if given.keep_going and recipe.launch.nodes == 1:
+        keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
+    else:
+        attempt()
+
+
+def take_over(given: Path, run: Run) -> None:
+    """Copy what another machine made for this run into its folder: each file or folder that is
+    missing, and a stage's result that is another one by its manifest."""
+    for manifest in sorted(given.glob("*/manifest.json")):
+        mine = run.root / manifest.relative_to(given)
+        same = mine.is_file() and mine.read_bytes() == manifest.read_bytes()
+        if same:
+            continue
+        mine.unlink(missing_ok=True)  # copied last: it says that the rest is there
+        for source in sorted(manifest.parent.iterdir()):
+            if source != manifest:
+                _copy(source, mine.parent / source.name)
+        _copy(manifest, mine)
+
+
+def _copy(source: Path, final: Path) -> None:
+    if source.is_file():
+        write_bytes(final, source.read_bytes())
+        return
+    with staged_directory(final) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def run_part(
@@ -151,6 +192,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="which machine this is; else Slurm or SkyPilot says",
     )
     parser.add_argument("--rendezvous", metavar="HOST:PORT", help="where machine 0 is met")
+    parser.add_argument(
+        "--given", type=Path, metavar="FOLDER", help="what the run takes over where it lacks it"
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="start again after a crash that left progress"
+    )
     parser.add_argument("--attempt", help="name of this start, the same on all machines")
     return parser.parse_args(arguments)
 

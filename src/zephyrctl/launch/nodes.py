@@ -44,7 +44,7 @@ from zephyrctl.runs import signals
 from zephyrctl.runs.store import Run, StageDir
 
 _ON_REQUEST = (StoppedEarly, Interrupted, Terminated)
-_VAGUE = ("internal", "job", "hang")
+_VAGUE = ("internal", "job", "hang", "neighbour")
 """Kinds of errors that may only be the echo of another machine's."""
 
 
@@ -177,7 +177,11 @@ class Leader:
     def _absent(self, names: str) -> ZephyrctlError:
         where = str(orders.folder(self._run))
         if self._order.seq:
-            return JobHung(f"machine {names} did not come back", where=where)
+            return JobHung(
+                f"machine {names} did not come back within {self._wait_s:.0f} s",
+                where=where,
+                hint="the same command on every machine goes on",
+            )
         return EnvironmentProblem(
             f"machine {names} did not join within {self._wait_s:.0f} s",
             where=where,

@@ -15,6 +15,8 @@ from zephyrctl.errors import ConfigError, EnvironmentProblem, UsageError
 
 PORT = 29400
 """Where machines meet that nobody shares with us."""
+RENDEZVOUS = "launch.rendezvous"
+"""The setting that names the address of machine 0."""
 _SLURM_PORTS = (20000, 20000)
 """First port and number of ports: jobs that share a machine must not meet at the same one."""
 _NODE_RANK = "ZEPHYRCTL_LAUNCH__NODE_RANK"
@@ -80,7 +82,7 @@ def no_rendezvous(settings: Launch) -> ConfigError:
     """The error of machines that nobody told where to meet."""
     return ConfigError(
         f"{settings.nodes} machines need an address to meet at: one of machine 0",
-        where="launch.rendezvous",
+        where=RENDEZVOUS,
         hint=f"--set launch.rendezvous=HOST:{PORT} on every machine",
     )
 
@@ -99,7 +101,7 @@ def own_address(rendezvous: str) -> str:
     except OSError as error:
         raise EnvironmentProblem(
             f"machine 0 cannot be reached at {rendezvous}: {error.strerror or error}",
-            where="launch.rendezvous",
+            where=RENDEZVOUS,
             hint=f"ping {host}, or name another: --set launch.rendezvous=ADDRESS:{port}",
         ) from None
 
