@@ -184,7 +184,7 @@ def test_a_hang_ends_with_the_stack_of_every_rank(
 ) -> None:
     monkeypatch.setenv("ZEPHYRCTL_TEST_WORK", "hang")
     plan = plan_for(run, "sft", processes=2, hang_after_s=2.0)
-    with pytest.raises(JobHung, match=r"ranks 0, 1 did nothing for .* after 3 steps") as caught:
+    with pytest.raises(JobHung, match=r"ranks 0, 1 did nothing for \d+ s") as caught:
         start(plan, Launch())
     stacks = {path.name: path.read_text() for path in plan.log_dir.glob("stacks-*")}
     assert sorted(stacks) == ["stacks-rank0.txt", "stacks-rank1.txt"]

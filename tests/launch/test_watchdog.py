@@ -68,6 +68,25 @@ def test_ranks_that_wait_for_one_that_rests_are_believed_with_it() -> None:
     assert find_hang(_seen(*over), now=101.0, hang_after_s=10.0) is not None
 
 
+def test_a_rank_that_waits_is_no_reason_to_be_patient() -> None:
+    waiting = _beat(0, 5, "resting: waiting")
+    hung = _seen(*_steps(5), (6.0, [waiting, _beat(1, 5)]))
+    assert find_hang(hung, now=17.0, hang_after_s=10.0) is not None
+    saving = _seen(*_steps(5), (6.0, [waiting, _beat(1, 5, "resting: saving")]))
+    assert find_hang(saving, now=17.0, hang_after_s=10.0) is None
+    loading = _seen((0.0, [_beat(0, 0, "resting: waiting"), _beat(1, 0, "resting: start")]))
+    assert find_hang(loading, now=17.0, hang_after_s=10.0) is None
+
+
+def test_passes_and_steps_set_the_usual_pace_and_evaluation_does_not() -> None:
+    looks = [
+        (0.0, [_beat(0, 1, "passes")]), (7.0, [_beat(0, 2, "steps")]),
+        (14.0, [_beat(0, 3, "passes")]), (15.0, [_beat(0, 9, "evaluation")]),
+        (16.0, [_beat(0, 12, "evaluation")]), (23.0, [_beat(0, 13, "passes")]),
+    ]  # fmt: skip
+    assert _seen(*looks)[0].steps == (7.0, 7.0)
+
+
 def test_a_rest_is_part_of_no_steps_time() -> None:
     looks = [*_steps(3), (4.0, [_beat(0, 3, "resting: saving")]), (60.0, [_beat(0, 4)])]
     assert max(_seen(*looks)[0].steps) == 1.0
@@ -128,15 +147,17 @@ def test_of_ranks_that_got_equally_far_the_one_that_waits_for_nobody_is_named(ru
     }
     error = describe(_hang(0, 1), stage, stacks=stacks)
     assert error.exit_code == 78
-    assert "sft hangs: rank 1 did nothing for 12 s (training, after 5 steps" in error.message
+    assert "sft hangs: rank 1 did nothing for 12 s (doing: steps; no step)" in error.message
     assert error.where == f"{stacks[0]}, {stacks[1]}"
 
 
 def test_without_stacks_all_that_stand_alike_are_named_and_the_hint_can_be_pasted(run: Run) -> None:
     stage = run.stage("sft")
     (stage.checkpoints / "checkpoint-4").mkdir(parents=True)
+    stage.reporter().metrics(step=4, total=9, values={"loss": 1.0})
     error = describe(_hang(0, 1), stage, stacks={})
     assert "ranks 0, 1 did nothing" in error.message
+    assert "last record: step 4 of 9" in error.message
     assert "no rank said where it stands" in error.message
     assert error.hint is not None
     assert "checkpoint-4 stands" in error.hint

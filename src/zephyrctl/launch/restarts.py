@@ -73,13 +73,13 @@ def refusal(before: int | None, after: int | None, *, restarts: int, most: int) 
 
 
 def newest_step(stage: StageDir) -> int | None:
-    """The step of the newest finished checkpoint; one that is still written has another name or
-    lacks its mark. The worker verifies its content when it goes on from it."""
+    """The step of the newest finished checkpoint; one that is still written has another
+    name. The worker verifies its content when it goes on from it."""
     steps = [
         int(number)
         for path in stage.checkpoints.glob(f"{_PREFIX}*")
         if (number := path.name.removeprefix(_PREFIX)).isdigit()
-        and any((path / mark).is_file() for mark in ("manifest.json", "seal.json"))
+        and (path / "manifest.json").is_file()
     ]
     return max(steps, default=None)
 

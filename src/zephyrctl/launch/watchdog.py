@@ -5,13 +5,15 @@ and not the rank: it hangs where no rank showed a sign of life for longer than w
 
 - A rank that counts steps is believed for `launch.hang_after_s`, or for ten times its usual step
   where that is more.
-- A rank that rests (loading, sampling, writing) is believed ten times as long, and so are those
-  that wait for it; so is everybody before the second step, which compiles and sees its first
-  memory. A model that takes longer to load needs a larger `launch.hang_after_s`.
+- A rank that rests (loading, sampling, writing) is believed ten times as long, at least ten
+  minutes, and so are those that wait for it; so is everybody before the second sign of life: a
+  model is loaded and the first step compiled until then. There is no other limit for the start; a
+  model that takes longer to load needs a larger `launch.hang_after_s`.
+- A rank that only waits for others is no reason to be patient.
 - Time in which this process itself stood still (a suspended job) does not count.
 
-Ranks that wait in a collective operation for one that rests for ever are ended by the group's own
-timeout (training/processes.py), as an error and not as a hang.
+The process group's own timeouts are longer (training/processes.py), so that the stacks of all are
+kept before any rank ends by one.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 from zephyrctl.errors import JobHung
 from zephyrctl.runs import heartbeat
 from zephyrctl.runs.heartbeat import Beat
+from zephyrctl.runs.metrics import read_stream
 from zephyrctl.runs.store import StageDir
 
 LOOK_S = 0.5
@@ -41,7 +44,11 @@ LEAST_REST_S = 600.0
 _STACKS_S = 2.0
 _LONGEST_GAP_S = 5.0
 """Between two looks; what is beyond it, this process slept."""
-_WAITING = "torch/distributed/"
+_COUNTED = ("steps", "passes")
+"""Work whose signs of life come at a usual pace."""
+_WAITING = "resting: waiting"
+"""What a rank does that waits for another one's work (training/processes.py)."""
+_COLLECTIVE = "torch/distributed/"
 """In the stack of a rank that waits for the others."""
 
 
@@ -98,7 +105,7 @@ def patience(pulses: Iterable[Pulse], *, hang_after_s: float) -> float:
     known = list(pulses)
     usual = statistics.median(s for pulse in known for s in pulse.steps or (0.0,))
     limit = max(hang_after_s, FACTOR * usual)
-    if all(p.beat.count >= 2 and not p.beat.rests for p in known):
+    if all(p.beat.count >= 2 and (not p.beat.rests or p.beat.doing == _WAITING) for p in known):
         return limit
     return max(FACTOR * hang_after_s, limit, LEAST_REST_S)
 
@@ -166,18 +173,16 @@ def dump_stacks(stage: StageDir, pids: Mapping[int, int]) -> dict[int, Path]:
 
 
 def describe(hang: Hang, stage: StageDir, *, stacks: Mapping[int, Path]) -> JobHung:
-    """The error: which ranks, how far they got, how long they did nothing, where they stand."""
+    """The error: which ranks did nothing, for how long, how far the stage got, where they stand."""
     ranks = [beat.rank for beat in hang.behind]
     alone = _not_waiting(stacks)
     if alone and set(alone) <= set(ranks):
         ranks = alone  # the others got as far, and wait for these
-    counts = {beat.rank: beat for beat in hang.behind}
-    far = counts[ranks[0]]
+    doing = next(beat.doing for beat in hang.behind if beat.rank == ranks[0])
     named = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
-    doing = far.doing if far.rests else "training"
     text = (
         f"{stage.name} hangs: {named} did nothing for {hang.silence:.0f} s "
-        f"({doing}, after {far.count} steps of this attempt)"
+        f"(doing: {doing.removeprefix('resting: ')}; {_last_step(stage)})"
     )
     if not stacks:
         text += "; no rank said where it stands"
@@ -188,12 +193,18 @@ def describe(hang: Hang, stage: StageDir, *, stacks: Mapping[int, Path]) -> JobH
     return JobHung(text, where=where, hint=hint)
 
 
+def _last_step(stage: StageDir) -> str:
+    records, _ = read_stream(stage.metrics_path)
+    steps = [r for r in records if r.get("kind") == "metrics" and r.get("split") == "train"]
+    return f"last record: step {steps[-1]['step']} of {steps[-1]['total']}" if steps else "no step"
+
+
 def _moved(before: Pulse, beat: Beat, *, now: float) -> Pulse:
     made = beat.count - before.beat.count
     if made <= 0:
         return replace(before, beat=beat, since=now)
     steps = before.steps
-    if beat.doing == before.beat.doing and before.beat.count > 0:
+    if beat.doing in _COUNTED and before.beat.doing in _COUNTED and before.beat.count > 0:
         # A rest or an evaluation in between is part of no step's usual time.
         took = (now - max(before.since, before.counted)) / made
         steps = (*steps, took)[-USUAL_STEPS:]
@@ -209,7 +220,7 @@ def _not_waiting(stacks: Mapping[int, Path]) -> list[int]:
 def _waits(path: Path) -> bool:
     """Whether the main thread, the last in the file, stands in a collective operation."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    return _WAITING in text.rpartition("(most recent call first):")[2].replace("\\", "/")
+    return _COLLECTIVE in text.rpartition("(most recent call first):")[2].replace("\\", "/")
 
 
 def _size(path: Path) -> int:

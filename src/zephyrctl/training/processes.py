@@ -15,6 +15,8 @@ from zephyrctl.runs import heartbeat
 
 _LEAST_TIMEOUT_S = 10.0
 """Of a step's collectives: the processes reach their first one at different times."""
+_WATCHDOG_FIRST_S = 5.0
+"""The watchdog keeps the stacks of all; an error here would end the processes before it looks."""
 _PATIENCE_S = 6 * 3600.0
 """For one process that reads, hashes or writes what the others wait for."""
 
@@ -68,7 +70,7 @@ def _meet(backend: str, *, hang_after_s: float) -> None:
     no other sign. Waiting for one process's own work is done in a patient group; whether that
     process lives is seen by its heartbeat."""
     global _patient
-    timeout = timedelta(seconds=max(_LEAST_TIMEOUT_S, hang_after_s))
+    timeout = timedelta(seconds=max(_LEAST_TIMEOUT_S, hang_after_s + _WATCHDOG_FIRST_S))
     dist.init_process_group(backend, timeout=timeout)
     _patient = dist.new_group(backend="gloo", timeout=timedelta(seconds=_PATIENCE_S))
 
@@ -135,11 +137,13 @@ def by_first(work: Callable[[], T]) -> T:
     JobFailed on the others where it failed.
     """
     if not dist.is_initialized():
-        return work()
+        with heartbeat.resting("working alone"):
+            return work()
     result, is_done = None, False
     try:
         if dist.get_rank() == 0:
-            result, is_done = work(), True
+            with heartbeat.resting("working alone"):
+                result, is_done = work(), True
     finally:
         result, is_done = from_first((result, is_done))
     if not is_done:
