@@ -91,13 +91,18 @@ def body_within(response: httpx.Response) -> httpx.Response:
 
 def lines_within(response: httpx.Response) -> Iterator[str]:
     """The lines of a streamed answer; NetworkError for a line, or a stream, longer than any."""
-    size, held = 0, ""
+    size, held = 0, 0
+    begun: list[str] = []  # of the line that has not ended; joined once, however long it grows
     for part in response.iter_text():
         size = _counted(size + len(part), response.request, MOST_OF_A_STREAM)
-        *whole, held = (held + part).split("\n")
-        _counted(len(held), response.request, MOST_BYTES)
-        yield from (line.removesuffix("\r") for line in whole)
-    yield from filter(None, [held])
+        *ended, rest = part.split("\n")
+        for line in ended:
+            yield "".join([*begun, line]).removesuffix("\r")
+            begun, held = [], 0
+        begun.append(rest)
+        held = _counted(held + len(rest), response.request, MOST_BYTES)
+    if any(begun):
+        yield "".join(begun)
 
 
 def _counted(size: int, request: httpx.Request, most: int) -> int:
