@@ -26,6 +26,7 @@ from zephyrctl.launch.nodes import Leader
 from zephyrctl.launch.places import own_address
 from zephyrctl.launch.plan import WORKER, Host, LaunchPlan, plan_launch
 from zephyrctl.launch.restarts import keep_going
+from zephyrctl.launch.slurm.standing import standing_jobs
 from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Viewer, choose_mode
@@ -99,6 +100,9 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     account = Account()
     with lock(run, purpose=f"zephyrctl {shlex.join(sys.argv[1:2])}".strip()):
         _check_terms(recipe, run, stages, wishes)
+        standing = standing_jobs(
+            run, recipe, stages=stages, force=wishes.force, own=wishes.only_asks
+        )
         if wishes.only_asks:
             write_stage_configs(run, [name for name in STAGES if name in stages], recipe)
         else:
@@ -111,8 +115,9 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         with nullcontext() if rank is None else nodes.leading(run, recipe, stages) as leader:
             for stage in wanted:
                 _one_stage(
-                    stage, recipe, run, account=account, mode=mode, wishes=wishes, leader=leader
-                )
+                    stage, recipe, run, account=account, mode=mode, wishes=wishes, leader=leader,
+                    standing=standing.get(stage),
+                )  # fmt: skip
             if "report" in stages:
                 account.report = _write_report(run)
     asked = _asked_of(recipe) if wanted == ["eval"] else None
@@ -288,11 +293,15 @@ def _one_stage(
     mode: Any,
     wishes: Wishes,
     leader: Leader | None,
+    standing: str | None,
 ) -> None:
     terms = _terms_of(recipe, run, wishes)(stage)
     decision = decide(stage, recipe, run, force=stage in wishes.force, terms=terms)
     if decision.action == "refuse":
         raise refusal(stage, run, decision)
+    if standing and decision.action != "skip":
+        # Followed, not begun: nothing is cleared away under the job.
+        decision = Decision("resume", standing)
     step = Step(stage, decision)
     account.steps.append(step)
     if decision.action == "skip":
