@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 NODES = ("n1", "n2")
 READY_S = 60.0
@@ -64,6 +66,15 @@ def why_not() -> str | None:
         return "Slurm's daemons need root"
     missing = [name for name in PROGRAMS if shutil.which(name, path=_SEARCH) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def required() -> None:
+    """Skip the test where no cluster can be started, with the reason; in CI that is a failure."""
+    reason = why_not()
+    if reason is not None and os.environ.get("CI"):
+        pytest.fail(f"no Slurm in CI: {reason}; scripts/install_test_systems.sh installs it")
+    if reason is not None:
+        pytest.skip(f"no Slurm here: {reason}")
 
 
 @contextmanager

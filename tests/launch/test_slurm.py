@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launch.slurm_cluster import Cluster, cluster, left_of, why_not
+from tests.launch.slurm_cluster import Cluster, cluster, left_of, required
 from tests.launch.slurm_follow import plan_for, settings_for
 
 from zephyrctl.config.schema import Recipe
@@ -35,11 +35,7 @@ CANARY = "canary-7f3a90c1"
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster of this session; where CI has no Slurm, that is a failure."""
-    reason = why_not()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(f"no Slurm in CI: {reason}; scripts/install_test_systems.sh installs it")
-        pytest.skip(f"no Slurm here: {reason}")
+    required()
     with cluster(tmp_path_factory.mktemp("slurm")) as started:
         yield started
 
@@ -319,8 +315,7 @@ def test_secrets_reach_the_job_and_stand_nowhere(
 
 
 def test_no_daemon_and_no_job_survives_a_killed_test_session(tmp_path: Path) -> None:
-    if why_not() is not None:
-        pytest.skip(f"no Slurm here: {why_not()}")
+    required()
     script = (
         "import subprocess, sys, time\n"
         "from pathlib import Path\n"
