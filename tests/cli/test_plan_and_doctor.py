@@ -55,9 +55,12 @@ def test_plan_that_does_not_fit_prints_the_plan_and_ends_with_3(capsys):
 def test_plan_chooses_what_fits_and_says_what_it_takes(capsys):
     code, out, _ = call(capsys, "plan", "--recipe", "zephyr-7b", "--gpu", "h100-80g", "--gpus", "8")
     assert code == 0
+    assert "trains 7.24 B weights with adamw by fsdp2" in out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    code, out, _ = call(capsys, "plan", "--recipe", "zephyr-7b", "--gpu", "h100-80g")
+    assert code == 0
     assert "trains 7.24 B weights with flash_adamw" in out
     assert "pip install 'zephyrctl[cuda]'" in out
-    assert max(len(line) for line in out.splitlines()) <= 80
 
 
 def test_plan_warns_of_a_changed_batch(capsys):

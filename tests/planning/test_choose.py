@@ -119,8 +119,7 @@ def test_as_many_tokens_as_fit_are_taken_and_no_more_than_a_step_has():
     found = chosen(recipe(), H100)
     larger = choose._at(
         Setting(recipe(), "sft", MISTRAL, H100, None),
-        found.optimizer,
-        found.checkpointing,
+        choose.Rung("single", found.optimizer, found.checkpointing),
         found.micro_tokens + 64,
     )
     assert found.micro_tokens == choose.MOST_TOKENS_ON_GPU or not larger.fits

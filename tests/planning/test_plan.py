@@ -49,8 +49,9 @@ def test_the_steps_of_the_2024_recipe():
     sft, dpo = make(zephyr(), hardware.stated("h100-80g", count=8)).stages
     assert sft.steps == pytest.approx(1090, abs=1)
     assert dpo.steps == 478
-    # 16 rows of 2,048 tokens for each GPU, at most 16,384 tokens at once.
-    assert (sft.micro_batch_tokens, sft.micro_batches) == (16384, 2)
+    # 16 rows of 2,048 tokens for each GPU, at most four of them at once beside their activations.
+    assert (sft.strategy, sft.micro_batches) == ("fsdp2", 4)
+    assert 4 * 2048 <= sft.micro_batch_tokens < 5 * 2048
 
 
 def test_hours_are_flops_over_the_rate_that_is_reached():
@@ -63,7 +64,7 @@ def test_hours_are_flops_over_the_rate_that_is_reached():
 
 def test_what_is_stated_and_does_not_fit_is_judged_and_a_way_out_is_named():
     device = hardware.stated("h100-80g", count=8)
-    stated = zephyr(sft__optimizer="adamw", dpo__optimizer="adamw")
+    stated = zephyr(sft__optimizer="adamw", dpo__optimizer="adamw", launch__strategy="ddp")
     made = make(stated, device)
     assert not made.fits
     assert [stage.optimizer for stage in made.stages] == ["adamw", "adamw"]
@@ -188,7 +189,7 @@ def test_prepared_rows_say_what_padding_and_prompts_would_cost():
 
 
 def test_the_report_says_what_does_not_fit_and_where_numbers_come_from():
-    recipe = zephyr(sft__optimizer="adamw", dpo__optimizer="adamw")
+    recipe = zephyr(sft__optimizer="adamw", dpo__optimizer="adamw", launch__strategy="ddp")
     found = report.lines(make(recipe, hardware.stated("h100-80g", count=8)))
     text = "\n".join(found)
     assert "7.24 B parameters" in text
@@ -204,5 +205,5 @@ def test_the_plan_as_json_is_plain_data():
     first = again["stages"][0]
     assert first["stage"] == "sft"
     assert sum(first["memory"].values()) == pytest.approx(first["peak_bytes"])
-    assert first["optimizer"] == "flash_adamw"
-    assert "adamw without recomputation takes" in first["reasons"][0]
+    assert (first["strategy"], first["optimizer"]) == ("fsdp2", "adamw")
+    assert "adamw by ddp without recomputation takes" in first["reasons"][0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from zephyrctl import catalogue
-from zephyrctl.config import preference_checks
+from zephyrctl.config import preference_checks, sharing
 from zephyrctl.config.evaluation_checks import evaluation_findings
 from zephyrctl.config.finding import Finding
 from zephyrctl.config.schema import Recipe
@@ -182,6 +182,11 @@ def _launch(recipe: Recipe) -> Iterator[Finding]:
             "launch.strategy is single, and launch asks for several processes",
             "--set launch.strategy=auto",
         )
+    if given.strategy in sharing.SHARDED:
+        for stage, _ in _stages(recipe):
+            for problem in sharing.problems(recipe, stage, strategy=given.strategy):
+                where, hint = problem.where or "launch.strategy", problem.hint or ""
+                yield Finding((where, "launch.strategy"), problem.message, hint)
 
 
 def _empty_names(recipe: Recipe) -> Iterator[Finding]:

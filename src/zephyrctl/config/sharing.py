@@ -10,17 +10,21 @@ from typing import Literal
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import Problem
 
-SHARDED = ("fsdp2", "zero3")
+Strategy = Literal["single", "ddp", "fsdp2", "zero3"]
+Sharded = Literal["fsdp2", "zero3"]
+SHARDED: tuple[Sharded, ...] = ("fsdp2", "zero3")
 """Values of `launch.strategy` that share out weights, gradients and optimizer state."""
 DEFERRED_SHARE = 0.25
 """Gradients wait unsharded for the last pass of a step where they take at most this share of a
 device's memory."""
-_OPTIMIZERS = {"fsdp2": ("auto", "adamw", "rmsprop"), "zero3": ("auto", "adamw")}
+OPTIMIZERS: dict[Sharded, tuple[str, ...]] = {
+    "fsdp2": ("auto", "adamw", "rmsprop"),
+    "zero3": ("auto", "adamw"),
+}
+"""Optimizers that work on a part of each tensor, and save it."""
 
 
-def problems(
-    recipe: Recipe, stage: Literal["sft", "dpo"], *, strategy: Literal["fsdp2", "zero3"]
-) -> list[Problem]:
+def problems(recipe: Recipe, stage: Literal["sft", "dpo"], *, strategy: Sharded) -> list[Problem]:
     """Every setting of this stage that the strategy cannot carry out, with a way out."""
     training = recipe.sft if stage == "sft" else recipe.dpo
     found: list[Problem] = []
@@ -32,7 +36,7 @@ def problems(
         text = f"layers that {strategy} shares out are not compiled here"
         place = f"{stage}.compile"
         found.append(Problem(text, place, f"--set {place}=false   or {ddp}"))
-    if training.optimizer not in _OPTIMIZERS[strategy]:
+    if training.optimizer not in OPTIMIZERS[strategy]:
         text = f"the optimizer {training.optimizer} does not work on weights shared out"
         place = f"{stage}.optimizer"
         found.append(Problem(f"{text} by {strategy}", place, f"--set {place}=adamw   or {ddp}"))

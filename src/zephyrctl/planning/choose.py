@@ -1,7 +1,8 @@
-"""Which optimizer, which recomputation and how many tokens at once does this device have room for?
+"""Which strategy, optimizer, recomputation and tokens at once do these devices have room for?
 
 The ladder goes from what is fastest to what is smallest: float32 AdamW without recomputation, then
-selective, then full recomputation, then the same with optimizers of bfloat16 weights. Adapters and
+selective, then full recomputation; the same with the training state shared out among the devices,
+where there are several; then optimizers of bfloat16 weights. Adapters and
 4-bit weights change what is trained; they are named as remedies and never chosen. What the recipe
 states is kept and only judged.
 """
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from zephyrctl.config import sharing
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Dpo, Sft
+from zephyrctl.config.sharing import Strategy
 from zephyrctl.planning import activations, calibration, flops, lengths, memory
 from zephyrctl.planning.activations import Checkpointing, Forward, Lora, Row
 from zephyrctl.planning.architecture import Architecture
@@ -92,9 +95,19 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One way to train: how processes share the work, what updates, what is computed again."""
+
+    strategy: Strategy
+    optimizer: str
+    checkpointing: Checkpointing
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a stage does on a device, and what it needs."""
 
+    strategy: Strategy
     optimizer: str
     checkpointing: Checkpointing
     micro_tokens: int
@@ -108,6 +121,8 @@ class Choice:
         """The recipe with every `auto` that was decided here made concrete."""
         values = recipe.model_dump()
         section: dict[str, Any] = values[stage]
+        if values["launch"]["strategy"] == "auto":
+            values["launch"]["strategy"] = self.strategy
         if section["optimizer"] == "auto":
             section["optimizer"] = self.optimizer
         if section["gradient_checkpointing"] == "auto":
@@ -144,14 +159,15 @@ def choose(setting: Setting, *, flash: bool, keep: str | None = None) -> Choice:
     `flash`: FlashAdamW's package is (or will be) there. `keep`: the optimizer of an earlier attempt
     whose checkpoint goes on; it is not chosen anew.
     """
-    rungs: list[tuple[str, Checkpointing]] = [
-        (optimizer, checkpointing)
+    rungs = [
+        Rung(strategy, optimizer, checkpointing)
         for optimizer in ([keep] if keep else optimizers(setting, flash=flash))
+        for strategy in strategies(setting, optimizer)
         for checkpointing in checkpointings(setting.training)
     ]
     tried: list[Choice] = []
-    for optimizer, checkpointing in rungs:
-        found = _largest(setting, optimizer, checkpointing)
+    for rung in rungs:
+        found = _largest(setting, rung)
         tried.append(found)
         if found.fits and found.micro_tokens >= _wanted(setting):
             break
@@ -172,6 +188,20 @@ def optimizers(setting: Setting, *, flash: bool) -> list[str]:
     of_bf16 = [*(["flash_adamw"] if flash else []), "adamw_bf16"]
     usable = setting.narrow and setting.device.on_gpu
     return ["adamw", *(of_bf16 if usable else [])]
+
+
+def strategies(setting: Setting, optimizer: str) -> list[Strategy]:
+    """The stated strategy, or those that may be chosen for this optimizer, the simplest first."""
+    stated = setting.recipe.launch.strategy
+    if setting.device.count == 1:
+        return ["single"]
+    if stated != "auto":
+        return [stated]
+    if optimizer not in sharing.OPTIMIZERS["fsdp2"]:
+        return ["ddp"]
+    if sharing.problems(setting.recipe, setting.stage, strategy="fsdp2"):
+        return ["ddp"]
+    return ["ddp", "fsdp2"]
 
 
 def checkpointings(training: Sft | Dpo) -> list[Checkpointing]:
@@ -202,32 +232,43 @@ def work_of(training: Sft | Dpo, model: Architecture, checkpointing: Checkpointi
     return flops.Work("weights", recompute)
 
 
-def load_of(setting: Setting, optimizer: str, checkpointing: Checkpointing, *, tokens: int) -> Load:
+def load_of(setting: Setting, rung: Rung, *, tokens: int) -> Load:
     """What decides the memory of one process with passes of `tokens`."""
     recipe, training = setting.recipe, setting.training
+    optimizer, checkpointing = rung.optimizer, rung.checkpointing
+    shards = setting.device.count if rung.strategy in sharing.SHARDED else 1
     work = work_of(training, setting.model, checkpointing)
     reference = recipe.dpo.reference if setting.stage == "dpo" else "none"
     asks = setting.stage == "dpo" and recipe.dpo.has_reference
     return Load(
         work=work,
-        forward=_forward(setting, optimizer, work),
+        forward=_forward(setting, optimizer, work, shards=shards),
         checkpointing=checkpointing,
         optimizer=optimizer,
         row=_row(setting, tokens),
         four_bit=recipe.model.load_in_4bit,
         reference_copy=asks and reference == "copy" and work.trained != "adapter",
         reference_passes=asks and reference in ("copy", "adapter"),
-        distributed=setting.device.count > 1,
+        distributed=rung.strategy == "ddp",
         accumulates=tokens < setting.step_tokens,
         overhead=setting.device.overhead,
+        shards=shards,
+        weight_bytes=_weight_bytes(setting, optimizer, work),
+        memory=setting.device.memory,
     )
 
 
-def _forward(setting: Setting, optimizer: str, work: flops.Work) -> Forward:
-    recipe, training, device = setting.recipe, setting.training, setting.device
+def _weight_bytes(setting: Setting, optimizer: str, work: flops.Work) -> int:
+    """Bytes in which a weight of the base is kept."""
+    half = setting.narrow or setting.recipe.model.dtype in ("float16", "bfloat16")
+    is_narrow = half if work.trained == "adapter" else optimizer in memory.OF_BF16_WEIGHTS
+    return 2 if is_narrow else 4
+
+
+def _forward(setting: Setting, optimizer: str, work: flops.Work, *, shards: int) -> Forward:
+    training, device = setting.training, setting.device
     is_adapter = work.trained == "adapter"
-    half = setting.narrow or recipe.model.dtype in ("float16", "bfloat16")
-    narrow_weights = half if is_adapter else optimizer in memory.OF_BF16_WEIGHTS
+    narrow_weights = _weight_bytes(setting, optimizer, work) == 2
     autocast = device.on_gpu and setting.narrow
     adapter = training.adapter
     lora = None
@@ -237,7 +278,8 @@ def _forward(setting: Setting, optimizer: str, work: flops.Work) -> Forward:
         if isinstance(training, Dpo):
             lora = replace(lora, dropout=0.0)  # TRL switches it off for DPO
     return Forward(
-        hidden_bytes=2 if narrow_weights else 4,
+        # Shards are gathered in bfloat16, and so is what stands between two products.
+        hidden_bytes=2 if narrow_weights or (shards > 1 and autocast) else 4,
         product_bytes=2 if autocast or narrow_weights else 4,
         trained=work.trained,
         autocast=autocast,
@@ -288,32 +330,32 @@ def _most(setting: Setting) -> int:
     return max(setting.longest, min(limit, setting.step_tokens))
 
 
-def _largest(setting: Setting, optimizer: str, checkpointing: Checkpointing) -> Choice:
-    """The most tokens that fit with this optimizer and recomputation."""
+def _largest(setting: Setting, rung: Rung) -> Choice:
+    """The most tokens that fit on this rung."""
     most = _most(setting)
     stated = setting.training.micro_batch_tokens != "auto"
     is_fixed = stated or setting.training.micro_batch_size != "auto"
-    whole = _at(setting, optimizer, checkpointing, most)
+    whole = _at(setting, rung, most)
     if whole.fits or is_fixed:
         return whole
-    smallest = _at(setting, optimizer, checkpointing, min(most, setting.longest))
+    smallest = _at(setting, rung, min(most, setting.longest))
     if not smallest.fits:
         return smallest
     low, high = setting.longest // _STEP, most // _STEP
     while low < high:
         middle = (low + high + 1) // 2
-        if _at(setting, optimizer, checkpointing, middle * _STEP).fits:
+        if _at(setting, rung, middle * _STEP).fits:
             low = middle
         else:
             high = middle - 1
-    tokens = max(setting.longest, low * _STEP)
-    return _at(setting, optimizer, checkpointing, tokens)
+    return _at(setting, rung, max(setting.longest, low * _STEP))
 
 
-def _at(setting: Setting, optimizer: str, checkpointing: Checkpointing, tokens: int) -> Choice:
-    load = load_of(setting, optimizer, checkpointing, tokens=tokens)
+def _at(setting: Setting, rung: Rung, tokens: int) -> Choice:
+    load = load_of(setting, rung, tokens=tokens)
     peak = calibration.corrected(memory.peak(setting.model, load), setting.calibration)
-    return Choice(optimizer, checkpointing, tokens, load, peak, peak.total <= setting.room)
+    fits = peak.total <= setting.room
+    return Choice(rung.strategy, rung.optimizer, rung.checkpointing, tokens, load, peak, fits)
 
 
 def _reasons(setting: Setting, best: Choice, tried: Sequence[Choice]) -> list[str]:
@@ -325,7 +367,7 @@ def _reasons(setting: Setting, best: Choice, tried: Sequence[Choice]) -> list[st
             continue
         short = f"{_gib(choice.peak.total)} for {choice.micro_tokens:,} tokens at once"
         found.append(
-            f"{name}: {choice.optimizer} {_IN_WORDS[choice.checkpointing]} takes {short}, "
+            f"{name}: {choice.optimizer} {_way(choice)} takes {short}, "
             f"of {_gib(setting.room)} that can be used"
             + (": fewer than are worth while" if choice.fits else "")
         )
@@ -337,10 +379,16 @@ def _reasons(setting: Setting, best: Choice, tried: Sequence[Choice]) -> list[st
         if size != "auto":
             tokens = f"{size} examples"
         found.append(
-            f"{name} {verb} {best.optimizer} {_IN_WORDS[best.checkpointing]}, at most {tokens} "
+            f"{name} {verb} {best.optimizer} {_way(best)}, at most {tokens} "
             f"at once: {_gib(best.peak.total)}, at its fullest at {best.peak.moment}"
         )
     return found
+
+
+def _way(choice: Choice) -> str:
+    """Strategy and recomputation in words."""
+    by = "" if choice.strategy == "single" else f"by {choice.strategy} "
+    return by + _IN_WORDS[choice.checkpointing]
 
 
 def _gib(size: float) -> str:

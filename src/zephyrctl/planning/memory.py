@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from zephyrctl.config import sharing
 from zephyrctl.planning import activations
 from zephyrctl.planning.activations import Checkpointing, Forward, Row
 from zephyrctl.planning.architecture import Architecture
@@ -88,6 +89,12 @@ class Load:
     accumulates: bool = False
     """Several forward passes per step: gradients stand before the pass."""
     overhead: float = GPU_OVERHEAD
+    shards: int = 1
+    """Processes that share out weights, gradients and optimizer state; 1 where each has all."""
+    weight_bytes: int = 0
+    """Of a weight of the base where it is kept; 0 is as in the hidden states."""
+    memory: float = 0.0
+    """Bytes of the device."""
 
     @property
     def on_gpu(self) -> bool:
@@ -148,16 +155,20 @@ def peak(model: Architecture, load: Load) -> Peak:
     work, how = load.work, load.forward
     rates = OPTIMIZERS[load.optimizer]
     trained = trained_parameters(model, work)
-    base = weights(model, bytes_each=how.hidden_bytes, four_bit=load.four_bit)
+    each = load.weight_bytes or how.hidden_bytes
+    base = weights(model, bytes_each=each, four_bit=load.four_bit)
     adapter = 4 * work.adapter_parameters if work.trained == "adapter" else 0
     gradient = 4 if work.trained == "adapter" else rates.gradient
     # Distributed data parallel reduces gradients in buckets of its own.
-    gradients = gradient * trained * (2 if load.distributed else 1)
+    gradients = gradient * trained * (2 if load.distributed else 1) / load.shards
+    if waiting := _waiting(load, trained):
+        gradients += waiting
+    whole = gathered(model, load)
     still = Peak(
-        weights=base + adapter,
-        reference=base if load.reference_copy else 0.0,
+        weights=(base + adapter) / load.shards + whole,
+        reference=base / load.shards + whole if load.reference_copy else 0.0,
         gradients=gradients,
-        optimizer=rates.state * trained,
+        optimizer=rates.state * trained / load.shards,
         compute_copies=0.0,
         activations=0.0,
         head=0.0,
@@ -165,23 +176,44 @@ def peak(model: Architecture, load: Load) -> Peak:
         overhead=load.overhead,
         moment="",
     )
-    standing = gradients if load.accumulates or load.distributed else 0.0
+    standing = gradients if load.accumulates or load.distributed or load.shards > 1 else 0.0
     moments = (
         _at_head(model, load, replace(still, gradients=standing)),
         _at_top_layer(model, load, replace(still, gradients=standing)),
         _at_end(model, load, still),
         replace(
-            still, working=rates.working * trained + rates.chunk, moment="the optimizer's update"
+            still,
+            weights=still.weights - whole,
+            gradients=gradients - waiting,
+            working=rates.working * trained / load.shards + rates.chunk,
+            moment="the optimizer's update",
         ),
     )
     return max(moments, key=lambda moment: moment.total)
+
+
+def gathered(model: Architecture, load: Load) -> float:
+    """Bytes of what is whole at once of weights that are shared out: the layer that computes, the
+    next one, and what is outside of the layers."""
+    if load.shards == 1:
+        return 0.0
+    outside = model.parameters - model.layers * model.layer_parameters
+    adapter = 2 * load.work.adapter_parameters / max(1, model.layers)
+    return load.forward.product_bytes * (2 * model.layer_parameters + outside + adapter)
+
+
+def _waiting(load: Load, trained: int) -> float:
+    """Bytes of unsharded gradients that wait for the last pass of a step."""
+    size = 4.0 * trained
+    waits = load.shards > 1 and load.accumulates
+    return size if waits and sharing.gradients_wait(size, memory=load.memory) else 0.0
 
 
 def compute_copies(model: Architecture, load: Load) -> float:
     """Bytes of the narrow copies that autocast makes of float32 matrices, and keeps for the
     backward pass; of an adapter's matrices where the base is narrow already."""
     how = load.forward
-    if not how.autocast:
+    if not how.autocast or load.shards > 1:  # what is gathered is narrow already
         return 0.0
     if how.lora is not None:
         return float(how.product_bytes * load.work.adapter_parameters)
@@ -249,7 +281,11 @@ def _one_layer_backward(model: Architecture, load: Load) -> float:
     how = load.forward
     inner = 2 * how.product_bytes * model.active_experts * model.intermediate
     total = load.row.computed * (2 * how.hidden_bytes * model.hidden + inner)
-    if how.weights_are_trained:
+    if load.shards > 1:
+        # Gradients of the layer, and a float32 copy of them that is summed over the processes.
+        trained = load.work.trained != "adapter"
+        total += trained * (how.product_bytes + 4) * model.layer_parameters
+    elif how.weights_are_trained:
         narrow = how.product_bytes if how.autocast else 0
         again = how.hidden_bytes if load.accumulates else 0
         total += (narrow + again) * model.largest_matrix

@@ -65,6 +65,8 @@ class StagePlan:
     """How rows and tokens are known."""
     steps: int | None
     trained: int
+    strategy: str
+    """How the devices share the work: `single`, `ddp`, `fsdp2` or `zero3`."""
     optimizer: str
     checkpointing: str
     micro_batch_tokens: int
@@ -184,6 +186,7 @@ def plan_stage(
         else "unknown: prepare the data, or name local files",
         steps=steps,
         trained=memory.trained_parameters(model, choice.load.work),
+        strategy=choice.strategy,
         optimizer=choice.optimizer,
         checkpointing=choice.checkpointing,
         micro_batch_tokens=choice.micro_tokens,

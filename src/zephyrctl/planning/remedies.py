@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zephyrctl.config import sharing
 from zephyrctl.config.schema import Recipe
 from zephyrctl.planning import choose
 from zephyrctl.planning.architecture import Architecture
@@ -20,10 +21,12 @@ _OPEN = {
     "gradient_checkpointing": "auto",
     "optimizer": "auto",
 }
+_SHARDS = {"strategy": "fsdp2"}
 _LORA = {"adapter": {"type": "lora"}}
 _REMEDIES: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"micro_batch_size": 1}, "one example at a time", "{stage}.micro_batch_size=1"),
     (_OPEN, "let the plan choose", ""),
+    (_SHARDS, "the training state shared out", ""),
     ({"optimizer": "adamw_8bit"}, "an 8-bit optimizer", "{stage}.optimizer=adamw_8bit"),
     ({"reference": "precompute"}, "no second model in memory", "{stage}.reference=precompute"),
     (_LORA, "an adapter", "{stage}.adapter.type=lora"),
@@ -81,6 +84,11 @@ def _changed(
         if key == "load_in_4bit":
             values["model"] = values["model"] | {key: value}
             continue
+        if key == "strategy":
+            if any(sharing.problems(recipe, stage, strategy="fsdp2") for stage in stages):
+                return None
+            values["launch"] = values["launch"] | {key: value}
+            continue
         for stage in stages:
             if key not in values[stage]:
                 continue
@@ -101,6 +109,8 @@ def _flags(
     parts: list[str] = []
     if settings.get("load_in_4bit"):
         parts.append("model.load_in_4bit=true")
+    if recipe.launch.strategy != changed.launch.strategy:
+        parts.append(f"launch.strategy={changed.launch.strategy}")
     for stage in stages:
         before, after = getattr(recipe, stage), getattr(changed, stage)
         if flag and before != after:

@@ -20,6 +20,12 @@ _PARTS = {
     "working": "work of the moment",
     "overhead": "outside of tensors",
 }
+_SHARED = {
+    "single": "",
+    "ddp": " by ddp (the whole model on each device)",
+    "fsdp2": " by fsdp2 (weights, gradients and optimizer state shared out)",
+    "zero3": " by zero3 (weights, gradients and optimizer state shared out)",
+}
 _RECOMPUTED = {"none": "nothing recomputed", "selective": "all but attention recomputed"}
 
 
@@ -91,7 +97,8 @@ def _stage(stage: StagePlan) -> Iterator[str]:
     """What one stage does and why, a topic per paragraph."""
     again = _RECOMPUTED.get(stage.checkpointing, "every layer recomputed")
     yield from _wrapped(
-        f"trains {count(stage.trained)} weights with {stage.optimizer}, {again}, at most "
+        f"trains {count(stage.trained)} weights with {stage.optimizer}{_SHARED[stage.strategy]}, "
+        f"{again}, at most "
         f"{stage.micro_batch_tokens:,} tokens in a pass, {stage.micro_batches} "
         f"{'pass' if stage.micro_batches == 1 else 'passes'} per step and device",
         first=f"{stage.stage:<6}",

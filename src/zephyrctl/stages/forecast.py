@@ -124,7 +124,8 @@ def _make(recipe: Recipe, run: Run, stage: TrainingStage, world: World) -> Forec
     if largest is not None:
         costs = choose.stage_costs(data.rows, recipe, stage, model=model, device=device)
         setting = Setting(settled, stage, model, device, costs)
-        load = choose.load_of(setting, choice.optimizer, choice.checkpointing, tokens=largest)
+        rung = choose.Rung(choice.strategy, choice.optimizer, choice.checkpointing)
+        load = choose.load_of(setting, rung, tokens=largest)
         peak = memory.peak(model, load)
     size = peak.total if world.device == "cpu" else peak.allocated
     seconds = planned.hours * 3600 if planned.hours is not None else None
@@ -132,6 +133,7 @@ def _make(recipe: Recipe, run: Run, stage: TrainingStage, world: World) -> Forec
         folder.path / FILE,
         {
             "digest": _digest(folder),
+            "strategy": choice.strategy,
             "optimizer": choice.optimizer,
             "checkpointing": choice.checkpointing,
             "micro_batch_tokens": choice.micro_tokens,
@@ -234,6 +236,8 @@ def _as_before(recipe: Recipe, stage: TrainingStage, before: Mapping[str, Any]) 
     steps with other rounding, and so no bit-equal end."""
     values = recipe.model_dump()
     section: dict[str, Any] = values[stage]
+    if values["launch"]["strategy"] == "auto" and before.get("strategy", "single") != "single":
+        values["launch"]["strategy"] = before["strategy"]
     checkpointing = {"none": False, "selective": "selective", "full": True}
     decided = {
         "optimizer": before["optimizer"],
