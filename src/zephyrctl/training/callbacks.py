@@ -1,12 +1,13 @@
 """What happens around each optimizer step?
 
-One callback: it counts, reports, takes samples, answers requests to stop, and commits checkpoints.
+One callback: it counts, reports, takes samples, and commits checkpoints.
 """
 
 import math
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from transformers import TrainerCallback
 
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import TrainingDiverged
-from zephyrctl.runs import faults, heartbeat, signals
+from zephyrctl.runs import faults, heartbeat
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
-from zephyrctl.training import checkpoints, saving, weights
+from zephyrctl.training import checkpoints, memory, saving, spikes, weights
 from zephyrctl.training.canaries import Canaries
 from zephyrctl.training.order import Order
-from zephyrctl.training.processes import World, any_rank, barrier
-from zephyrctl.training.progress import Progress
+from zephyrctl.training.processes import World, any_rank, barrier, by_first
+from zephyrctl.training.progress import EVALUATION, SAMPLES, Progress
 from zephyrctl.training.samples import Sampler
 
 CHEAP_SECONDS = 300
@@ -55,7 +56,8 @@ class Watch(TrainerCallback):
         self.work = work
         self.order = order
         self.canaries = Canaries(training, progress, reporter)
-        self.stopped = False
+        self.keep_batch: Callable[[int], Path] | None = None
+        """Writes down the examples of a step; returns the file."""
         self._held_out: tuple[int, float] | None = None
         """Step and loss of the last evaluation in this process."""
         self._tokens_seen = 0
@@ -67,6 +69,8 @@ class Watch(TrainerCallback):
         """Called once, after a checkpoint was loaded, before the first step of this attempt."""
         warmup = args.get_warmup_steps(state.max_steps)
         self.canaries.begin(kwargs["model"], step=state.global_step, warmup=warmup)
+        if SAMPLES in self.progress.owed:
+            self.take_samples(step=state.global_step, total=state.max_steps)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock of this step."""
@@ -77,20 +81,18 @@ class Watch(TrainerCallback):
         self._step_seconds = time.perf_counter() - self._step_began
         step = state.global_step
         heartbeat.beat("steps")
-        if faults.meet("step", step) == "nan":
-            weights.spoil(kwargs["model"])
+        self._meet_fault(kwargs["model"], step=step)
         self.canaries.after_step(kwargs["model"], step=step, total=state.max_steps)
         if step == state.max_steps:
             weights.check_end(kwargs["model"], step=step, where=self.folder.path)
-        if self._is_sample_due(step, total=state.max_steps) and self.world.is_first:
+        if self._is_sample_due(step, total=state.max_steps):
             self.take_samples(step=step, total=state.max_steps)
         if step == state.max_steps and self._is_end_cheap(step, device=args.device):
             control.should_save = False
-        asked = signals.stop_signal() is not None
-        if any_rank(asked, device=args.device) and step < state.max_steps:
-            self.stopped = True
-            control.should_save = True
-            control.should_training_stop = True
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A forward and backward pass is done, and the step is not."""
+        heartbeat.beat("passes")
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called after every step (with `loss`), after evaluations, and at the end."""
@@ -106,6 +108,7 @@ class Watch(TrainerCallback):
         self._tokens_seen = seen
         values.pop("epoch", None)
         self.progress.add_step(values)
+        self._look_for_spike(values["loss"], step=state.global_step)
         if state.global_step % self.training.log_every == 0 or state.global_step == state.max_steps:
             self._record(state.global_step, total=state.max_steps)
 
@@ -132,14 +135,24 @@ class Watch(TrainerCallback):
         progress.first_evaluation = progress.first_evaluation or values
         progress.last_evaluation = values
         self._held_out = (step, values["loss"]) if "loss" in values else None
+        progress.pay(EVALUATION)
         self.reporter.metrics(step=step, total=total, values=values, split="eval")
         self.canaries.on_evaluation(values, step=step, total=total)
 
     def take_samples(self, *, step: int, total: int) -> None:
-        """Answer the sample prompts, and look at the answers; rank 0 only."""
-        found = self.sampler.take(step=step, reporter=self.reporter)
+        """Answer the sample prompts, and look at the answers; every rank must call it. What a stop
+        broke off is owed."""
+        if not self.sampler.prompts:
+            return
+        if self.sampler.is_joint:
+            found = self.sampler.take(step=step, reporter=self.reporter)
+        else:
+            found = by_first(lambda: self.sampler.take(step=step, reporter=self.reporter))
         if found is not None:
+            self.progress.pay(SAMPLES)
             self.canaries.on_samples(*found, step=step, total=total)
+        elif self.world.is_first:
+            self.progress.owe(SAMPLES)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Commit the checkpoint once every rank has written its part, then delete older ones."""
@@ -173,6 +186,28 @@ class Watch(TrainerCallback):
             epoch=place.epoch,
             taken=place.taken,
             held_out_loss=self._held_out[1] if self._held_out and evaluated else None,
+        )
+
+    def _meet_fault(self, model: Any, *, step: int) -> None:
+        action = faults.meet("step", step)
+        if action == "nan":
+            weights.spoil(model)
+        elif action == "oom":
+            memory.break_next_pass()
+
+    def _look_for_spike(self, loss: float, *, step: int) -> None:
+        """A notice for a loss that stands out, with the place of its step's examples."""
+        limit = spikes.add(self.progress.recent_losses, loss)
+        if limit is None:
+            return
+        self.progress.spikes += 1
+        if self.progress.spikes > spikes.MOST_TOLD or not self.world.is_first:
+            return
+        record = self.keep_batch(step) if self.keep_batch is not None else None
+        self.reporter.notice(
+            f"step {step}: the loss {loss:.4g} stands out of the steps before it, where up to "
+            f"{limit:.4g} would be usual{f'; its examples are in {record}' if record else ''}",
+            level="warning",
         )
 
     def _is_end_cheap(self, step: int, *, device: torch.device) -> bool:

@@ -39,7 +39,7 @@ _FORWARD_ONLY = 4
 
 def train(recipe: Recipe, run: Run) -> Result:
     """Train on this run's preference pairs and publish the model."""
-    return session.train(recipe, run, method=Method(recipe))
+    return session.train(recipe, run, stage="dpo", make=Method)
 
 
 class Method:
@@ -78,7 +78,7 @@ class Method:
         """The trainer over the prepared splits, with its reference."""
         kind = reference.kind(self.training)
         arguments = dpo_arguments(self.recipe, plan.job, precompute=True)
-        if self._start_is_known():
+        if self._start_is_known() and not plan.job.owes_evaluation:
             arguments["eval_on_start"] = False
         trainer = self._build(
             self.trainer_class,
@@ -208,6 +208,7 @@ class Method:
             world=plan.job.world,
             reporter=plan.reporter,
             batch_size=arguments.get("precompute_ref_batch_size"),
+            in_step=plan.strategy.shards,
         )
 
 

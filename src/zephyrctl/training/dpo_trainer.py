@@ -34,6 +34,8 @@ class DpoTrainer(HouseTrainer, DPOTrainer):
     model for them, and of the adapters it knows only those of a PeftModel.
     """
 
+    rows_per_example = 2
+
     def __init__(
         self, *, settings: Dpo, policy: Policy, kind: reference.Kind, **kwargs: Any
     ) -> None:

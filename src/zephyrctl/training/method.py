@@ -42,7 +42,7 @@ class Plan:
     order: order.Order
     layout: Layout
     watch: Watch
-    strategy: Strategy = Strategy("single", 1)
+    strategy: Strategy
 
 
 class Method(Protocol):

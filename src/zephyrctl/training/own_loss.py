@@ -22,7 +22,7 @@ from zephyrctl.training.pairs import Pairs, reward_metrics
 
 def train(recipe: Recipe, run: Run) -> Result:
     """Train on this run's preference pairs and publish the model."""
-    return session.train(recipe, run, method=Method(recipe))
+    return session.train(recipe, run, stage="dpo", make=Method)
 
 
 class OwnLossTrainer(DpoTrainer):

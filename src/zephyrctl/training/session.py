@@ -3,12 +3,11 @@
 The steps are the same for both stages; what is particular to one is its `method.Method`.
 """
 
-import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -16,14 +15,8 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Training
 from zephyrctl.data.load import sample_prompts
 from zephyrctl.data.tokenizers import load_tokenizer
-from zephyrctl.errors import (
-    DataError,
-    DiskFull,
-    EnvironmentProblem,
-    StoppedEarly,
-    TrainingDiverged,
-)
-from zephyrctl.runs import verdict
+from zephyrctl.errors import DataError, TrainingDiverged
+from zephyrctl.runs import adjustments, heartbeat, signals, verdict
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run, StageDir
@@ -33,9 +26,11 @@ from zephyrctl.training import (
     base_checks,
     checkpoints,
     diverged,
+    memory,
     micro_batches,
     order,
     outcome,
+    preflight,
     publish,
     recompute,
     resuming,
@@ -53,41 +48,60 @@ from zephyrctl.training.fused_head import labelled_positions_only
 from zephyrctl.training.layout import decide
 from zephyrctl.training.loading import Policy, check_vocabulary, formats_stay, load_policy
 from zephyrctl.training.method import Method, Plan, Splits
-from zephyrctl.training.processes import World, barrier, join
-from zephyrctl.training.progress import Progress
+from zephyrctl.training.processes import World, barrier, by_first, join
+from zephyrctl.training.progress import EVALUATION, Progress
 from zephyrctl.training.progress import load as load_progress
 from zephyrctl.training.samples import Sampler
-
-_TENSORS_PER_TRAINED_WEIGHT = 3
-"""In a checkpoint: the weight and AdamW's two moments, in the weight's number format."""
+from zephyrctl.training.stops import Stops
 
 
-def train(recipe: Recipe, run: Run, *, method: Method) -> Result:
-    """Train one stage, or go on with it; StoppedEarly where a request to stop was answered."""
+def train(
+    recipe: Recipe, run: Run, *, stage: Literal["sft", "dpo"], make: Callable[[Recipe], Method]
+) -> Result:
+    """Train one stage, or go on with it; StoppedEarly where a request to stop was answered.
+
+    `make` builds what is particular to the stage, from the recipe as it was adjusted to the memory.
+    """
     transformers_logging.set_verbosity_warning()
     transformers_logging.disable_progress_bar()
     # Names that TRL itself uses; nothing a user could act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
+    recipe = _adjusted(recipe, run.stage(stage))
+    method = make(recipe)
     outcome.check_expected(method)
     world = join(recipe)
     with labelled_positions_only(world.device):
         return _train(recipe, run, method, world)
 
 
+def _adjusted(recipe: Recipe, folder: StageDir) -> Recipe:
+    """The recipe with the passes that fit into the memory, as earlier attempts found."""
+    found = adjustments.read(folder)
+    for text in found.because[-1:]:
+        folder.reporter().notice(f"passes are smaller than the recipe's: {text}", level="warning")
+    settings = recipe.sft if folder.name == "sft" else recipe.dpo
+    return recipe.model_copy(update={folder.name: found.applied(settings)})
+
+
 def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     plan, resume = _prepare(recipe, run, method, world)
-    trainer = _build(method, plan)
+    with heartbeat.resting("building"), signals.at_once():
+        trainer = _build(method, plan)
+        if resume is None:
+            method.before(trainer, plan)
     if resume is None:
-        method.before(trainer, plan)
-        if world.is_first:
-            plan.watch.take_samples(step=0, total=plan.job.steps)
+        plan.watch.take_samples(step=0, total=plan.job.steps)
+        _stop_if_asked(trainer, plan)
     _run(trainer, plan, resume)
     if plan.job.has_test and trainer.held_out is None:
         trainer.evaluate()  # killed after the last step: its evaluation was not kept by row
+    _stop_if_asked(trainer, plan)
     metrics = outcome.metrics(method, plan)
     held_out = trainer.held_out
     trainer.optimizer = trainer.lr_scheduler = None
-    model = _publish(recipe, method, plan, held_out) if world.is_first else plan.folder.model
+    policy = publish.in_one_piece(recipe, method.training, plan.policy, world, where=method.stage)
+    whole = replace(plan, policy=policy)
+    model = by_first(lambda: _publish(recipe, method, whole, held_out))
     metrics[verdict.METRIC] = verdict.to_metric(plan.watch.canaries.finish(steps=plan.job.steps))
     barrier()
     if world.is_first:
@@ -129,14 +143,23 @@ def _prepare(
     )
     if layout.padding_free:
         attention.install(policy.model)
+    strategies.apply(strategy, policy, world)
     begun = resuming.place_of(resume)
     splits, planned, job = schedule.make(
         method, splits, layout, seed=recipe.seed, world=world, begun=begun
     )
-    job = replace(job, folder=folder.checkpoints, resumes=resume is not None)
+    progress = load_progress(resume.path) if resume is not None else Progress()
+    job = replace(
+        job,
+        folder=folder.checkpoints,
+        resumes=resume is not None,
+        owes_evaluation=EVALUATION in progress.owed,
+    )
     if resume is None:
+        if strategy.size > 1:
+            reporter.notice(strategy.describe())
         _say_what_is_done(reporter, policy, planned, training=training, splits=splits)
-    _check_disk(folder, policy, keep=training.keep_checkpoints)
+    preflight.check_disk(folder, policy, keep=training.keep_checkpoints)
     prompts = sample_prompts(run, method.stage, training.sample_prompts)
     watch = Watch(
         training=training,
@@ -144,15 +167,15 @@ def _prepare(
         reporter=reporter,
         sampler=Sampler(policy.model, tokenizer, prompts, folder),
         world=world,
-        progress=load_progress(resume.path) if resume is not None else Progress(),
+        progress=progress,
         work=work,
         order=planned,
     )
     if resume is None:
         watch.canaries.note(tokens, step=0)
         watch.canaries.before_training(steps=planned.steps)
-    plan = Plan(run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)
-    return plan, resume
+    made = (run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)
+    return Plan(*made, strategy), resume
 
 
 def _load(method: Method, run: Run) -> Splits:
@@ -170,9 +193,14 @@ def _load(method: Method, run: Run) -> Splits:
 def _build(method: Method, plan: Plan) -> Any:
     with formats_stay(plan.policy), router_settings_stay(plan.policy.model):
         trainer = method.trainer(plan)
+    strategies.install(trainer, plan.strategy)
     trainer.passes = plan.job.passes
     trainer.optimizer_name = method.training.optimizer
     trainer.diverged_folder = plan.folder.path
+    trainer.room = memory.Room(plan.folder, _limit(method.training))
+    trainer.stops = Stops(plan.folder, plan.watch.progress)
+    trainer.add_callback(trainer.stops)
+    trainer.add_callback(preflight.Preflight(trainer))
     trainer.remove_callback(PrinterCallback)
     if trainer.args.gradient_checkpointing and plan.policy.peft is not None:
         # Frozen embeddings would cut the graph before the first checkpointed layer.
@@ -183,6 +211,11 @@ def _build(method: Method, plan: Plan) -> Any:
         layers = compile_layers(plan.policy.model, where=f"{method.stage}.compile")
         plan.reporter.notice(f"{layers} decoder layers are compiled; the first steps wait for it")
     return trainer
+
+
+def _limit(training: Training) -> int | None:
+    """Most tokens of a pass, where they decide."""
+    return micro_batches.limit_of(training) if training.micro_batch_size == "auto" else None
 
 
 def _say_what_is_done(
@@ -206,21 +239,6 @@ def _say_what_is_done(
         )
 
 
-def _check_disk(folder: StageDir, policy: Policy, *, keep: int) -> None:
-    """DiskFull before the work where checkpoints and model cannot fit."""
-    trained = sum(w.nbytes for w in policy.model.parameters() if w.requires_grad)
-    needed = trained * _TENSORS_PER_TRAINED_WEIGHT * (keep + 1) + trained
-    folder.path.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder.path).free
-    if free < needed:
-        raise DiskFull(
-            f"{keep + 1} checkpoints and the model need {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB are free",
-            where=str(folder.path),
-            hint=f"--set {folder.name}.keep_checkpoints=1, or --set output_root=FOLDER",
-        )
-
-
 def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
     """Train to the end. Divergence names the last good checkpoint; a stop is an error of its own,
     because transformers returns from it as from a finished training."""
@@ -232,20 +250,24 @@ def _run(trainer: Any, plan: Plan, resume: checkpoints.Resume | None) -> None:
         rows = diverged.describe(error.where, plan.run, plan.tokenizer, stage=plan.folder.name)
         parts = [stands, *([rows] if rows else []), *([error.hint] if error.hint else [])]
         raise TrainingDiverged(error.message, where=error.where, hint="; ".join(parts)) from error
-    except torch.OutOfMemoryError as error:
-        name, tokens = plan.folder.name, plan.job.passes.most_tokens
-        raise EnvironmentProblem(
-            f"the accelerator's memory is too small for {tokens} tokens at once",
-            where=f"{name}.micro_batch_tokens",
-            hint=f"--set {name}.micro_batch_tokens={max(8, tokens // 2)}   (the same steps)",
-        ) from error
+    except Exception as error:
+        # Outside of a forward pass, such as the optimizer's first step.
+        passes = plan.job.passes
+        if not memory.is_shortage(error):
+            raise
+        examples = len(passes.batches[passes.heaviest])
+        at = f"step {trainer.state.global_step + 1}"
+        raise trainer.room.error(at, examples=examples, tokens=passes.most_tokens) from error
     step = trainer.state.global_step
-    if plan.watch.stopped or step < plan.job.steps:
-        raise StoppedEarly(
-            f"stopped at step {step} of {plan.job.steps} on request; checkpoint-{step} stands",
-            where=str(checkpoints.folder_of(plan.folder.checkpoints, step)),
-            hint="the same command goes on from here",
-        )
+    if trainer.stops.answered or step < plan.job.steps:
+        raise trainer.stops.error(step=step, total=plan.job.steps)
+
+
+def _stop_if_asked(trainer: Any, plan: Plan) -> None:
+    """Nothing is published after a request to stop, whichever process it reached."""
+    trainer.stops.raise_if_asked(
+        step=trainer.state.global_step, total=plan.job.steps, device=trainer.args.device
+    )
 
 
 def _publish(recipe: Recipe, method: Method, plan: Plan, held_out: Any) -> Any:

@@ -30,7 +30,7 @@ from zephyrctl.training.trl_arguments import sft_arguments
 
 def train(recipe: Recipe, run: Run) -> Result:
     """Fine-tune on this run's dialogues and publish the model."""
-    return session.train(recipe, run, method=Method(recipe))
+    return session.train(recipe, run, stage="sft", make=Method)
 
 
 class SftTrainer(HouseTrainer, SFTTrainer):

@@ -5,7 +5,8 @@ step are untouched.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from torch.utils.data import DataLoader
 
 from zephyrctl.errors import TrainingDiverged
 from zephyrctl.runs.atomic import write_json
-from zephyrctl.training import optimizers
+from zephyrctl.training import memory, optimizers, sharding
 from zephyrctl.training.diverged import sequences
+from zephyrctl.training.memory import Room
 from zephyrctl.training.micro_batches import ListedBatches, MicroBatches
-from zephyrctl.training.saving import Saving
+from zephyrctl.training.saving import Saving, random_states, restore_random_states
+from zephyrctl.training.stops import EvaluationStopped, Stops
 
 
 class HouseTrainer(Saving):
@@ -26,7 +29,15 @@ class HouseTrainer(Saving):
     passes: MicroBatches
     optimizer_name: str = "auto"
     """The recipe's; those that transformers does not know are built by `optimizers`."""
+    rows_per_example: int = 1
+    """Sequences of an example in a batch: a pair has two."""
+    gradients_wait: bool = False
+    """Of a model that is shared out: sum gradients over the processes once per step only."""
     diverged_folder: Path
+    room: Room | None = None
+    """Where a pass that does not fit is noted; None outside of a stage."""
+    stops: Stops | None = None
+    """Answers requests to stop; None outside of a stage."""
     held_out: Any = None
     """Per-row results of the last evaluation, `(N, K)` float64, in the order of the split."""
     _metrics: Any
@@ -63,11 +74,16 @@ class HouseTrainer(Saving):
             self.optimizer_cls_and_kwargs = own
         return super().create_optimizer(model)
 
+    def _defer_fsdp_gradient_reduction(self) -> Any:
+        """What transformers 5.23 enters for each pass of a step but the last; it asks the model for
+        a configuration that ours does not have."""
+        return sharding.gradients_wait(self.model) if self.gradients_wait else nullcontext()
+
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """Before the second step, when the optimizer's state is in memory, try the largest pass."""
         self._steps_begun += 1
         if self._steps_begun == 2 and self._rehearses:
-            self._rehearse()
+            self._rehearse(self.passes.heaviest)
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     @property
@@ -75,21 +91,38 @@ class HouseTrainer(Saving):
         """Only where memory that is too small is an error, and not the end of the process."""
         return self.args.device.type == "cuda"
 
-    def _rehearse(self) -> None:
-        """Forward and backward of the pass with most tokens of the whole training, so that a memory
-        too small for it shows at once. Gradients, metrics and random numbers stay as they were."""
-        rows = [self.train_dataset[i] for i in self.passes.batches[self.passes.heaviest]]  # type: ignore[index]
+    def rehearse_first_step(self) -> None:
+        """Forward and backward of the largest pass of the step that comes next, before samples and
+        evaluations take their time; TrainingDiverged where its loss is not finite."""
+        step = self.state.global_step
+        if step >= self.state.max_steps:
+            return
+        self.current_gradient_accumulation_steps = self.passes.per_step
+        loss = self._rehearse(step * self.passes.per_step)
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss of step {step + 1} is {loss} before any update of this attempt",
+                where=str(self.diverged_folder),
+                hint="the weights that training starts from, or rows of that step, are broken",
+            )
+
+    def _rehearse(self, number: int) -> float:
+        """Forward and backward of one of the planned passes, so that a memory too small for it
+        shows at once; returns its loss. Gradients, metrics and random numbers stay as they were."""
+        rows = [self.train_dataset[i] for i in self.passes.batches[number]]  # type: ignore[index]
         metrics = {name: list(values) for name, values in self._metrics["train"].items()}
         tokens, passes = self._total_train_tokens, self._passes_of_step
-        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        draws = random_states()
         model: Any = self.model_wrapped
-        with torch.random.fork_rng(devices=devices), self.accelerator.no_sync(model):
+        with self.accelerator.no_sync(model):
             self._pass_begins(rows)
-            self.training_step(model, self.data_collator(rows))
+            loss = float(self.training_step(model, self.data_collator(rows)))
+        restore_random_states(draws)
         model.zero_grad(set_to_none=True)
         self._metrics["train"].clear()
         self._metrics["train"].update(metrics)
         self._total_train_tokens, self._passes_of_step = tokens, passes
+        return loss
 
     def _pass_begins(self, rows: list[Any]) -> None:
         """Prepare for a pass that belongs to no step."""
@@ -98,14 +131,28 @@ class HouseTrainer(Saving):
         """Remember the passes of this step, so that one which breaks training can be looked at."""
         step = self.state.global_step
         before = [entry for entry in self._passes_of_step if entry[0] == step]
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        with self._fits(f"step {step + 1}", inputs):
+            memory.break_if_planned()
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self._passes_of_step = [*before, (step, inputs, torch.isfinite(loss))]
         return loss
+
+    @contextmanager
+    def _fits(self, doing: str, inputs: Any) -> Iterator[None]:
+        """Name the pass where the memory is too small for this block."""
+        try:
+            yield
+        except Exception as error:
+            if self.room is None or not memory.is_shortage(error):
+                raise
+            examples = len(sequences(inputs)) // self.rows_per_example
+            tokens = inputs.get("shared", inputs)["input_ids"].numel()
+            raise self.room.error(doing, examples=max(1, examples), tokens=tokens) from error
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Stop before the update where loss or gradient is not finite. transformers 5.23 goes on to
         the end and saves NaN. The norm is taken after the all-reduce, so all ranks agree."""
-        norm: Any = super()._get_grad_norm(model, grad_norm)
+        norm: Any = sharding.whole(super()._get_grad_norm(model, grad_norm))
         loss_is_finite = bool(torch.stack([finite for *_, finite in self._passes_of_step]).all())
         if not (math.isfinite(float(norm)) and loss_is_finite):
             step = self.state.global_step + 1
@@ -117,6 +164,21 @@ class HouseTrainer(Saving):
                 "above for broken rows",
             )
         return norm
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The held-out evaluation, unless a stop breaks it off: the next attempt then makes it."""
+        examples = self.args.per_device_eval_batch_size
+        tokens = self.passes.most_tokens
+        fits = nullcontext()
+        if self.room is not None:
+            fits = self.room.needed_for("the held-out evaluation", examples=examples, tokens=tokens)
+        try:
+            with fits:
+                return super().evaluate(*args, **kwargs)
+        except EvaluationStopped:
+            assert self.stops is not None, "it broke the evaluation off"
+            self.stops.put_off_evaluation(self.state, self.control)
+            return {}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Let the exact held-out metrics stand: TRL 1.16 averages them over batches, so a short

@@ -46,6 +46,8 @@ class Job:
     """Where checkpoints are written."""
     has_test: bool
     resumes: bool
+    owes_evaluation: bool = False
+    """The checkpoint is from a stop in the middle of an evaluation."""
 
 
 def sft_arguments(recipe: Recipe, job: Job) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _common(recipe: Recipe, training: Training, job: Job) -> dict[str, Any]:
         "project": recipe.track.project,
         "eval_strategy": "steps" if job.has_test else "no",
         "eval_steps": training.eval_every or job.steps,
-        "eval_on_start": job.has_test and not job.resumes,
+        "eval_on_start": job.has_test and (not job.resumes or job.owes_evaluation),
         # Rotation is ours, after a checkpoint is verified.
         "save_strategy": "steps",
         "save_steps": training.save_every,
