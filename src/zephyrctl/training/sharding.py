@@ -13,10 +13,14 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
@@ -152,7 +156,7 @@ def save_shards(model: Any, optimizer: Any, folder: Path) -> None:
     """
     path = folder / FOLDER
     with _quiet(), _own_errors():
-        dcp.save(
+        save(
             _state(model, optimizer),
             storage_writer=HuggingFaceStorageWriter(str(path), save_distributed=True),
         )
@@ -163,14 +167,14 @@ def load_shards(model: Any, optimizer: Any, folder: Path) -> None:
     number of processes, or not at all. DataError where a tensor is missing or has another shape."""
     state = _state(model, optimizer)
     reader = HuggingFaceStorageReader(str(folder / FOLDER))
-    saved = reader.read_metadata().state_dict_metadata
+    saved: dict[str, Any] = dict(reader.read_metadata().state_dict_metadata)
     for name, tensor in state.items():
         if name not in saved or tuple(saved[name].size) != tuple(tensor.shape):
             raise DataError(
                 f"the checkpoint holds other weights than are trained ({name})", where=str(folder)
             )
     with _quiet(), _own_errors():
-        dcp.load(state, storage_reader=HuggingFaceStorageReader(str(folder / FOLDER)))
+        load(state, storage_reader=reader)
 
 
 def _state(model: Any, optimizer: Any) -> dict[str, Any]:

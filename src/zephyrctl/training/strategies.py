@@ -14,12 +14,13 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainerCallback
 
+from zephyrctl import environment
 from zephyrctl.config import sharing
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import ConfigError, EnvironmentProblem
 from zephyrctl.training import fsdp2
 from zephyrctl.training.loading import Policy
-from zephyrctl.training.processes import World
+from zephyrctl.training.processes import World, any_rank
 
 Name = Literal["single", "ddp", "fsdp2", "zero3"]
 
@@ -111,7 +112,17 @@ def install(trainer: Any, strategy: Strategy) -> None:
             )
         # transformers' own word for a model that takes care of its placement and gradients.
         trainer.is_distributed_loading_by_transformers = True
+        trainer.gradients_wait = _gradients_wait(trainer.model)
     trainer.add_callback(Guard(trainer, strategy))
+
+
+def _gradients_wait(model: Any) -> bool:
+    """Whether every process has room for unsharded gradients; all answer alike."""
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    on_gpu = model.device.type == "cuda"
+    room = torch.cuda.mem_get_info()[1] if on_gpu else environment.memory().total
+    fits = sharing.gradients_wait(4.0 * trained, memory=room)
+    return not any_rank(not fits, device=model.device)
 
 
 class Guard(TrainerCallback):
