@@ -147,6 +147,9 @@ class Endless:
     def __init__(self) -> None:
         self.stopped = threading.Event()
 
+    def as_text(self, messages: Any) -> Any:
+        return messages
+
     def encode(self, messages: Any) -> list[int]:
         return [1, 2]
 
@@ -257,6 +260,9 @@ class Breaking:
     def __init__(self, error: Exception, *, after: int) -> None:
         self.error = error
         self.after = after
+
+    def as_text(self, messages: Any) -> Any:
+        return messages
 
     def encode(self, messages: Any) -> list[int]:
         return [1, 2]

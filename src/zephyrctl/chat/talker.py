@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zephyrctl import terminal
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError
@@ -73,24 +74,38 @@ class LocalTalker:
             ("context", f"{engine.context or 'unknown'} tokens"),
         ]
         self.notices = [*notices, *engine.notices]
+        self._told = False
 
     def count(self, messages: list[Message]) -> int:
         """See `Talker`."""
-        return len(self.engine.encode(messages))
+        return len(self.engine.encode(self._read(messages)))
 
     def reply(
         self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
     ) -> Reply:
         """See `Talker`."""
-        return self.engine.stream(messages, sampling=sampling, stop=stop)
+        return self.engine.stream(self._read(messages), sampling=sampling, stop=stop)
 
     def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
         """See `Talker`."""
-        return self.engine.answer([messages], sampling=sampling, batch_size=1)[0]
+        read = self._read(messages)
+        return self.engine.answer([read], sampling=sampling, batch_size=1)[0]
 
     def rendered(self, messages: list[Message]) -> str:
         """See `Talker`."""
-        return self.engine.tokenizer.decode(self.engine.encode(messages))
+        return self.engine.tokenizer.decode(self.engine.encode(self._read(messages)))
+
+    def _read(self, messages: list[Message]) -> list[Message]:
+        """The conversation as the model gets it: text that was pasted in cannot end a turn."""
+        read = self.engine.as_text(messages)
+        changed = sum(one != other for one, other in zip(read, messages, strict=True))
+        if changed and not self._told:
+            self._told = True
+            terminal.say(
+                f"! {changed} of {len(read)} messages hold control tokens of the model, which it "
+                "is given as plain text"
+            )
+        return read
 
 
 class EndpointTalker:

@@ -17,6 +17,7 @@ from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.choosing import unused_settings
 from zephyrctl.generation.decoding import Decoder, Reader, Row
 from zephyrctl.generation.detokenize import Detokenizer, decode
+from zephyrctl.generation.plain_text import as_text
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.generation.weights import cast, load_base, merged, quiet
 
@@ -52,6 +53,10 @@ class Engine:
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a prompt, as data preparation and training make them."""
         return encode_prompt(self.tokenizer, messages)
+
+    def as_text(self, messages: Sequence[Message]) -> list[Message]:
+        """A conversation in which pasted control tokens are text (`plain_text`)."""
+        return as_text(messages, self.tokenizer)
 
     def answer(
         self,

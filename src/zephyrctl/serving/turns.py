@@ -104,6 +104,8 @@ class Turns:
     ) -> None:
         """In the engine's thread: decode every choice, and hand over what happens."""
         try:
+            # What a client quotes cannot end a turn and speak for another.
+            request = replace(request, messages=tuple(self._engine.as_text(request.messages)))
             prompt_tokens = self._checked(request)
             send(Begun(prompt_tokens))
             seed = secrets.randbelow(2**31) if request.seed is None else request.seed

@@ -7,9 +7,8 @@ their probabilities, by one reading of its prompt (`decisions.py`).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.evaluation.judges.contract import JudgeReply, JudgeRequest, OnReply
 from zephyrctl.generation.answerer import open_engine, subject_of
+from zephyrctl.generation.plain_text import as_text
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.references import resolve_model
 
-_WORD_JOINER = "\u2060"
-_HEADER = r"<\|\w{1,32}\|>"
 _LITTLE_MASS = 0.5
 
 
@@ -73,7 +71,7 @@ class LocalJudge:
             return
         engine = self._loaded()
         asked = [
-            _Asked(index, request, _as_text(request.messages, engine.tokenizer))
+            _Asked(index, request, as_text(request.messages, engine.tokenizer))
             for index, request in enumerate(requests)
         ]
         self._tell_changed(asked)
@@ -225,30 +223,3 @@ class LocalJudge:
 def _room_needed(request: JudgeRequest) -> int:
     """Tokens that must fit behind the prompt: the longest option has about as many as letters."""
     return max(map(len, request.options), default=1)
-
-
-def _as_text(messages: Sequence[Message], tokenizer: Any) -> list[Message]:
-    """The messages with every control token in them broken up by an invisible character.
-
-    An answer that holds the judge's own end-of-turn token would otherwise end the judge's prompt
-    and speak in its place. As transformers' `sanitize_control_tokens`, special tokens count, and
-    added tokens that the template writes; beside them headers such as `<|user|>`, which some
-    templates write as plain text.
-    """
-    template = tokenizer.get_chat_template()
-    control = [
-        token.content
-        for token in tokenizer.added_tokens_decoder.values()
-        if len(token.content) > 1
-        and not token.content.isspace()
-        and (token.special or token.content in template)
-    ]
-    words = [*map(re.escape, sorted(control, key=len, reverse=True)), _HEADER]
-    pattern = re.compile("|".join(words))
-    return [
-        replace(message, content=pattern.sub(_broken_up, message.content)) for message in messages
-    ]
-
-
-def _broken_up(found: re.Match[str]) -> str:
-    return f"{found[0][0]}{_WORD_JOINER}{found[0][1:]}"
