@@ -205,12 +205,12 @@ def test_settings_that_contradict_each_other_or_the_machine_are_refused(
 @pytest.mark.parametrize(
     ("launch", "processes", "devices"),
     [
-        ({"gpus_per_node": 8}, 8, "cuda, 8 of each machine"),
-        ({"gpus": [0, 2]}, 2, "cuda, 2 of each machine"),
+        ({"gpus_per_node": 8}, 8, "cuda"),
+        ({"gpus": [0, 2]}, 2, "cuda"),
         ({"gpus_per_node": 0, "cpu_processes": 3}, 3, "cpu"),
         ({"gpus": "none"}, 1, "cpu"),
-        ({"backend": "skypilot", "skypilot": {"accelerators": "A100:4"}}, 4, "cuda, 4 of each"),
-        ({"gpus_per_node": 8, "strategy": "single"}, 1, "cuda, 8 of each machine"),
+        ({"backend": "skypilot", "skypilot": {"accelerators": "A100:4"}}, 4, "cuda"),
+        ({"gpus_per_node": 8, "strategy": "single"}, 1, "cuda"),
     ],
 )
 def test_a_clusters_gpus_are_counted_by_the_settings(
@@ -218,7 +218,7 @@ def test_a_clusters_gpus_are_counted_by_the_settings(
 ) -> None:
     plan = _plan("sft", host=Host(None, cores=2), **{"backend": "slurm", **launch})
     assert plan.processes == processes
-    assert plan.devices.startswith(devices)
+    assert plan.devices == devices
     assert plan.env.get("CUDA_VISIBLE_DEVICES") == ("" if devices == "cpu" else None)
 
 

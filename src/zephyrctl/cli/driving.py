@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from zephyrctl import environment, terminal
-from zephyrctl.catalogue import BENCHMARKS, LAUNCHERS
+from zephyrctl import terminal
+from zephyrctl.catalogue import BENCHMARKS
+from zephyrctl.cli.launching import launch, plan_stage, show_launch
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.schema import Recipe
-from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import EnvironmentProblem, GateMissed, Interrupted, UsageError
+from zephyrctl.errors import GateMissed, Interrupted
 from zephyrctl.launch import followers, nodes
-from zephyrctl.launch.grace import saved_bytes
 from zephyrctl.launch.nodes import Leader
-from zephyrctl.launch.places import own_address
-from zephyrctl.launch.plan import WORKER, Host, LaunchPlan, plan_launch
-from zephyrctl.launch.restarts import keep_going
 from zephyrctl.launch.slurm.standing import standing_jobs
 from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
-from zephyrctl.reports.progress import Viewer, choose_mode
+from zephyrctl.reports.progress import Mode, choose_mode
 from zephyrctl.reports.tables import results_lines
-from zephyrctl.runs.references import is_endpoint
 from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import (
     STAGES,
@@ -99,10 +92,10 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     mode = choose_mode(wishes.progress, json_output=wishes.json)
     account = Account()
     with lock(run, purpose=f"zephyrctl {shlex.join(sys.argv[1:2])}".strip()):
-        _check_terms(recipe, run, stages, wishes)
         standing = standing_jobs(
             run, recipe, stages=stages, force=wishes.force, own=wishes.only_asks
         )
+        _check_terms(recipe, run, stages, wishes)
         if wishes.only_asks:
             write_stage_configs(run, [name for name in STAGES if name in stages], recipe)
         else:
@@ -147,34 +140,6 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         raise refusal(refused.stage, run, refused.decision)
 
 
-def show_launch(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
-    """Print the command that each stage would be started with; nothing is started."""
-    run = run_of(loaded.recipe)
-    plans = [_plan(stage, loaded.recipe, run, wishes) for stage in STAGES if stage in stages]
-    if loaded.recipe.launch.backend == "skypilot":
-        _show_jobs(run, plans, loaded.recipe.launch, wishes)
-        return
-    if wishes.json:
-        terminal.emit_json({"run": run.name, "launch": [plan.to_json() for plan in plans]})
-        return
-    for plan in plans:
-        terminal.say(f"# {plan.stage}: {plan.processes} × {plan.devices}, logs in {plan.log_dir}")
-        terminal.out(plan.command())
-
-
-def _show_jobs(run: Run, plans: Sequence[LaunchPlan], settings: Launch, wishes: Wishes) -> None:
-    """Print the managed jobs of SkyPilot; preparing data is none."""
-    from zephyrctl.launch import skypilot
-
-    jobs = [plan for plan in plans if plan.stage != "data"]
-    if wishes.json:
-        tasks = [{**plan.to_json(), "task": skypilot.task(plan, settings)} for plan in jobs]
-        terminal.emit_json({"run": run.name, "launch": tasks})
-        return
-    for plan in jobs:
-        terminal.out(f"# {plan.stage}\n{skypilot.task_yaml(plan, settings)}---")
-
-
 def act(
     loaded: Loaded,
     stages: Sequence[str],
@@ -184,12 +149,13 @@ def act(
     print_launch: bool,
 ) -> None:
     """Carry out the stages, or only show the steps or the commands."""
-    do: Callable[[Loaded, Sequence[str], Wishes], None] = carry_out
     if print_launch:
-        do = show_launch
+        recipe, own_config = loaded.recipe, wishes.only_asks
+        show_launch(recipe, run_of(recipe), stages, own_config=own_config, as_json=wishes.json)
     elif dry_run:
-        do = show_steps
-    do(loaded, stages, wishes)
+        show_steps(loaded, stages, wishes)
+    else:
+        carry_out(loaded, stages, wishes)
 
 
 def require_init_model(recipe: Recipe) -> None:
@@ -200,16 +166,6 @@ def require_init_model(recipe: Recipe) -> None:
         decision = decide("sft", recipe, run, dry=True)
         if decision.action != "skip":
             terminal.say(f"sft    kept as it is, though it would run anew: {decision.reason}")
-
-
-def parse_gpus(text: str | None) -> str | list[int] | None:
-    """`all`, `none`, or numbers such as `0,1`; UsageError for anything else."""
-    if text is None or text in ("all", "none"):
-        return text
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise UsageError(f"--gpus takes all, none, or numbers such as 0,1; not '{text}'")
-    return [int(part) for part in parts]
 
 
 def _check_terms(recipe: Recipe, run: Run, stages: Sequence[str], wishes: Wishes) -> None:
@@ -226,7 +182,7 @@ def _terms_of(recipe: Recipe, run: Run, wishes: Wishes) -> Callable[[StageName],
     def terms(stage: StageName) -> Terms:
         processes = None
         if stage in ("sft", "dpo") and run.stage(stage).newest_checkpoint() is not None:
-            plan = _plan(stage, recipe, run, wishes)
+            plan = plan_stage(stage, recipe, run, own_config=wishes.only_asks)
             processes = plan.nodes * plan.processes
         return Terms(wishes.allow, processes, recipe.launch.strategy)
 
@@ -290,7 +246,7 @@ def _one_stage(
     run: Run,
     *,
     account: Account,
-    mode: Any,
+    mode: Mode,
     wishes: Wishes,
     leader: Leader | None,
     standing: str | None,
@@ -312,8 +268,7 @@ def _one_stage(
     terminal.say(f"{stage:<6} {verb}: {decision.reason}")
 
     def start_and_show(name: StageName) -> None:
-        with Viewer(run, name, mode, hint_next=False) as viewer:
-            launch(name, recipe, run, wishes, on_poll=viewer.poll, leader=leader)
+        launch(name, recipe, run, own_config=wishes.only_asks, mode=mode, leader=leader)
 
     try:
         execute(
@@ -327,61 +282,6 @@ def _one_stage(
     except GateMissed as error:
         # The scores stand, only lower than asked for: the report is still wanted.
         account.missed = error
-
-
-def launch(
-    stage: StageName,
-    recipe: Recipe,
-    run: Run,
-    wishes: Wishes,
-    *,
-    on_poll: Callable[[], None],
-    leader: Leader | None = None,
-) -> None:
-    """Run a stage's processes to their end, in as many attempts as it may have; with a `leader`, on
-    the machines that it leads."""
-    start = leader.start if leader else LAUNCHERS.load(recipe.launch.backend)
-
-    def attempt() -> None:
-        plan = _plan(stage, recipe, run, wishes, attempt=secrets.token_hex(8))
-        if plan.grace_s > recipe.launch.grace_s:
-            text = f"when asked to stop it has {plan.grace_s:.0f} s to save its checkpoint"
-            terminal.say(f"{stage:<6} {text}")
-        start(plan, recipe.launch, on_poll=on_poll, on_stop=terminal.say)
-
-    keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
-
-
-def _plan(
-    stage: StageName, recipe: Recipe, run: Run, wishes: Wishes, *, attempt: str = "attempt"
-) -> LaunchPlan:
-    own = ("--config", str(run.stage(stage).config_path.absolute())) if wishes.only_asks else ()
-    return plan_launch(
-        run,
-        stage,
-        recipe.launch,
-        host=_this_machine(recipe.launch, attempt=attempt),
-        worker=(*WORKER, *own),
-        alone=stage == "eval" and all(map(is_endpoint, recipe.eval.models)),
-        saved_bytes=saved_bytes(recipe, stage),
-    )
-
-
-def _this_machine(settings: Launch, *, attempt: str) -> Host:
-    """This machine; the GPUs of a cluster cannot be seen from it."""
-    seen = environment.visible_gpus() if settings.gpus != "none" else []
-    address: str | None = None
-    if settings.node_rank and settings.rendezvous:
-        with suppress(EnvironmentProblem):
-            address = own_address(settings.rendezvous)
-    return Host(
-        gpus=seen if settings.backend == "local" else None,
-        cores=environment.cpu_cores(),
-        env_names=tuple(os.environ),
-        rank=settings.node_rank or 0,
-        address=address,
-        attempt=attempt,
-    )
 
 
 def _ask_before_redo(stage: StageName, run: Run, decision: Decision, wishes: Wishes) -> None:

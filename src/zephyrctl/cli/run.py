@@ -66,11 +66,11 @@ def run(
 
     A stage whose inputs did not change is skipped; one that was interrupted goes on.
     """
-    from zephyrctl.cli import driving
+    from zephyrctl.cli import driving, launching
     from zephyrctl.stages.pipeline import window
 
     stages = window(first=first, last=last)
-    flags = {"launch.gpus": driving.parse_gpus(gpus), "eval.max_cost": max_cost}
+    flags = {"launch.gpus": launching.parse_gpus(gpus), "eval.max_cost": max_cost}
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
     wishes = driving.Wishes(
         frozenset(stages) if force else frozenset(),

@@ -60,10 +60,14 @@ def sft(
     yes: YesOption = False,
 ) -> None:
     """Supervised fine-tuning; prepares the data first where that is missing or stale."""
-    from zephyrctl.cli import driving
+    from zephyrctl.cli import driving, launching
 
     given = (learning_rate, epochs, max_steps, global_batch_size, micro_batch_size, max_length)
-    flags = {**_training_flags("sft", given), "seed": seed, "launch.gpus": driving.parse_gpus(gpus)}
+    flags = {
+        **_training_flags("sft", given),
+        "seed": seed,
+        "launch.gpus": launching.parse_gpus(gpus),
+    }
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
     forced = frozenset({"sft"} if force else ())
     allow = tuple(allow_change or ())
@@ -95,11 +99,11 @@ def dpo(
     yes: YesOption = False,
 ) -> None:
     """Direct preference optimisation of this run's SFT model, or of `dpo.init_from`."""
-    from zephyrctl.cli import driving
+    from zephyrctl.cli import driving, launching
 
     given = (learning_rate, epochs, max_steps, global_batch_size, micro_batch_size, max_length)
     flags = {**_training_flags("dpo", given), "dpo.beta": beta, "dpo.loss": loss, "seed": seed}
-    flags["launch.gpus"] = driving.parse_gpus(gpus)
+    flags["launch.gpus"] = launching.parse_gpus(gpus)
     loaded = load_from(config, recipe, sets, flags, needs_file=True)
     forced = frozenset({"dpo"} if force else ())
     allow = tuple(allow_change or ())

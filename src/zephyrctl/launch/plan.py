@@ -86,7 +86,7 @@ class LaunchPlan:
     processes: int
     """Processes on each machine."""
     devices: str
-    """`cpu`, CUDA's numbers such as `cuda:0,1`, or their count where they are elsewhere."""
+    """`cpu`, CUDA's numbers such as `cuda:0,1`, or `cuda` where they cannot be seen here."""
     log_dir: Path
     grace_s: float
     """Seconds between the request to stop and the kill."""
@@ -159,7 +159,9 @@ def plan_launch(
             where="launch.nodes",
             hint="--set launch.nodes=1, or --set launch.strategy=auto",
         )
-    chosen, count = _devices(settings, host)
+    # A job of a cluster is given GPUs only where its stage uses them.
+    given = settings.backend != "slurm" or (stage in SHARED and not alone)
+    chosen, count = _devices(settings, host) if given else ([], 0)
     processes = 1 if alone else _process_count(stage, settings, devices=count)
     if chosen is not None and stage in SHARED:
         # One device per process: with more in sight, transformers splits each batch over them.
@@ -302,7 +304,7 @@ def _in_words(chosen: Sequence[Gpu] | None, *, count: int) -> str:
     if count == 0:
         return "cpu"
     if chosen is None:
-        return f"cuda, {count} of each machine"
+        return "cuda"
     return f"cuda:{','.join(gpu.cuda_name for gpu in chosen)}"
 
 
