@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         terminal.say_error(error)
         _leave(run.stage(stage), error, rank=place.rank if place else 0)
         return error.exit_code
+    finally:
+        # The interpreter gives our handlers back as it ends: a second request to stop that comes
+        # then would turn 75 into 143.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -40,6 +40,7 @@ from zephyrctl.launch.patience import (
 )
 from zephyrctl.launch.places import checked_rank, no_rendezvous
 from zephyrctl.launch.plan import TRAINING, LaunchPlan
+from zephyrctl.launch.watchdog import remove_empty
 from zephyrctl.runs import signals
 from zephyrctl.runs.store import Run, StageDir
 
@@ -111,7 +112,8 @@ class Leader:
         if plan.nodes == 1:
             local.start(plan, settings, on_poll=on_poll, on_stop=on_stop)
             return
-        self._call_roll()
+        stage = Run(plan.run).stage(plan.stage)
+        self.call_roll()
         self._tell(
             replace(
                 self._order,
@@ -132,8 +134,10 @@ class Leader:
             local.start(plan, settings, on_poll=poll, on_stop=on_stop)
         except ZephyrctlError as error:
             self._tell(replace(self._order, state="stop"))
-            raise others.verdict(error, Run(plan.run).stage(plan.stage)) from None
-        others.wait_for_end()
+            raise others.verdict(error, stage) from None
+        finally:
+            others.wait_for_end()
+            remove_empty(stage)
         self._tell(replace(self._order, state="wait"))
 
     def end(self, error: ZephyrctlError | None) -> None:
@@ -145,7 +149,7 @@ class Leader:
         self._order = order
         orders.write_order(self._run, order)
 
-    def _call_roll(self) -> None:
+    def call_roll(self) -> None:
         """Wait until every other machine is there and idle."""
         missing = {node: orders.pulse(self._run, node) for node in self._others}
         wait = Patience(self._wait_s)
@@ -201,6 +205,7 @@ class _Others:
         self._first: ZephyrctlError | None = None
         self._first_at = 0.0
         self._stop = Stopper()
+        self._waits_until: float | None = None
 
     def look(self) -> None:
         """End our part where another machine's ended badly and ours does not follow by itself."""
@@ -227,9 +232,10 @@ class _Others:
         return error
 
     def wait_for_end(self) -> None:
-        """Wait until the others ended their part too, or are gone."""
-        deadline = time.monotonic() + 3 * LATE_S
-        while time.monotonic() < deadline and not all(map(self._has_ended, self._beats)):
+        """Wait until the others ended their part too, or are gone; once only."""
+        if self._waits_until is None:
+            self._waits_until = time.monotonic() + 3 * LATE_S
+        while time.monotonic() < self._waits_until and not all(map(self._has_ended, self._beats)):
             time.sleep(LOOK_S / 2)
 
     def _report(self, node: int) -> Report | None:

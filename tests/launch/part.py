@@ -1,0 +1,9 @@
+"""`python -m zephyrctl.launch.node` whose worker is the script of these tests."""
+
+from tests.launch.conftest import SCRIPT
+
+from zephyrctl.launch import node
+
+if __name__ == "__main__":
+    node.WORKER = (str(SCRIPT),)
+    raise SystemExit(node.main())
