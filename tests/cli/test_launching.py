@@ -1,0 +1,58 @@
+"""What would be started is shown for every backend, as it would be consumed."""
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+from tests.cli.conftest import Cli, Outcome
+
+
+def _show(cli: Cli, *words: str, **settings: str) -> Outcome:
+    sets = [word for key, value in settings.items() for word in ("--set", f"launch.{key}={value}")]
+    return cli("sft", "--recipe", "tiny", "--print-launch", *sets, *words)
+
+
+def _plan(cli: Cli, **settings: str) -> dict[str, Any]:
+    return json.loads(_show(cli, "--json", **settings).out)["launch"][-1]
+
+
+def test_one_machine_of_several_shows_its_own_command(cli: Cli) -> None:
+    plan = _plan(cli, gpus="none", nodes="2", rendezvous="10.0.0.1:29400")
+    assert plan["nodes"] == 2
+    assert plan["argv"][plan["argv"].index("--rdzv-endpoint") + 1] == "10.0.0.1:29400"
+
+
+def test_a_slurm_job_shows_its_submission(cli: Cli) -> None:
+    slurm = {"backend": "slurm", "nodes": "2", "gpus_per_node": "8"}
+    line = shlex.split(_show(cli, **slurm).out.splitlines()[-1])
+    plan = _plan(cli, **slurm)
+    assert line[0] == "sbatch"
+    assert line == plan["submission"]
+    assert {"--nodes=2", "--gpus-per-node=8"} <= set(line)
+    entry = plan["node_argv"][1:]
+    assert line[-len(entry) :] == entry
+
+
+def test_a_job_in_a_cloud_shows_its_task(cli: Cli) -> None:
+    cloud = {"backend": "skypilot", "skypilot.bucket": "s3://runs"}
+    plan = _plan(cli, **cloud)
+    assert (plan["processes"], plan["task"]["num_nodes"]) == (8, 1)
+    assert "num_nodes: 1" in _show(cli, **cloud).out
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"nodes": "2"}, "launch.rendezvous"),
+        ({"backend": "slurm"}, "launch.gpus_per_node"),
+        ({"nodes": "2", "strategy": "single"}, "launch.nodes"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_with_a_hint(
+    cli: Cli, settings: dict[str, str], place: str
+) -> None:
+    done = _show(cli, **settings)
+    assert (done.code, done.out) == (2, "")
+    assert f"--> {place}" in done.err
+    assert "hint: --set launch." in done.err
