@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import Shell
+from tests.e2e.conftest import CANARY, Shell
+from tests.e2e.test_canary import files_with
 from tests.fakes import FakeEndpoint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -43,15 +44,20 @@ def questions(tmp_path: Path) -> Path:
 
 def test_a_judged_score_stands_with_the_judges_name(shell: Shell, judged: Path, questions: Path):
     faults = ["429", "500", "bad_json"]
-    with FakeEndpoint(answer=lambda messages: "Rating: [[7]]", faults=faults) as server:
+    key = f"sk-file-{CANARY}"
+    (questions.parent / "key").write_text(key)
+    answer = {"answer": lambda messages: "Rating: [[7]]", "faults": faults, "key": key}
+    with FakeEndpoint(**answer) as server:
         words = ["eval", "mt-bench", str(judged / "sft"), str(judged / "dpo")]
         words += ["--judge", f"openai+{server.url}:judge-1", "--data-dir", str(questions)]
         words += ["--set", "eval.mt_bench.max_new_tokens=8"]
+        words += ["--set", f"eval.judge.api_key_file={questions.parent / 'key'}"]
         shell(*words, "--progress", "none")
         asked = len(server.requests)
         shell(*words, "--progress", "none", "--set", "eval.bootstrap=300")
         assert len(server.requests) == asked  # every judgment stands already
     assert asked == 16 + len(faults)
+    assert files_with(CANARY, judged, shell.folder) == []
     scores = [
         score
         for score in shell.json("runs", "show", str(judged))["scores"]
