@@ -1,9 +1,11 @@
 """A run and a plan whose worker is the script of these tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.launch.slurm_cluster import Cluster, cluster, required
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.launch import Launch
@@ -38,3 +40,11 @@ def run(tmp_path: Path) -> Run:
     write_json(opened.config_path, recipe.model_dump(mode="json"))
     write_json(opened.root / "manifest.json", {"run": "mine"})
     return opened
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Slurm of two nodes, for this session; where CI has none, that is a failure."""
+    required()
+    with cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started

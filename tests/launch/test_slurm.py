@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launch.slurm_cluster import Cluster, cluster, left_of, required
+from tests.launch.slurm_cluster import Cluster, left_of, required
 from tests.launch.slurm_follow import plan_for, settings_for
 
+from zephyrctl.cli import doctor_slurm
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import (
     DataError,
@@ -30,14 +31,6 @@ from zephyrctl.runs.store import Run, StageName, open_run
 
 REPOSITORY = Path(__file__).parents[2]
 CANARY = "canary-7f3a90c1"
-
-
-@pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster of this session; where CI has no Slurm, that is a failure."""
-    required()
-    with cluster(tmp_path_factory.mktemp("slurm")) as started:
-        yield started
 
 
 @pytest.fixture
@@ -146,9 +139,7 @@ def test_a_job_that_is_told_to_stop_saves_goes_back_into_the_queue_and_finishes(
     job = _job(run)
     slurm("scancel", "--signal=TERM", job)
     _wait_for(lambda: slurm.job(job)["Restarts"] == "1")
-    # The cluster holds a job that was put back for about two minutes.
-    _wait_for(lambda: slurm.job(job)["JobState"] == "PENDING")
-    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.start_again(job)
     code, output = _end(child)
     assert (code, output[-1]) == (0, "finished")
     assert any(f"Slurm job {job} is put back into the queue (restart 1)" in line for line in output)
@@ -312,6 +303,30 @@ def test_secrets_reach_the_job_and_stand_nowhere(
     assert handed["HF_TOKEN"] == hashlib.sha256(CANARY.encode()).hexdigest()
     assert "AWS_SECRET_ACCESS_KEY" not in handed
     assert any("not handed to the job: AWS_SECRET_ACCESS_KEY" in line for line in output)
+
+
+def test_the_doctor_tells_what_the_cluster_has(
+    slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
+    (machine,) = doctor_slurm.check_machine()
+    assert "main (default, 2 nodes, gpu:2), closed (not up, 1 node, gpu:2)" in machine.text
+
+    def states(**launch: Any) -> list[str]:
+        asked = Recipe.model_validate({"launch": {"backend": "slurm", **launch}})
+        return [finding.state for finding in doctor_slurm.check(asked)]
+
+    assert doctor_slurm.check(Recipe()) == []
+    assert states(gpus_per_node=2, nodes=2) == ["ok"]
+    assert states(gpus_per_node=2, nodes=3) == ["problem"]
+    assert states(gpus_per_node=2, slurm={"partition": "closed"}) == ["problem"]
+    assert states(gpus_per_node=2, slurm={"partition": "nowhere"}) == ["problem"]
+    assert states(nodes=2) == ["ok", "problem"]
+    monkeypatch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
+    assert [finding.state for finding in doctor_slurm.check_machine()] == ["warning"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert doctor_slurm.check_machine() == []
+    assert states(gpus_per_node=2) == ["problem"]
 
 
 def test_no_daemon_and_no_job_survives_a_killed_test_session(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from zephyrctl.config.schema.launch import Launch, Slurm
-from zephyrctl.errors import ConfigError
+from zephyrctl.errors import ConfigError, EnvironmentProblem
 from zephyrctl.launch.plan import Host, LaunchPlan, plan_launch
 from zephyrctl.launch.slurm.submission import SCRIPT, Submission, submission
 from zephyrctl.runs.store import Run, StageName
@@ -155,3 +155,13 @@ def test_the_environment_holds_named_secrets_and_no_other_ones() -> None:
         "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "GITHUB_TOKEN",
     )  # fmt: skip
     assert not set(given.argv) & {"t", "s", "g", "p", "k"}
+
+
+def test_a_stage_without_gpus_is_planned_on_a_node_without_them() -> None:
+    settings = _launch()
+    node = Host(gpus=[], cores=4)
+    run = Run(Path("/shared/runs/mine"))
+    assert plan_launch(run, "data", settings, host=node).devices == "cpu"
+    assert plan_launch(run, "eval", settings, host=node, alone=True).devices == "cpu"
+    with pytest.raises(EnvironmentProblem, match="asks for 8 GPUs"):
+        plan_launch(run, "eval", settings, host=node)

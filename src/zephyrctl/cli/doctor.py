@@ -27,9 +27,9 @@ def doctor(
 
     Exit code 3 where something must be put right first.
     """
-    from zephyrctl.cli import doctor_machine, doctor_recipe
+    from zephyrctl.cli import doctor_machine, doctor_recipe, doctor_slurm
 
-    findings = doctor_machine.check()
+    findings = doctor_machine.check() + doctor_slurm.check_machine()
     chosen = config is not None or recipe is not None or Path("zephyr.yaml").is_file()
     if chosen:
         findings += doctor_recipe.check(load_from(config, recipe, sets))

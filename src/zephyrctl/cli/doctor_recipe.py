@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zephyrctl import environment
-from zephyrctl.cli import doctor_judge
+from zephyrctl.cli import doctor_judge, doctor_slurm
 from zephyrctl.cli.doctor_machine import Finding
 from zephyrctl.errors import ZephyrctlError
 
@@ -25,6 +25,7 @@ def check(loaded: Loaded) -> list[Finding]:
         *_extras(recipe),
         *_plan(loaded),
         *doctor_judge.check(recipe),
+        *doctor_slurm.check(recipe),
     ]
 
 
