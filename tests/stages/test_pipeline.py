@@ -258,6 +258,23 @@ def test_a_permission_without_anything_to_go_on_from_is_said(recipe: Recipe, run
     assert check_allowed(recipe, run, ["sft"], lambda stage: Terms()) is None
 
 
+def test_data_that_will_be_prepared_again_is_not_judged_before_it_is(
+    recipe: Recipe, run: Run
+) -> None:
+    """The settings come back that training began with: the data comes back with them."""
+    finish_stage(run, recipe, "data")
+    killed_at_step_7(recipe, run)
+    sft = recipe.data.sft.model_copy(update={"test_size": 0.5})
+    other = recipe.model_copy(update={"data": recipe.data.model_copy(update={"sft": sft})})
+    finish_stage(run, other, "data", content="other")
+    assert check_allowed(recipe, run, ["data", "sft"], lambda stage: Terms()) is None
+    assert decide("sft", recipe, run).action == "refuse"
+    with pytest.raises(InputsChanged, match="data"):
+        check_allowed(other, run, ["data", "sft"], lambda stage: Terms())
+    finish_stage(run, recipe, "data")
+    assert decide("sft", recipe, run).action == "resume"
+
+
 def test_a_plan_shows_what_is_refused(recipe: Recipe, run: Run) -> None:
     killed_at_step_7(recipe, run)
     steps = plan_steps(_with_rate(recipe, 1e-5), run, ["sft", "dpo"])

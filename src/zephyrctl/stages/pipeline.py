@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,8 +112,11 @@ def check_allowed(
     if allow:
         _check_known(allow, recipe, run, trained)
     moved = {"data"}  # the data stage may change it yet
+    undecided = _undecided(recipe, run, stages)
     for stage in waiting:
-        decision = decide(stage, recipe, run, dry=True, terms=terms(stage))
+        asked = terms(stage)
+        lenient = replace(asked, allow=(*asked.allow, *undecided))
+        decision = decide(stage, recipe, run, dry=True, terms=lenient)
         if decision.action == "refuse":
             raise refusal(stage, run, decision)
         manifest = run.stage(stage).read_manifest()
@@ -262,6 +265,16 @@ def _unfinished(
 def _waits(folder: StageDir) -> bool:
     """Whether this is unfinished training with something to go on from."""
     return not folder.is_finished() and folder.resumable_work() is not None
+
+
+def _undecided(recipe: Recipe, run: Run, stages: Sequence[str]) -> list[str]:
+    """Inputs of training that a stage before it is about to make again, perhaps as they were."""
+    made: dict[StageName, str] = {"data": "data", "sft": "init_model"}
+    found: list[str] = []
+    for stage, field in made.items():
+        if stage in stages and (found or decide(stage, recipe, run, dry=True).action != "skip"):
+            found.append(field)
+    return found
 
 
 def _check_known(
