@@ -202,6 +202,8 @@ def commit(partial: Path, facts: checkpoints.Facts, *, first: bool) -> Path:
     """Make the parts of all ranks a verified checkpoint; every rank must call it. DiskFull,
     EnvironmentProblem (not read back as written) on all of them alike."""
     with heartbeat.resting("saving"), nothing_partial(partial, first=first):
+        # Nobody walks the folder of a shared disk while the first rank still writes into it.
+        together(lambda: None)
         # A machine knows only of its own files which of them are not on the disk yet.
         if os.environ.get("LOCAL_RANK", "0") == "0" and not first:
             together(lambda: atomic.sync_tree(partial))
