@@ -60,6 +60,7 @@ class Watch(TrainerCallback):
         """Writes down the examples of a step; returns the file."""
         self._held_out: tuple[int, float] | None = None
         """Step and loss of the last evaluation in this process."""
+        self._began_at = 0
         self._tokens_seen = 0
         self._seconds_saved = progress.seconds
         self._step_began = 0.0
@@ -67,6 +68,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called once, after a checkpoint was loaded, before the first step of this attempt."""
+        self._began_at = state.global_step
         warmup = args.get_warmup_steps(state.max_steps)
         self.canaries.begin(kwargs["model"], step=state.global_step, warmup=warmup)
         if SAMPLES in self.progress.owed:
@@ -114,6 +116,8 @@ class Watch(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report what `evaluate` measured on the held-out split."""
+        if state.global_step == self._began_at > 0 and EVALUATION not in self.progress.owed:
+            return  # killed after the last step: what it measured stands in the records already
         metrics: dict[str, Any] = kwargs["metrics"]
         values = {
             name: float(value)
