@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from zephyrctl.errors import TrainingDiverged
-from zephyrctl.training import diverged, faults
+from zephyrctl.runs import faults
+from zephyrctl.training import diverged
+from zephyrctl.training.trainer import seen_by_all
 
 
 def record_of(run: Any, stage: str) -> dict[str, Any]:
@@ -95,3 +97,44 @@ def test_documents_that_share_a_row_are_taken_apart() -> None:
     }
     assert diverged.sequences(batch) == [[7, 8, 9], [7, 8]]
     assert diverged.sequences({"input_ids": torch.tensor([[7, 8]])}) == [[7, 8]]
+
+
+# ------------------------------------------------------------------------------- all processes
+
+
+def test_a_finite_loss_passes_the_guard_bit_by_bit() -> None:
+    weight = torch.randn(64, requires_grad=True)
+    ((weight**3).sum() / 7).backward()
+    plain, weight.grad = weight.grad, None
+    loss = (weight**3).sum() / 7
+    seen = seen_by_all(loss)
+    seen.backward()
+    assert torch.equal(seen, loss)
+    assert plain is not None
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, plain)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_a_loss_that_is_no_number_is_in_every_gradient(bad: float) -> None:
+    weight = torch.randn(64, requires_grad=True)
+    seen_by_all(weight.sum() * 0.0 + bad).backward()
+    assert weight.grad is not None
+    assert weight.grad.isnan().all()
+
+
+def test_all_processes_refuse_the_update_where_one_has_a_broken_loss(
+    make_run: Any, drill: Any
+) -> None:
+    _, run = make_run("ranks", sft={"epochs": 4, "save_every": 2, "keep_checkpoints": 1})
+    stage = run.stage("sft")
+
+    assert drill(run, "sft", fault="step=3@1:nan", ranks=2) == [6, 6]
+
+    errors = [json.loads((stage.path / f"error-rank{r}.json").read_text())["error"] for r in (0, 1)]
+    for error in errors:
+        assert "the loss of process 1 is not finite at step 4" in error["message"]
+        assert error["where"].endswith("diverged-rank1.json")
+        assert "last good checkpoint" in error["hint"]
+    assert [path.name for path in stage.checkpoints.iterdir()] == ["checkpoint-2"]
+    assert record_of(run, "sft")["step"] == 4

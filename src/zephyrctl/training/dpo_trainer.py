@@ -18,7 +18,7 @@ from zephyrctl.config.schema.training import Dpo
 from zephyrctl.training import prefix_sharing, reference, shares
 from zephyrctl.training.loading import Policy
 from zephyrctl.training.pairs import Pairs, completion_sums, pair_metrics
-from zephyrctl.training.trainer import HouseTrainer, Recorder
+from zephyrctl.training.trainer import HouseTrainer, Recorder, seen_by_all
 
 ROW_TOLERANCE = 1e-3
 ROW_TOLERANCE_BF16 = 0.5
@@ -159,11 +159,13 @@ class DpoTrainer(HouseTrainer, DPOTrainer):
                 values[-1] *= share.of_metric(name)
         weights = dict(zip(self.loss_types, self.loss_weights, strict=True))
         if "sft" not in weights:
-            return loss * share.pairs
+            return seen_by_all(loss * share.pairs)
         mask = inputs["completion_mask"][:, 1:].chunk(2)[0].bool()
         log_probs = outputs.log_probs.chunk(2)[0]  # (B, S-1)
         by_tokens = -weights["sft"] * log_probs[mask].mean()
-        return loss * share.pairs + by_tokens * (share.own_chosen_tokens - share.pairs)
+        return seen_by_all(
+            loss * share.pairs + by_tokens * (share.own_chosen_tokens - share.pairs)
+        )
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

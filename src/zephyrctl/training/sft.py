@@ -24,7 +24,7 @@ from zephyrctl.training.layout import Layout
 from zephyrctl.training.method import Losses, Plan, Splits
 from zephyrctl.training.rows import lengths_of, longest_first, with_labels
 from zephyrctl.training.scoring import token_losses
-from zephyrctl.training.trainer import HouseTrainer, Recorder
+from zephyrctl.training.trainer import HouseTrainer, Recorder, seen_by_all
 from zephyrctl.training.trl_arguments import sft_arguments
 
 
@@ -79,6 +79,7 @@ class SftTrainer(HouseTrainer, SFTTrainer):
             share = next(self._shares, 1.0)
             for name in ("mean_token_accuracy", "entropy"):
                 self._metrics["train"][name][-1] *= share
+            loss = seen_by_all(loss)
         return loss
 
     def prediction_step(

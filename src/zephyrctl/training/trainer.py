@@ -19,6 +19,7 @@ from zephyrctl.training import memory, optimizers, sharding
 from zephyrctl.training.diverged import sequences
 from zephyrctl.training.memory import Room
 from zephyrctl.training.micro_batches import ListedBatches, MicroBatches
+from zephyrctl.training.processes import gather
 from zephyrctl.training.saving import Saving, random_states, restore_random_states
 from zephyrctl.training.stops import EvaluationStopped, Stops
 
@@ -153,17 +154,25 @@ class HouseTrainer(Saving):
         """Stop before the update where loss or gradient is not finite. transformers 5.23 goes on to
         the end and saves NaN. The norm is taken after the all-reduce, so all ranks agree."""
         norm: Any = sharding.whole(super()._get_grad_norm(model, grad_norm))
-        loss_is_finite = bool(torch.stack([finite for *_, finite in self._passes_of_step]).all())
-        if not (math.isfinite(float(norm)) and loss_is_finite):
-            step = self.state.global_step + 1
-            path = self._save_batch(step)
-            raise TrainingDiverged(
-                f"the {'gradient' if loss_is_finite else 'loss'} is not finite at step {step}",
-                where=str(path),
-                hint="a lower learning_rate or a smaller max_grad_norm; look at the batch named "
-                "above for broken rows",
-            )
+        if not math.isfinite(float(norm)):
+            self._refuse_update()
         return norm
+
+    def _refuse_update(self) -> None:
+        """TrainingDiverged on every process, by the batches of those whose loss is not finite."""
+        step = self.state.global_step + 1
+        own = bool(torch.stack([finite for *_, finite in self._passes_of_step]).all())
+        paths = gather(str(self._save_batch(step)))
+        broken = [rank for rank, finite in enumerate(gather(own)) if not finite]
+        what = "loss" if broken else "gradient"
+        if broken and len(paths) > 1:
+            what += f" of process {broken[0]}"
+        raise TrainingDiverged(
+            f"the {what} is not finite at step {step}",
+            where=paths[broken[0] if broken else 0],
+            hint="a lower learning_rate or a smaller max_grad_norm; look at the batch named "
+            "above for broken rows",
+        )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The held-out evaluation, unless a stop breaks it off: the next attempt then makes it."""
@@ -198,6 +207,16 @@ class HouseTrainer(Saving):
         found = [ids for inputs in chosen for ids in sequences(inputs)]
         write_json(path, {"step": step, "sequences": found})
         return path
+
+
+def seen_by_all(loss: torch.Tensor) -> torch.Tensor:
+    """The loss itself; where it is infinite or NaN, with NaN for every gradient.
+
+    An infinite loss can have finite gradients, and only gradients are summed over the processes: so
+    the others learn of it before the update, without a vote at every step.
+    """
+    value = loss.detach()
+    return loss * (value - value + 1.0)  # times exactly 1, or NaN
 
 
 class Recorder:
