@@ -79,6 +79,7 @@ def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> 
     with signals.at_once():  # imports of many seconds
         do = catalogue.STAGES.load(stage.name)
     result = do(recipe, run)
+    heartbeat.rest("ending")
     if rank == 0:
         manifest.finish(stage, result)
 

@@ -123,6 +123,25 @@ def test_time_in_which_the_watchdog_itself_slept_does_not_count(run: Run) -> Non
     assert found.silence == pytest.approx(65.0)
 
 
+def test_ranks_that_ended_are_left_to_whoever_started_them(run: Run) -> None:
+    stage = run.stage("sft")
+    heart = heartbeat.Heart(stage.path / heartbeat.FOLDER, 0)
+    heart.beat("steps")
+    heart.beat("steps")
+    alive, clock = [True], [0.0]
+    dog = Watchdog(stage, hang_after_s=2.0, is_ours=lambda pid: alive[0], clock=lambda: clock[0])
+    for _ in range(2):
+        clock[0] += 1.0
+        assert dog.look() is None
+    alive[0] = False
+    for _ in range(20):
+        clock[0] += 1.0
+        assert dog.look() is None
+    alive[0] = True
+    clock[0] += 1.0
+    assert dog.look() is not None
+
+
 def _hang(*ranks: int) -> Hang:
     return Hang(12.3, 10.0, tuple(_beat(rank, 5) for rank in ranks))
 

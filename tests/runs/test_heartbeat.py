@@ -49,3 +49,12 @@ def test_what_an_earlier_attempt_left_can_be_forgotten(tmp_path: Path) -> None:
     assert len(heartbeat.read(tmp_path)) == 1
     heartbeat.clear(tmp_path)
     assert heartbeat.read(tmp_path) == []
+
+
+def test_what_is_left_of_a_process_may_rest_for_good(tmp_path: Path) -> None:
+    heartbeat.rest("ending")  # without a stage, nothing
+    heartbeat.install(tmp_path, rank=0)
+    heartbeat.beat("steps")
+    heartbeat.rest("ending")
+    (last,) = heartbeat.read(tmp_path)
+    assert (last.doing, last.count) == ("resting: ending", 1)

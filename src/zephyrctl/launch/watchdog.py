@@ -129,6 +129,8 @@ class Watchdog:
         self._looked = clock()
         self._watched = 0.0
         self._pulses: dict[int, Pulse] = {}
+        self._alive: set[int] = set()
+        """Processes of this launch on this machine that were alive at some look."""
 
     def look(self) -> Hang | None:
         """The hang that there is, or None; cheap enough to be called at every poll."""
@@ -139,6 +141,10 @@ class Watchdog:
         self._watched += min(gap, _LONGEST_GAP_S)
         beats = heartbeat.read(self._stage.path)
         self._pulses = observe(self._pulses, beats, now=self._watched)
+        alive = {beat.pid for beat in beats if self._is_ours(beat.pid)}
+        ended, self._alive = self._alive - alive, self._alive | alive
+        if ended:
+            return None  # whoever started the ranks sees to what is left of them
         return find_hang(self._pulses, now=self._watched, hang_after_s=self._hang_after_s)
 
     def error(self, hang: Hang) -> JobHung:

@@ -58,12 +58,16 @@ class Heart:
         self._doing = doing
         self._write()
 
+    def rest(self, why: str) -> None:
+        """Nothing more is counted."""
+        self._doing = f"resting: {why}"
+        self._write()
+
     @contextmanager
     def resting(self, why: str) -> Iterator[None]:
         """Work that cannot be counted, such as writing a checkpoint."""
         before = self._doing
-        self._doing = f"resting: {why}"
-        self._write()
+        self.rest(why)
         try:
             yield
         finally:
@@ -102,6 +106,12 @@ def resting(why: str) -> Iterator[None]:
         return
     with _heart.resting(why):
         yield
+
+
+def rest(why: str) -> None:
+    """From now on: what this process still does, such as ending, cannot be counted."""
+    if _heart is not None:
+        _heart.rest(why)
 
 
 def read(stage_folder: Path) -> list[Beat]:
