@@ -55,6 +55,7 @@ def twin(model: Any) -> Any:
         made: Any = AutoModelForCausalLM.from_config(
             model.config, attn_implementation=model.config._attn_implementation
         )
+    made.tie_weights()  # weights without memory are made one by one
     given: dict[int, nn.Parameter] = {}
     like = {name: (weight.dtype, own(weight).device) for name, weight in weights.items()}
     names = {id(weight): name for name, weight in made.named_parameters()}
