@@ -256,15 +256,14 @@ def _one_stage(
     if decision.action == "refuse":
         raise refusal(stage, run, decision)
     if standing and decision.action != "skip":
-        # Followed, not begun: nothing is cleared away under the job.
-        decision = Decision("resume", standing)
+        decision = Decision("follow", standing)
     step = Step(stage, decision)
     account.steps.append(step)
     if decision.action == "skip":
         terminal.say(f"{stage:<6} skipped: {decision.reason}")
         return
     _ask_before_redo(stage, run, decision, wishes)
-    verb = "resumes" if decision.action == "resume" else "runs"
+    verb = {"resume": "resumes", "follow": "goes on"}.get(decision.action, "runs")
     terminal.say(f"{stage:<6} {verb}: {decision.reason}")
 
     def start_and_show(name: StageName) -> None:

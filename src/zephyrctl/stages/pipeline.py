@@ -45,7 +45,8 @@ class Terms:
 class Decision:
     """What to do with a stage, with the reason in words."""
 
-    action: Literal["run", "skip", "resume", "refuse"]
+    action: Literal["run", "skip", "resume", "follow", "refuse"]
+    """`follow`: a cluster is at work on it already; nothing of it is touched."""
     reason: str
     changes: tuple[Change, ...] = ()
     """What changed since unfinished training was begun."""
