@@ -42,7 +42,8 @@ def outcome(stage: StageDir) -> dict[str, Any]:
     assert manifest.state == "finished"
     metrics = {k: v for k, v in manifest.metrics.items() if not any(t in k for t in TIMINGS)}
     weights = digest_file(next(stage.model.glob("*model.safetensors")))
-    samples = stage.samples_path.read_text(encoding="utf-8")
+    path = stage.samples_path
+    samples = path.read_text(encoding="utf-8") if path.exists() else None
     return {
         "metrics": metrics,
         "losses": train_losses(stage),

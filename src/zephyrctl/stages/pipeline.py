@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -115,10 +115,9 @@ def check_allowed(
     moved = {"data"}  # the data stage may change it yet
     undecided = _undecided(recipe, run, stages)
     for stage in waiting:
-        asked = terms(stage)
-        lenient = replace(asked, allow=(*asked.allow, *undecided))
-        decision = decide(stage, recipe, run, dry=True, terms=lenient)
-        if decision.action == "refuse":
+        decision = decide(stage, recipe, run, dry=True, terms=terms(stage))
+        found = [change for change in decision.changes if change.field not in undecided]
+        if any(change.fixed or change.field not in allow for change in found):
             raise refusal(stage, run, decision)
         manifest = run.stage(stage).read_manifest()
         before = manifest.allowed_changes if manifest is not None else []

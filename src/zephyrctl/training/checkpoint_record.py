@@ -8,11 +8,14 @@ own folder is ever looked at, and links are not followed.
 
 from __future__ import annotations
 
+import io
 import json
+import mmap
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +30,8 @@ OPTIMIZER = "optimizer.pt"
 SCHEDULER = "scheduler.pt"
 TRAINER_STATE = "trainer_state.json"
 PROGRESS = "progress.json"
+SMALL = (SCHEDULER, TRAINER_STATE, PROGRESS)
+"""Files of every checkpoint, also of one in shards."""
 _MOST_BYTES = 64 * 2**20
 """Of a manifest; a larger file is not read."""
 _BLOCK = 2**20
@@ -113,10 +118,10 @@ def read(folder: Path) -> Record:
     return record
 
 
-def verified(folder: Path, *, digests: bool = True) -> Record:
+def verified(folder: Path, *, digests: bool = True, fresh: bool = False) -> Record:
     """The manifest of a checkpoint whose files are all as it says; Damaged otherwise.
 
-    Without `digests` only names and sizes are compared.
+    Without `digests` only names and sizes are compared; `fresh` says that it was just written.
     """
     record = read(folder)
     for name in required(record):
@@ -132,7 +137,7 @@ def verified(folder: Path, *, digests: bool = True) -> Record:
         if name not in record.files:
             raise Damaged(f"{name} does not belong to it")
     if digests:
-        found = digests_of(folder, record.files)
+        found = digests_of(folder, record.files, fresh=fresh)
         for name, entry in record.files.items():
             if found[name] != entry.xxh3_128:
                 raise Damaged(f"the content of {name} has changed")
@@ -141,9 +146,8 @@ def verified(folder: Path, *, digests: bool = True) -> Record:
 
 def required(record: Record) -> list[str]:
     """Files without which training would go on from another state than was saved."""
-    state = [SCHEDULER, TRAINER_STATE, PROGRESS]
     whole = [] if record.sharded else [WEIGHTS, OPTIMIZER]
-    return [*whole, *state, *(rng_file(rank) for rank in range(record.world_size))]
+    return [*whole, *SMALL, *(rng_file(rank) for rank in range(record.world_size))]
 
 
 def rng_file(rank: int) -> str:
@@ -154,32 +158,53 @@ def rng_file(rank: int) -> str:
 def entries(folder: Path) -> dict[str, FileEntry]:
     """Size and digest of every file in a folder that is about to be a checkpoint."""
     sizes = dict(_files(folder))
-    found = digests_of(folder, sizes)
+    found = digests_of(folder, sizes, fresh=True)
     return {name: FileEntry(size=sizes[name], xxh3_128=found[name]) for name in sorted(sizes)}
 
 
-def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """xxh3_128 of files, in hex; several are read at once, for xxhash releases the GIL."""
+def digests_of(folder: Path, names: Iterable[str], *, fresh: bool = False) -> dict[str, str]:
+    """xxh3_128 of files, in hex; several are read at once, for xxhash releases the GIL.
+
+    Files that were just written (`fresh`) are in the page cache and hashed there, without a copy.
+    Others are read: a bad sector is then an error of one file, where in a map it ends the process.
+    """
     chosen = sorted(names, key=lambda name: -(folder / name).lstat().st_size)
+    digest = _digest_of_map if fresh else _digest
     with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
-        return dict(zip(chosen, readers.map(lambda n: _digest(folder / n), chosen), strict=True))
+        return dict(zip(chosen, readers.map(lambda n: digest(folder / n), chosen), strict=True))
 
 
 def _digest(path: Path) -> str:
-    """By `read`, not by `mmap`: a bad sector is then an error of one file, and no SIGBUS."""
     import xxhash
 
     total = xxhash.xxh3_128()
     block = bytearray(_BLOCK)
     view = memoryview(block)
+    with _opened(path) as stream:
+        while count := stream.readinto(block):
+            total.update(view[:count])
+    return total.hexdigest()
+
+
+def _digest_of_map(path: Path) -> str:
+    import xxhash
+
+    with _opened(path) as stream:
+        if os.fstat(stream.fileno()).st_size == 0:  # nothing cannot be mapped
+            return xxhash.xxh3_128_hexdigest(b"")
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ, flags=flags) as content:
+            return xxhash.xxh3_128_hexdigest(content)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.FileIO]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            while count := stream.readinto(block):
-                total.update(view[:count])
+        with io.FileIO(descriptor) as stream:
+            yield stream
     except OSError as error:
         raise Damaged(f"{path.name} cannot be read: {error.strerror}") from error
-    return total.hexdigest()
 
 
 def _files(folder: Path) -> Iterable[tuple[str, int]]:

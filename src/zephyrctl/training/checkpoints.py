@@ -127,7 +127,7 @@ def commit(partial: Path, facts: Facts) -> Path:
     partial.rename(final)
     atomic.sync_folder(final.parent)
     try:
-        checkpoint_record.verified(final)
+        checkpoint_record.verified(final, fresh=True)
     except Damaged as reason:
         _put_aside(final)
         raise _unreadable(final, reason) from None

@@ -67,11 +67,13 @@ class Saving(_Base):
                 sharding.save_shards(model, self.optimizer, folder)
             elif first:
                 safetensors.torch.save_file(trained_weights(model), folder / WEIGHTS)
-                _write(folder / OPTIMIZER, self.optimizer.state_dict())
+                write_state(folder / OPTIMIZER, self.optimizer.state_dict())
             if first:
-                _write(folder / SCHEDULER, self.lr_scheduler.state_dict())
+                write_state(folder / SCHEDULER, self.lr_scheduler.state_dict())
                 self.state.save_to_json(str(folder / TRAINER_STATE))
-            _write(folder / checkpoint_record.rng_file(self.args.process_index), random_states())
+            write_state(
+                folder / checkpoint_record.rng_file(self.args.process_index), random_states()
+            )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Weights in one piece; shards come with the optimizer. Every trained one must be there."""
@@ -278,7 +280,7 @@ def _check_finite(model: nn.Module, *, step: int, folder: Path) -> None:
         )
 
 
-def _write(path: Path, value: Any) -> None:
+def write_state(path: Path, value: Any) -> None:
     """`torch.save` through a file of Python's, whose error names what went wrong."""
     with path.open("wb") as stream:
         torch.save(value, stream)
