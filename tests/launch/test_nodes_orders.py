@@ -35,7 +35,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become tenths."""
     monkeypatch.setattr(orders, "BEAT_S", 0.02)
     for module in (followers, nodes):
-        for name, seconds in {"LOOK_S": 0.02, "GONE_S": 1.5, "JOIN_S": 1.5, "LATE_S": 0.2}.items():
+        for name, seconds in {"LOOK_S": 0.02, "GONE_S": 2.5, "JOIN_S": 2.5, "LATE_S": 0.2}.items():
             monkeypatch.setattr(module, name, seconds)
 
 
