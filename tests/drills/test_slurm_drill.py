@@ -67,7 +67,7 @@ def test_25_a_stopped_job_is_requeued_followed_again_and_ends_like_a_straight_ru
     slurm.start_again(job)
     _, said = again.communicate(timeout=280)
     assert again.returncode == 0, said.decode()
-    assert f"Slurm job {job} is at work already: it is followed" in said.decode()
+    assert f"follows Slurm job {job}; it goes on" in said.decode()
 
     assert outcome(stage) == outcome(stage_of(yard, straight_pair, "sft"))
     manifest = manifest_of(stage)

@@ -59,6 +59,14 @@ class Cluster:
         shown = self("scontrol", "show", "job", "--oneliner", job)
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
+    def unanswered(self, folder: Path) -> str:
+        """A configuration under `folder` by which no controller answers."""
+        text = (self.folder / "slurm.conf").read_text()
+        lines = [line for line in text.splitlines() if not line.startswith("SlurmctldPort=")]
+        lines += ["SlurmctldPort=1", "MessageTimeout=2"]
+        (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+        return str(folder / "slurm.conf")
+
     def start_again(self, job: str) -> None:
         """Let a job that was put back into the queue start now, and not after about two minutes."""
         deadline = time.monotonic() + READY_S

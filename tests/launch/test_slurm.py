@@ -205,7 +205,7 @@ def test_the_command_again_follows_the_job_that_its_killed_predecessor_left(
     child.communicate()
     again = follow("wait")
     assert again.stdout is not None
-    assert f"Slurm job {job} is at work already: it is followed" in again.stdout.readline()
+    assert f"follows Slurm job {job}; it goes on" in again.stdout.readline()
     assert slurm.job(job)["JobState"] == "RUNNING"
     slurm("scancel", job)
     code, output = _end(again)
@@ -306,7 +306,7 @@ def test_secrets_reach_the_job_and_stand_nowhere(
 
 
 def test_the_doctor_tells_what_the_cluster_has(
-    slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+    slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
     (machine,) = doctor_slurm.check_machine()
@@ -322,7 +322,7 @@ def test_the_doctor_tells_what_the_cluster_has(
     assert states(gpus_per_node=2, slurm={"partition": "closed"}) == ["problem"]
     assert states(gpus_per_node=2, slurm={"partition": "nowhere"}) == ["problem"]
     assert states(nodes=2) == ["ok", "problem"]
-    monkeypatch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
+    monkeypatch.setenv("SLURM_CONF", slurm.unanswered(tmp_path))
     assert [finding.state for finding in doctor_slurm.check_machine()] == ["warning"]
     monkeypatch.setenv("PATH", "/nowhere")
     assert doctor_slurm.check_machine() == []

@@ -1,6 +1,7 @@
 """A command does not disturb the job that an earlier one left at work."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,15 +85,21 @@ def test_the_same_stage_is_not_started_beside_the_job(run: Run) -> None:
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("SLURM_CONF", "and the cluster does not answer: ", "scontrol ping"),
+        ("SLURM_CONF", "does not answer: .*Unable to contact slurm controller", "scontrol ping"),
         ("PATH", "and there is no Slurm here to ask", "slurm.json"),
     ],
 )
 def test_where_nobody_can_tell_the_command_ends(
-    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, message: str, hint: str
+    run: Run,
+    slurm: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    message: str,
+    hint: str,
 ) -> None:
     with monkeypatch.context() as here:
-        here.setenv(name, "/nowhere")
+        here.setenv(name, slurm.unanswered(tmp_path) if name == "SLURM_CONF" else "/nowhere")
         with pytest.raises(EnvironmentProblem, match=message) as caught:
             _standing(run)
     assert hint in str(caught.value.hint)

@@ -26,6 +26,7 @@ _SOON_S = 0.5
 """Between two looks while a job is about to end."""
 _SLACK_S = 15.0
 """Added to the grace: the cluster takes its time to deliver a signal and to end a job."""
+_ON_ITS_OWN = "it goes on if this command is killed"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """SIGHUP is not among them: a lost connection ends this process and leaves the job alone."""
 
@@ -72,7 +73,7 @@ def start(
         if standing is None or job is None:
             standing, job = _submit(plan, settings, stage, say=on_stop)
         else:
-            on_stop(f"{plan.stage:<6} Slurm job {job.number} is at work already: it is followed")
+            on_stop(f"{plan.stage:<6} follows Slurm job {job.number}; {_ON_ITS_OWN}")
         state = _follow(job, plan, settings, stop, on_poll=on_poll, say=on_stop)
     record.end(stage, standing, state)
     on_poll()
@@ -122,7 +123,7 @@ def _submit(
     except BaseException:
         record.path_of(stage).unlink(missing_ok=True)
         raise
-    say(f"{plan.stage:<6} Slurm job {job.number} submitted; it goes on if this command is killed")
+    say(f"{plan.stage:<6} Slurm job {job.number} submitted; {_ON_ITS_OWN}")
     return record.with_job(stage, begun, job), job
 
 
@@ -145,7 +146,7 @@ def _follow(
         time.sleep(_TICK_S)
         on_poll()
         if stop.first is not None:
-            _pass_on(job, plan, stop, say=say)
+            _pass_on(job, plan, stop, waits=teller.waits, say=say)
             hurry_until = time.monotonic() + _SLACK_S
         if (now := _stamp(manifest)) != seen:
             # The stage begins or ends: the queue is asked at once, and not after its usual time.
@@ -174,6 +175,7 @@ class _Teller:
         self._told = ""
         self._restarts: int | None = None
         self.forgotten = False
+        self.waits = True
 
     def look(self) -> State | None:
         """The job's state; None where nobody answered, or, `forgotten`, where nobody knows it."""
@@ -194,8 +196,8 @@ class _Teller:
                 f"(restart {state.restarts})"
             )
         self._restarts = state.restarts
-        waits = state.name in controller.WAITING and state.reason not in ("", "None")
-        if waits or state.name == "RUNNING":
+        self.waits = state.name in controller.WAITING
+        if (self.waits and state.reason not in ("", "None")) or state.name == "RUNNING":
             self._tell(f"Slurm job {self._job.number} is {state.in_words()}")
         return state
 
@@ -205,14 +207,17 @@ class _Teller:
             self._say(f"{self._stage:<6} {text}")
 
 
-def _pass_on(job: Job, plan: LaunchPlan, stop: _Stop, *, say: Callable[[str], None]) -> None:
+def _pass_on(
+    job: Job, plan: LaunchPlan, stop: _Stop, *, waits: bool, say: Callable[[str], None]
+) -> None:
     """Pass a request to stop on to the job, once; end it where it takes too long or is hurried."""
     if not stop.asked:
         stop.asked = True
         controller.let_it_end(job)
         controller.ask_to_stop(job)
         again = " (Ctrl-C again to kill)" if stop.first == signal.SIGINT else ""
-        say(f"stopping Slurm job {job.number}: up to {plan.grace_s:.0f} s to save{again}")
+        text = f"stopping Slurm job {job.number}: up to {plan.grace_s:.0f} s to save{again}"
+        say(f"taking Slurm job {job.number} out of the queue" if waits else text)
     late = time.monotonic() - stop.at > plan.grace_s + _SLACK_S
     if (stop.again or late) and not stop.cancelled:
         stop.cancelled = True
