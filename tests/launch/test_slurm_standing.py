@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from tests.launch.slurm_cluster import Cluster
+from tests.launch.slurm_follow import plan_for, settings_for
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import DataError, EnvironmentProblem, UsageError
-from zephyrctl.launch.slurm import record
+from zephyrctl.launch.slurm import jobs, record
 from zephyrctl.launch.slurm.controller import Job, State
 from zephyrctl.launch.slurm.standing import standing_jobs
 from zephyrctl.runs.atomic import write_json
@@ -103,6 +104,19 @@ def test_where_nobody_can_tell_the_command_ends(
         with pytest.raises(EnvironmentProblem, match=message) as caught:
             _standing(run)
     assert hint in str(caught.value.hint)
+
+
+@pytest.mark.usefixtures("job")
+def test_nothing_is_submitted_where_the_cluster_does_not_answer(
+    run: Run, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for()
+    before = record.read(run.stage("sft"))
+    with monkeypatch.context() as here:
+        here.setenv("SLURM_CONF", slurm.unanswered(tmp_path))
+        with pytest.raises(EnvironmentProblem, match="sft has a Slurm job, and the cluster"):
+            jobs.start(plan_for(run, "sft", settings), settings)
+    assert record.read(run.stage("sft")) == before
 
 
 def test_a_record_that_cannot_be_read_is_an_error_with_a_place(run: Run) -> None:

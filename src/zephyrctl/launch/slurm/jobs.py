@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from zephyrctl.config.schema.launch import Launch
+from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.launch.plan import LaunchPlan
 from zephyrctl.launch.slurm import controller, outcome, record
 from zephyrctl.launch.slurm.controller import Job, State, Unreachable
@@ -69,7 +70,10 @@ def start(
     stop = _Stop()
     with _handlers(stop):
         standing = record.read(stage)
-        job = at_work(stage)
+        try:
+            job = at_work(stage)
+        except Unreachable as error:
+            raise _silent(stage, error) from None
         if standing is None or job is None:
             standing, job = _submit(plan, settings, stage, say=on_stop)
         else:
@@ -99,6 +103,14 @@ def at_work(stage: StageDir) -> Job | None:
             record.with_job(stage, standing, job)
     state = None if job is None else controller.look(job)
     return job if state is not None and not state.ended else None
+
+
+def _silent(stage: StageDir, error: Unreachable) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{stage.name} has a Slurm job, and the cluster does not answer: {error}",
+        where=str(record.path_of(stage)),
+        hint="try again later: scontrol ping",
+    )
 
 
 def _submit(
