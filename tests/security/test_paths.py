@@ -145,3 +145,15 @@ def test_data_come_from_files_of_known_kinds_and_the_hub_alone(
         list(read(recipe.data.sft.train[0]))
     assert caught.value.exit_code == 2
     assert "AssertionError" not in caught.value.message
+
+
+def test_a_dry_run_shows_where_the_data_really_are(cli: Cli, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere.jsonl"
+    real.write_text("{}\n")
+    Path("data.jsonl").symlink_to(real)
+    Path("zephyr.yaml").write_text(
+        "model: {base: tiny}\ndata: {sft: {train: [{path: ./data.jsonl}]}}\n"
+    )
+    done = cli("run", "--until", "data", "--dry-run")
+    assert done.code == 0, done.err
+    assert f"reads  {real}" in done.err

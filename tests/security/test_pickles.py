@@ -3,6 +3,7 @@
 import ast
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tests.cli.conftest import Cli
 from tests.security.conftest import Hostile
+from tests.training.conftest import build_run, run_stage
 
 import zephyrctl
+from zephyrctl.errors import TrainingDiverged
 from zephyrctl.generation.weights import load_base
+from zephyrctl.training import checkpoint_record, checkpoints
 
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 
@@ -83,7 +87,10 @@ def test_no_line_of_ours_unpickles() -> None:
     """`torch.load` only with weights_only=True, and no module that unpickles at all."""
     found = []
     for path in Path(zephyrctl.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        if not re.search(rf"torch\.load|{'|'.join(PICKLERS)}", text):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [getattr(node, "module", None) or "", *(a.name for a in node.names)]
                 found += [f"{path.name}: {n}" for n in names if n.split(".")[0] in PICKLERS]
@@ -92,3 +99,35 @@ def test_no_line_of_ours_unpickles() -> None:
                 if given.get("weights_only") != "True":
                     found.append(f"{path.name}:{node.lineno}")
     assert found == []
+
+
+@pytest.mark.train
+def test_evil_states_in_a_checkpoint_do_not_run(
+    hostile: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the manifest was made to fit them: it tells damage, not malice."""
+    sft = {"save_every": 2, "max_steps": 4}
+    recipe, run = build_run(tmp_path / "runs" / "t", hostile.base, sft=sft)
+    monkeypatch.setenv("ZEPHYRCTL_FAULT", "step=3:nan")
+    with pytest.raises(TrainingDiverged):
+        run_stage("sft", recipe, run)
+    monkeypatch.delenv("ZEPHYRCTL_FAULT")
+    folder = checkpoints.newest(run.stage("sft").checkpoints)
+    assert folder is not None
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth"):
+        sound = (folder / name).read_bytes()
+        torch.save(Evil(hostile.mark), folder / name)
+        refit(folder)
+        with pytest.raises(Exception, match=r"weights_only|Unsupported|Weights only"):
+            run_stage("sft", recipe, run)
+        assert not hostile.mark.exists()
+        (folder / name).write_bytes(sound)
+        refit(folder)
+
+
+def refit(folder: Path) -> None:
+    """Make the manifest of a checkpoint fit the files that are there."""
+    files = checkpoint_record.entries(folder)
+    record = checkpoint_record.read(folder).model_copy(update={"files": files})
+    checkpoint_record.write(folder, record)
+    assert checkpoint_record.verified(folder)

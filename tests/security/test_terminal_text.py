@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import fakes
 from tests.cli.conftest import Cli
@@ -49,6 +49,7 @@ SIGNS = (
 hostile_text = st.lists(st.sampled_from(SIGNS) | st.text(max_size=3), max_size=30).map("".join)
 
 
+@settings(deadline=None)
 @given(hostile_text)
 def test_what_is_shown_is_safe_and_stays_as_it_is(text: str) -> None:
     shown = terminal.safe(text)
@@ -56,6 +57,7 @@ def test_what_is_shown_is_safe_and_stays_as_it_is(text: str) -> None:
     assert terminal.safe(shown) == shown
 
 
+@settings(deadline=None)
 @given(hostile_text, st.lists(st.integers(0, 90), max_size=8))
 def test_where_a_stream_is_cut_does_not_matter(text: str, cuts: list[int]) -> None:
     stream = terminal.SafeStream()
@@ -65,6 +67,7 @@ def test_where_a_stream_is_cut_does_not_matter(text: str, cuts: list[int]) -> No
     assert "".join(shown) + stream.close() == terminal.safe(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cc", "Cf", "Cs"]), max_size=60))
 def test_ordinary_text_of_every_script_is_left_alone(text: str) -> None:
     assert terminal.safe(text) == text

@@ -16,6 +16,7 @@ from zephyrctl import terminal
 from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.cli.launching import launch, plan_stage, show_launch
 from zephyrctl.config.layers import Loaded
+from zephyrctl.config.paths import local_sources
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import GateMissed, Interrupted
 from zephyrctl.launch import followers, nodes
@@ -132,6 +133,9 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         shown = {"run": run.name, "root": str(run.root), "steps": _as_rows(steps)}
         terminal.emit_json(shown if bills is None else {**shown, "judge": bills[1]})
         return
+    if "data" in wanted:
+        for source in local_sources(loaded.recipe):
+            terminal.say(f"reads  {source}")
     for step in steps:
         terminal.out(f"{step.stage:<6} {step.decision.action:<6} {step.decision.reason}")
     for line in bills[0] if bills else ():

@@ -5,9 +5,14 @@ by. A local value in a file is relative to that file (so a packaged recipe can n
 wheel); one from the environment or the command line is relative to the working directory.
 """
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zephyrctl.config.schema import Recipe
 
 _PREFIXES = ("./", "../", "/", "~")
 _KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
@@ -71,3 +76,10 @@ def _anchor(value: Any, folder: Path, path: tuple[str, ...]) -> Any:
     if not is_local(value, suffixes=suffixes):
         return scheme + value
     return scheme + os.path.normpath(folder / expand_home(value))
+
+
+def local_sources(recipe: Recipe) -> list[Path]:
+    """The files and folders that data preparation reads, with all links followed."""
+    parts = (recipe.data.sft, recipe.data.dpo)
+    named = [source.path for part in parts for source in (*part.train, *part.test)]
+    return list(dict.fromkeys(expand_home(path).resolve() for path in named if is_local(path)))

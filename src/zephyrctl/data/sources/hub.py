@@ -182,6 +182,14 @@ def _unread(error: Exception, source: Source) -> ZephyrctlError:
     said = next(iter(str(error).strip().splitlines()), type(error).__name__)
     # The library names a folder of this machine first, where it never was told to look.
     said = said.rpartition(" either: ")[2]
+    if "scripts are no longer supported" in said:
+        script = said.rpartition(" ")[2]
+        return DataError(
+            f"{source.path} is read by a script of its own ({script}), which is never run",
+            where=_where(source),
+            hint="`revision: refs/convert/parquet` where its page offers that, or write the rows "
+            "to a parquet or .jsonl file and name that as `path`",
+        )
     if isinstance(error, ValueError | de.DatasetsError | EmptyDatasetError):
         return DataError(
             f"{source.path} cannot be read: {said}", where=_where(source),
