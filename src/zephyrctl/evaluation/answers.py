@@ -19,6 +19,7 @@ from zephyrctl.evaluation.benchmark import Answer, Benchmark, Question, Question
 from zephyrctl.evaluation.sharing import ALONE, AnswerFiles, Row, Share
 from zephyrctl.generation.answerer import Answerer, Say, Subject
 from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.runs import heartbeat, signals
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.signals import raise_if_stopping
 
@@ -68,7 +69,8 @@ class LazyAnswerer:
             if self._show and self.subject.render is not None:
                 self._say(_shown(self.subject.render(prompts[0])))
             self._on_load()
-            self._answerer = self.subject.load(self._say)
+            with signals.at_once(), heartbeat.resting("loading"):
+                self._answerer = self.subject.load(self._say)
         self._answerer.answer(prompts, sampling=sampling, on_done=on_done)
 
     def close(self) -> None:

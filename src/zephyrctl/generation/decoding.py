@@ -22,6 +22,7 @@ from zephyrctl.errors import EnvironmentProblem, TrainingDiverged
 from zephyrctl.generation import kv_cache
 from zephyrctl.generation.choosing import adjusted, draw, repetition_penalty
 from zephyrctl.generation.sampling import Sampling
+from zephyrctl.runs import heartbeat
 from zephyrctl.runs.signals import raise_if_stopping
 
 _COMPACT_AT = 0.75
@@ -199,6 +200,7 @@ class Decoder:
         batch = self.last = Batch(self.reader)
         while waiting or batch.alive:
             raise_if_stopping()
+            heartbeat.beat("tokens")
             newcomers = self._newcomers(waiting, batch, at_once)
             grown = [row for row in newcomers or batch.rows if not row.is_done]
             if self._pass(batch, newcomers, sampling, known=known):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from zephyrctl.runs import heartbeat
 from zephyrctl.runs.atomic import append_jsonl, parse_line
 
 PROGRESS_INTERVAL_S = 0.2
@@ -49,7 +50,8 @@ class Reporter:
         )
 
     def progress(self, task: str, *, done: int, total: int | None, unit: str = "rows") -> None:
-        """How far a task is; `total` is None where it is not known yet."""
+        """How far a task is, which is a sign of life too; `total` is None where it is not known."""
+        heartbeat.beat(unit)
         now = self._clock()
         is_last = total is not None and done >= total
         if not is_last and now - self._last_progress.get(task, 0.0) < PROGRESS_INTERVAL_S:

@@ -32,6 +32,7 @@ from zephyrctl.evaluation.scores import Places, asked_as, standing, write_by_que
 from zephyrctl.evaluation.sharing import Share
 from zephyrctl.evaluation.spending import metered
 from zephyrctl.generation.answerer import Subject, subject_of
+from zephyrctl.runs import heartbeat, signals
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.manifest import Result
@@ -81,7 +82,8 @@ def _run(job: _Job) -> Result:
     gates: list[str] = []
     for benchmark in benchmarks:
         scores = _score(job, benchmark, subjects, answers[benchmark.name])
-        outputs += _write_comparisons(job, benchmark, scores)
+        with signals.at_once(), heartbeat.resting("comparing"):
+            outputs += _write_comparisons(job, benchmark, scores)
         outputs += [job.places(benchmark).scores(match) for match in scores]
         for match, found in scores.items():
             for score in found.scores[:1]:

@@ -22,6 +22,7 @@ from zephyrctl.errors import JobFailed
 from zephyrctl.generation.weights import read_weights
 from zephyrctl.runs import faults
 from zephyrctl.runs.atomic import make_readable, staged_directory
+from zephyrctl.runs.signals import at_once, raise_if_stopping
 from zephyrctl.runs.store import Run
 from zephyrctl.training import sharding
 from zephyrctl.training.loading import BELOW, TRAINED, Policy, load_policy, load_weights
@@ -53,7 +54,9 @@ def publish(
     in_bf16 = world.bf16 or policy.model.dtype == torch.bfloat16
     dtype = torch.bfloat16 if in_bf16 else torch.float32
     with staged_directory(final) as folder:
+        raise_if_stopping()
         _write_weights(policy, folder, dtype=dtype)
+        raise_if_stopping()
         _write_generation_config(policy, tokenizer, folder)
         template_lock.write(
             folder,
@@ -66,8 +69,11 @@ def publish(
         )
         make_readable(folder)
         if verify is not None:
-            verify(_load_again(folder, policy, recipe=recipe, dtype=dtype, world=world))
+            with at_once():
+                again = _load_again(folder, policy, recipe=recipe, dtype=dtype, world=world)
+            verify(again)
         faults.meet("publish", 0)
+        raise_if_stopping()
     return final
 
 

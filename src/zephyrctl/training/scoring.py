@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from zephyrctl.runs.signals import raise_if_stopping
 from zephyrctl.training.rows import IGNORED
 
 _BATCH = 4
@@ -25,6 +26,7 @@ def token_losses(model: Any, documents: Documents) -> tuple[list[float], list[in
     sums = [0.0] * len(documents)
     counts = [0] * len(documents)
     for start in range(0, len(order), _BATCH):
+        raise_if_stopping()
         chosen = order[start : start + _BATCH]
         ids, mask = _padded([documents[i][0] for i in chosen], model.device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits

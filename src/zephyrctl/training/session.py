@@ -99,9 +99,12 @@ def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
     metrics = outcome.metrics(method, plan)
     held_out = trainer.held_out
     trainer.optimizer = trainer.lr_scheduler = None
-    policy = publish.in_one_piece(recipe, method.training, plan.policy, world, where=method.stage)
-    whole = replace(plan, policy=policy)
-    model = by_first(lambda: _publish(recipe, method, whole, held_out))
+    with heartbeat.resting("publishing"):
+        policy = publish.in_one_piece(
+            recipe, method.training, plan.policy, world, where=method.stage
+        )
+        whole = replace(plan, policy=policy)
+        model = by_first(lambda: _publish(recipe, method, whole, held_out))
     metrics[verdict.METRIC] = verdict.to_metric(plan.watch.canaries.finish(steps=plan.job.steps))
     barrier()
     if world.is_first:

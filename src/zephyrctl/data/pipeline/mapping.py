@@ -226,12 +226,15 @@ def _in_processes(
             for following in islice(tasks, 1):
                 waiting.append((following, pool.submit(_run, following)))
     except BrokenProcessPool as error:
+        signals.raise_if_stopping()  # whoever asked may have ended the processes too
         raise JobFailed(
             "a process of data preparation died, most often for lack of memory",
             hint="--set data.processes=1",
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # The shards that are being written do not count before they are renamed, so a stop need
+        # not wait for them: the kernel ends the processes with this one.
+        pool.shutdown(wait=signals.stop_signal() is None, cancel_futures=True)
 
 
 _mapper: list[Mapper] = []
@@ -240,6 +243,7 @@ _mapper: list[Mapper] = []
 def _start(work: Work, shards: Path, parent: int) -> None:
     """Make this process's mapper; each process is one thread, they share the cores."""
     die_with_parent()
+    signals.leave_to_parent()
     if os.getppid() != parent:
         os._exit(1)  # it died before it could be watched
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
