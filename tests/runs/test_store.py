@@ -13,8 +13,10 @@ from tests.runs.conftest import finish_stage, make_run
 from zephyrctl.config.layers import load
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import ConfigError, UsageError
-from zephyrctl.runs import store
+from zephyrctl.runs import manifest, store
+from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import Run
+from zephyrctl.runs.summary import stage_states
 
 
 def test_last_is_the_run_touched_last_by_its_records(tmp_path: Path) -> None:
@@ -162,3 +164,22 @@ def test_a_run_that_is_still_being_built_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "half").rename(tmp_path / ".half.partial-host~1~ab")
     assert [run.name for run in store.list_runs(tmp_path)] == ["whole"]
     assert store.find_run("@last", output_root=tmp_path).name == "whole"
+
+
+def test_a_job_whose_end_nobody_saw_is_at_work(tmp_path: Path) -> None:
+    run = store.open_run(Recipe(name="mine", output_root=str(tmp_path)))
+    stage = run.stage("sft")
+    assert store.at_work(run) is None
+    write_json(stage.path / "slurm.json", {"job": "7", "ended": None})
+    assert store.at_work(run) == {"job": "7", "stage": "sft", "purpose": "Slurm job 7 (sft)"}
+    manifest.begin(stage, inputs={}, seed=1, world_size=1)
+    assert store.at_work(run) is not None
+    assert stage_states(run)["sft"]["state"] == "running"
+    manifest.finish(stage, manifest.Result({}, []))
+    assert store.at_work(run) is None
+
+
+def test_a_job_that_was_seen_to_end_is_not_at_work(tmp_path: Path) -> None:
+    run = store.open_run(Recipe(name="mine", output_root=str(tmp_path)))
+    write_json(run.stage("sft").path / "slurm.json", {"job": "7", "ended": {"state": "FAILED"}})
+    assert store.at_work(run) is None

@@ -23,6 +23,7 @@ from zephyrctl.runs.store import (
     STAGES,
     Run,
     StageName,
+    at_work,
     find_run,
     last_touched,
     list_runs,
@@ -56,7 +57,7 @@ def run_rows(root: Path) -> list[dict[str, Any]]:
             "path": str(run.root),
             "touched": last_touched(run),
             "stages": {name: state["state"] for name, state in stage_states(run).items()},
-            "in_use": lock_holder(run),
+            "in_use": at_work(run),
         }
         for run in list_runs(root)
     ]
@@ -80,9 +81,10 @@ def show_lines(run: Run, *, samples: bool) -> list[str]:
     """Stages with their final metrics, then the results, then samples where asked for."""
     summary = summarize(run, counted=True)
     lines = [f"run {run.name}    {run.root}"]
-    holder = lock_holder(run)
-    if holder:
-        lines.append(f"in use by process {holder.get('pid')}: {holder.get('purpose')}")
+    worker = at_work(run)
+    if worker:
+        by = f"process {worker['pid']}: " if "pid" in worker else ""
+        lines.append(f"in use by {by}{worker.get('purpose')}")
     for name, state in summary["stages"].items():
         lines.append(f"{name:<5} {state['state']:<9} {duration(state['seconds'])}")
         lines += [f"      {key}  {_shown(value)}" for key, value in _numbers(state["metrics"])]
@@ -128,6 +130,12 @@ def remove(runs: Sequence[Run], *, ask: bool) -> list[Run]:
         if lock_holder(run):
             with lock(run, purpose="zephyrctl runs rm"):
                 pass  # raises the error that names the holder
+        if job := at_work(run):
+            raise UsageError(
+                f"run '{run.name}' is in use by {job['purpose']}, whose end nobody saw",
+                where=str(run.root),
+                hint=f"scancel {job.get('job')}; then the command that submitted it, once more",
+            )
     if ask:
         _confirm_removal(runs)
     for run in runs:
@@ -175,7 +183,7 @@ def watch(run: Run, *, stage: StageName | None, progress: str | None) -> None:
         while True:
             _watch_stage(run, current, mode)
             following = _last_stage(run)
-            if stage is not None or lock_holder(run) is None or following == current:
+            if stage is not None or at_work(run) is None or following == current:
                 return
             current = following
     except KeyboardInterrupt:
@@ -183,9 +191,9 @@ def watch(run: Run, *, stage: StageName | None, progress: str | None) -> None:
 
 
 def _watch_stage(run: Run, stage: StageName, mode: Any) -> None:
-    """Until the stage ended, or the run's lock is free, or the next stage began."""
+    """Until the stage ended, or nobody works on the run, or the next stage began."""
     with Viewer(run, stage, mode, replay=True) as viewer:
-        while lock_holder(run) is not None:
+        while at_work(run) is not None:
             viewer.poll()
             manifest = run.stage(stage).read_manifest()
             if manifest is not None and manifest.state != "running" and _last_stage(run) != stage:

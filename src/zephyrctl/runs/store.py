@@ -255,6 +255,17 @@ def lock_holder(run: Run) -> dict[str, Any] | None:
     return None
 
 
+def at_work(run: Run) -> dict[str, Any] | None:
+    """Who works on a run: the holder of its lock, else a cluster's job whose end nobody saw yet
+    (`job`, `stage`, `purpose`); None where nobody does.
+
+    Such a job goes on by itself where the command that followed it was killed.
+    """
+    return lock_holder(run) or next(
+        (job for name in STAGES if (job := _standing_job(run.stage(name))) is not None), None
+    )
+
+
 def list_runs(output_root: Path) -> list[Run]:
     """The runs under `output_root`, the one touched last first."""
     if not output_root.is_dir():
@@ -358,6 +369,19 @@ def _locked(run: Run, holder: dict[str, Any]) -> UsageError:
         where=str(run.root),
         hint=f"zephyrctl runs watch {run.root}, or give this one another name: --set name=OTHER",
     )
+
+
+def _standing_job(stage: StageDir) -> dict[str, Any] | None:
+    """The job that was submitted for a stage (`launch/slurm/record.py`), where neither its follower
+    nor its own worker wrote down how it ended."""
+    record = _read_record(stage.path / "slurm.json")
+    if not record or record.get("ended") is not None:
+        return None
+    manifest = stage.read_manifest()
+    if manifest is not None and manifest.state != "running":
+        return None
+    number = record.get("job") or "?"
+    return {"job": number, "stage": stage.name, "purpose": f"Slurm job {number} ({stage.name})"}
 
 
 def _holder(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.errors import DataError
-from zephyrctl.runs.store import STAGES, Run, lock_holder
+from zephyrctl.runs.store import STAGES, Run, at_work
 
 SCORE_KEYS = ("benchmark", "model", "judge", "metric", "value", "low", "high", "n")
 COMPARISON_KEYS = ("benchmark", "a", "b", "difference", "low", "high")
@@ -37,12 +37,12 @@ def summarize(run: Run, *, counted: bool = False) -> dict[str, Any]:
 def stage_states(run: Run) -> dict[str, dict[str, Any]]:
     """State, seconds and metrics of each stage that began; a killed one counts as stopped."""
     states: dict[str, dict[str, Any]] = {}
-    at_work = lock_holder(run) is not None
+    works = at_work(run) is not None
     for name in STAGES:
         manifest = run.stage(name).read_manifest()
         if manifest is None:
             continue
-        killed = manifest.state == "running" and not at_work
+        killed = manifest.state == "running" and not works
         states[name] = {
             "state": "stopped" if killed else manifest.state,
             "seconds": manifest.seconds,
