@@ -51,7 +51,7 @@ BASES = [
     Case("config.json is cut", "config.json cannot be read",
          base=lambda folder: (folder / "config.json").write_text('{"model_type": "mist')),
     Case("an unknown architecture", "config.json is of no use", base=config(model_type="zzz")),
-    Case("a model of own code", "config.json is of no use",
+    Case("a model of own code", "code of its own, which is not run",
          base=config(model_type="zzz", auto_map={"AutoConfig": "own.Config"})),
     Case("an index that is cut", "index of the weights cannot be read", base=broken_index),
     Case("weights that are cut", "a file of weights is damaged", base=truncated),
