@@ -10,7 +10,14 @@ from datetime import timedelta
 import zephyrctl.catalogue
 from zephyrctl import worker
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import DataError, DiskFull, StoppedEarly
+from zephyrctl.errors import (
+    DataError,
+    DiskFull,
+    JobHung,
+    OutOfMemory,
+    StoppedEarly,
+    TrainingDiverged,
+)
 from zephyrctl.registry import Entry, Registry
 from zephyrctl.runs import heartbeat, signals
 from zephyrctl.runs.manifest import Result
@@ -18,6 +25,8 @@ from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.stages import inputs
 
 WORK = os.environ.get("ZEPHYRCTL_TEST_WORK", "finish")
+ENDS = {"out of memory": OutOfMemory, "hung": JobHung, "diverged": TrainingDiverged}
+"""How a rank ends that was asked to stop and cannot."""
 
 
 def alone(recipe: Recipe, run: Run) -> Result:
@@ -46,9 +55,12 @@ def alone(recipe: Recipe, run: Run) -> Result:
         _fork_a_sleeper(folder)
         _ready(folder)
         time.sleep(60)
-    while WORK in ("wait", "checkpoint"):
+    while WORK in ("wait", "checkpoint", *ENDS):
         _ready(folder)
         time.sleep(0.02)
+        if WORK in ENDS and signals.stop_signal() is not None:
+            (folder.checkpoints / "checkpoint-5").mkdir(parents=True)
+            raise ENDS[WORK]("the end of a rank that was asked to stop")
         if WORK == "checkpoint" and signals.stop_signal() is not None:
             (folder.checkpoints / "checkpoint-5").mkdir(parents=True)
             raise StoppedEarly("checkpoint-5 stands")

@@ -105,3 +105,14 @@ def test_the_tail_survives_bytes_that_are_no_text(stage: StageDir) -> None:
     path.write_bytes(b"\xff\xfe\n" + b"x" * 100_000 + b"\nend\n")
     assert tail(path)[-1] == "end"
     assert tail(stage.logs / "absent.log") == []
+
+
+def test_a_machine_that_left_no_reason_shows_its_own_launcher(stage: StageDir) -> None:
+    (stage.logs / "rank0.log").write_text("rank 0 of machine 0\n")
+    (stage.logs / "launcher-1.log").write_text("no module of that name here\n")
+    found = first_failure(stage, 1, logs={}, launcher_log="launcher-1.log")
+    assert "no module of that name here" in found.message
+    assert "machine 0" not in found.message
+    killed = first_failure(stage, -9, logs={}, launcher_log="launcher-1.log")
+    assert "torchrun was killed by SIGKILL" in killed.message
+    assert killed.where == str(stage.logs / "launcher-1.log")

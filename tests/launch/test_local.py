@@ -13,8 +13,9 @@ import pytest
 from tests.launch.conftest import plan_for
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import DataError, DiskFull, JobFailed, JobHung, ZephyrctlError
+from zephyrctl.errors import DataError, DiskFull, JobFailed, JobHung, Terminated, ZephyrctlError
 from zephyrctl.launch.local import start
+from zephyrctl.runs import signals
 from zephyrctl.runs.store import Run, StageName
 
 REPOSITORY = Path(__file__).parents[2]
@@ -146,6 +147,10 @@ def test_what_a_stage_prints_goes_to_its_log_only(
         (signal.SIGTERM, "checkpoint", 75, "checkpoint-5 stands"),
         (signal.SIGUSR1, "checkpoint", 75, "checkpoint-5 stands"),
         (signal.SIGHUP, "wait", 143, "SIGHUP"),
+        # After the first two another attempt would follow, though somebody asked to stop.
+        (signal.SIGTERM, "out of memory", 75, "checkpoint-5 stands"),
+        (signal.SIGTERM, "hung", 75, "checkpoint-5 stands"),
+        (signal.SIGTERM, "diverged", 6, "the end of a rank"),
     ],
 )
 def test_a_request_to_stop_is_passed_on_once_and_has_its_exit_code(
@@ -159,6 +164,33 @@ def test_a_request_to_stop_is_passed_on_once_and_has_its_exit_code(
     assert output[0].startswith("stopping data: up to 10 s to save")
     assert message in json.loads(output[-1])["message"]
     assert _at_work(run) == []
+
+
+def test_a_closed_terminal_stops_nothing_that_was_started_to_outlive_it(run: Run) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        child = _supervise(run, "data", "wait")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    _wait_for((run.stage("data").path / "ready").exists)
+    child.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    child.terminate()
+    ended, output = _end(child)
+    assert (ended, "SIGTERM" in output[-1]) == (143, True)
+
+
+def test_a_stop_that_was_asked_for_before_starts_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with signals.noting((signal.SIGTERM,)):
+        os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        with pytest.raises(Terminated, match="stopped by SIGTERM"):
+            _start(run, "data", "finish", monkeypatch)
+    finally:
+        signals.clear()
+    assert not list(run.stage("data").logs.iterdir())
 
 
 def test_a_cluster_that_terminates_twice_asks_once(run: Run) -> None:

@@ -36,17 +36,17 @@ class _Left:
 
 
 def first_failure(
-    stage: StageDir, code: int, *, logs: Mapping[str, int], launcher: str | None = None
+    stage: StageDir, code: int, *, logs: Mapping[str, int], launcher_log: str | None = None
 ) -> ZephyrctlError:
     """The error of the rank that failed first.
 
     `code` is what the child ended with; `logs` holds the size of each log before this attempt, so
-    that an older attempt's lines are not shown for this one's. `launcher` names the child where it
-    is not the only rank itself.
+    that an older attempt's lines are not shown for this one's. `launcher_log` is torchrun's, where
+    the child is torchrun and not the only rank itself.
     """
     left = _left_behind(stage)
-    if launcher is not None and code < 0 and not left:
-        return _died(stage, who=launcher, log="launcher.log", number=-code, logs=logs)
+    if launcher_log is not None and code < 0 and not left:
+        return _died(stage, who="torchrun", log=launcher_log, number=-code, logs=logs)
     killed = _killed_ranks(stage, code, logs=logs)
     silent = {rank: number for rank, number in killed.items() if rank not in {f.rank for f in left}}
     if silent and (not left or left[0].error.kind in ("internal", *_OF_NEIGHBOURS)):
@@ -55,7 +55,7 @@ def first_failure(
         return _died(stage, who=who, log=log, number=number, logs=logs)
     if left:
         return _with_log(left[0], stage, logs=logs)
-    return _no_reason(stage, code, logs=logs)
+    return _no_reason(stage, code, logs=logs, launcher_log=launcher_log or "launcher.log")
 
 
 def tail(path: Path, *, start: int = 0, lines: int = TAIL_LINES) -> list[str]:
@@ -132,9 +132,12 @@ def _with_log(left: _Left, stage: StageDir, *, logs: Mapping[str, int]) -> Zephy
     )
 
 
-def _no_reason(stage: StageDir, code: int, *, logs: Mapping[str, int]) -> JobFailed:
+def _no_reason(
+    stage: StageDir, code: int, *, logs: Mapping[str, int], launcher_log: str
+) -> JobFailed:
     """For a process that ended before it could say anything, such as one that cannot import."""
-    for name in ("rank0.log", "launcher.log"):
+    # Rank 0 is on machine 0.
+    for name in ("rank0.log", launcher_log) if launcher_log == "launcher.log" else (launcher_log,):
         lines = tail(stage.logs / name, start=logs.get(name, 0))
         if lines:
             break

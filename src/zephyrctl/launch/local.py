@@ -16,12 +16,12 @@ from pathlib import Path
 from types import FrameType
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import Interrupted, JobHung, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure
 from zephyrctl.launch.plan import TRAINING, LaunchPlan, inherited
 from zephyrctl.launch.torchrun import elastic_name
 from zephyrctl.launch.watchdog import Hang, Watchdog, remove_empty
-from zephyrctl.runs import heartbeat
+from zephyrctl.runs import heartbeat, signals
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.processes import adopt_orphans, die_with_parent
 from zephyrctl.runs.store import Run, StageDir
@@ -29,6 +29,8 @@ from zephyrctl.runs.store import Run, StageDir
 _POLL_S = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _MARK = "ZEPHYRCTL_LAUNCH"
+_MAY_PASS = ("internal", "job", "neighbour", "hang", "memory")
+"""Kinds of failures after which another attempt may follow, but none where a stop was asked for."""
 
 
 @dataclass
@@ -72,24 +74,26 @@ def start(
     watchdog = Watchdog(
         stage, hang_after_s=plan.hang_after_s, is_ours=partial(_has_mark, mark=mark)
     )
-    hung: JobHung | None = None
+    failure: ZephyrctlError | None = None
     with _handlers(stop):
+        signals.raise_if_stopping()  # asked for since the last look, before these handlers
         child = _spawn(plan, mark=mark)
         try:
             hang = _watch(child, plan, stop, watchdog, on_poll=on_poll, on_stop=on_stop)
             if hang is not None:
-                hung = watchdog.error(hang)
+                failure = watchdog.error(hang)
         finally:
             _end_all(child, mark=mark)
             shutil.rmtree(plan.log_dir / elastic_name(plan.node), ignore_errors=True)
             if plan.nodes == 1:  # other machines may still need theirs
                 remove_empty(stage)
     on_poll()
-    if hung is not None:
-        raise hung
     code = child.returncode
-    launcher = "torchrun" if "torch.distributed.run" in plan.argv else None
-    failure = first_failure(stage, code, logs=logs, launcher=launcher) if code else None
+    if failure is None and code:
+        elastic = "torch.distributed.run" in plan.argv
+        failure = first_failure(
+            stage, code, logs=logs, launcher_log=plan.launcher_log.name if elastic else None
+        )
     if stop.first is not None:
         raise _stopped(stop.first, stage, failure, finished=code == 0)
     if failure is not None:
@@ -199,8 +203,11 @@ def _kill_and_reap(pid: int) -> None:
 
 @contextmanager
 def _handlers(stop: _Stop) -> Iterator[None]:
-    """Take the signals for the time of the launch, and give them back afterwards."""
-    before = {number: signal.signal(number, stop.receive) for number in _SIGNALS}
+    """Take the signals for the time of the launch, and give them back afterwards. A closed terminal
+    stays ignored where it is (nohup)."""
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+    taken = [number for number in _SIGNALS if number not in ignored]
+    before = {number: signal.signal(number, stop.receive) for number in taken}
     try:
         yield
     finally:
@@ -211,13 +218,9 @@ def _handlers(stop: _Stop) -> Iterator[None]:
 def _stopped(
     number: int, stage: StageDir, failure: ZephyrctlError | None, *, finished: bool
 ) -> ZephyrctlError:
-    """The error for a stop on request; a failure with a reason of its own goes first."""
+    """The error for a stop on request; a failure that would come again goes first."""
     on_request = isinstance(failure, StoppedEarly | Interrupted | Terminated)
-    if (
-        failure is not None
-        and not on_request
-        and failure.kind not in ("internal", "job", "neighbour")
-    ):
+    if failure is not None and not on_request and failure.kind not in _MAY_PASS:
         return failure
     stands = "the stage is finished" if finished else stage.resumable_work()
     hint = "the same command goes on from there" if stands else None

@@ -36,7 +36,6 @@ from zephyrctl.launch.patience import (
     LOOK_S,
     Patience,
     Stopper,
-    noting_signals,
 )
 from zephyrctl.launch.places import checked_rank, no_rendezvous
 from zephyrctl.launch.plan import TRAINING, LaunchPlan
@@ -153,7 +152,7 @@ class Leader:
         """Wait until every other machine is there and idle."""
         missing = {node: orders.pulse(self._run, node) for node in self._others}
         wait = Patience(self._wait_s)
-        with noting_signals():
+        with signals.noting():
             while True:
                 missing = {n: beat for n, beat in missing.items() if not self._is_here(n, beat)}
                 if not missing:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from zephyrctl.runs import signals
 
 GONE_S = 60.0
 """A machine without a beat for so long is gone. Network disks show a change late, by up to 30 s."""
@@ -68,16 +64,3 @@ class Stopper:
             self._killed = True
             # A second signal of this kind means at once (launch/local.py).
             os.kill(os.getpid(), signal.SIGINT)
-
-
-@contextmanager
-def noting_signals() -> Iterator[None]:
-    """Note requests to stop for the time of a wait; `signals.raise_if_stopping` answers them."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
-    signals.install()
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,7 +8,7 @@ or an optimizer step. Work of which a stop keeps nothing, such as loading a mode
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,6 +24,17 @@ def install() -> None:
     """Let SIGTERM, SIGINT and SIGUSR1 (a cluster's early warning) set a flag; idempotent."""
     for number in _STOPPING:
         signal.signal(number, _remember)
+
+
+@contextmanager
+def noting(numbers: Sequence[int] = _STOPPING) -> Iterator[None]:
+    """As `install`, for the time of the block; what was noted stays so."""
+    before = {number: signal.signal(number, _remember) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave_to_parent() -> None:
