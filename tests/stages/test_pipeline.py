@@ -18,6 +18,7 @@ from zephyrctl.errors import (
 )
 from zephyrctl.runs import manifest
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
+from zephyrctl.stages import forecast
 from zephyrctl.stages.pipeline import (
     Decision,
     Step,
@@ -418,3 +419,18 @@ def test_dpo_needs_its_starting_model(recipe: Recipe, run: Run) -> None:
     assert "zephyrctl sft -c" in (caught.value.hint or "")
     finish_stage(run, recipe, "sft")
     assert Path(init_model(recipe, run).target) == run.stage("sft").model
+
+
+def test_what_auto_came_to_outlives_an_allowed_change(recipe: Recipe, run: Run) -> None:
+    folder = killed_at_step_7(recipe, run)
+    manifest = folder.read_manifest()
+    assert manifest is not None
+    path = folder.path / forecast.FILE
+    path.write_text(json.dumps({"digest": manifest.digest, "optimizer": "adamw_bf16"}))
+    other = _with_rate(recipe, 1e-5)
+    step = Step("sft", decide("sft", other, run, terms=Terms(allow=("sft.learning_rate",))))
+    execute(step, other, run, start=lambda stage: finish_stage(run, other, stage))
+    now = folder.read_manifest()
+    assert now is not None
+    assert json.loads(path.read_text()) == {"digest": now.digest, "optimizer": "adamw_bf16"}
+    assert now.digest != manifest.digest

@@ -325,4 +325,4 @@ def disk(training: Sft | Dpo, model: Architecture, choice: Choice) -> float:
     published = 4.0 * trained
     if work.trained != "adapter":
         published = float(choice.load.forward.product_bytes * model.parameters)
-    return (training.keep_checkpoints + 1) * checkpoint + published
+    return (training.most_checkpoints + 1) * checkpoint + published

@@ -76,6 +76,17 @@ def make(recipe: Recipe, run: Run, stage: TrainingStage) -> Forecast:
     return found
 
 
+def carry_over(folder: StageDir, *, before: str) -> None:
+    """Keep what `auto` came to where inputs are changed within a training: the state of its
+    optimizer is in the checkpoints. `before` is the digest of the inputs until now."""
+    try:
+        record = json.loads((folder.path / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if record.get("digest") == before:
+        write_json(folder.path / FILE, {**record, "digest": _digest(folder)})
+
+
 def compared(forecast: Forecast, result: Result, folder: StageDir) -> Result:
     """The result with the prediction beside the measurement, and a notice that says both."""
     metrics = dict(result.metrics)

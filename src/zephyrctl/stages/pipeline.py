@@ -16,6 +16,7 @@ from zephyrctl.runs.changes import Change
 from zephyrctl.runs.manifest import AllowedChange, Manifest
 from zephyrctl.runs.references import ModelRef, resolve_model
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
+from zephyrctl.stages import forecast
 from zephyrctl.stages.inputs import BASE_DIGEST, inputs
 from zephyrctl.training import checkpoints
 
@@ -127,7 +128,7 @@ def check_allowed(
         raise UsageError(
             f"{same[0]} did not change since {waiting[0]} was begun",
             where="--allow-change",
-            hint="leave the flag away, or zephyrctl run --dry-run to see what did change",
+            hint="leave the flag away; --dry-run shows what did change",
         )
     if allow and not waiting:
         return "--allow-change has nothing to act on: no unfinished training has checkpoints"
@@ -287,7 +288,7 @@ def _check_known(
         known |= {*manifest.inputs} if manifest is not None else set()
     wrong = changes.unknown(allow, sorted(known))
     if wrong is not None:
-        raise UsageError(wrong, where="--allow-change", hint=f"known: {', '.join(sorted(known))}")
+        raise UsageError(wrong, where="--allow-change", hint="--dry-run shows what changed")
 
 
 def _of_launch(folder: StageDir, manifest: Manifest, terms: Terms) -> list[Change]:
@@ -315,6 +316,7 @@ def _record_terms(step: Step, recipe: Recipe, run: Run, *, verify_hashes: bool) 
     """Keep what was allowed in the stage's manifest; its processes go by that."""
     folder = run.stage(step.stage)
     newest = folder.newest_checkpoint() or 0
+    before = folder.read_manifest()
     manifests.go_on(
         folder,
         inputs=inputs(step.stage, recipe, run),
@@ -324,6 +326,8 @@ def _record_terms(step: Step, recipe: Recipe, run: Run, *, verify_hashes: bool) 
         ],
         verify_hashes=verify_hashes,
     )
+    if before is not None:
+        forecast.carry_over(folder, before=before.digest)
 
 
 def _in_words(differences: Sequence[Change]) -> str:

@@ -162,7 +162,7 @@ def _prepare(
         if strategy.size > 1:
             reporter.notice(strategy.describe())
         _say_what_is_done(reporter, policy, planned, training=training, splits=splits)
-    preflight.check_disk(folder, policy, keep=training.keep_checkpoints)
+    preflight.check_disk(folder, policy, keep=training.most_checkpoints)
     prompts = sample_prompts(run, method.stage, training.sample_prompts)
     watch = Watch(
         training=training,

@@ -107,7 +107,8 @@ class Training(Section):
     save_every: int = Field(default=100, ge=1)
     """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Verified checkpoints kept while training."""
+    """Verified checkpoints kept while training, the newest ones; with `eval_every` also the one of
+    the lowest held-out loss."""
     sample_every: int | None = Field(default=None, ge=1)
     """Steps between two sets of sample generations; null samples at the start, with every
     evaluation of `eval_every`, and at the end."""
@@ -120,6 +121,11 @@ class Training(Section):
     """Published values of final metrics; the stage reports how far it is from them."""
     canaries: list[Canary] = []
     """Ranges of metrics from published runs; the stage warns where it leaves them."""
+
+    @property
+    def most_checkpoints(self) -> int:
+        """Checkpoints that stand between two saves, at most."""
+        return self.keep_checkpoints + (self.eval_every is not None)
 
 
 class Sft(Training):
