@@ -56,8 +56,8 @@ class Watch(TrainerCallback):
         self.work = work
         self.order = order
         self.canaries = Canaries(training, progress, reporter)
-        self.keep_batch: Callable[[int], Path] | None = None
-        """Writes down the examples of a step; returns the file."""
+        self.keep_batch: Callable[[int, float], Path] | None = None
+        """Writes down the examples of a step with its loss; returns the file."""
         self._held_out: tuple[int, float] | None = None
         """Step and loss of the last evaluation in this process."""
         self._began_at = 0
@@ -207,7 +207,7 @@ class Watch(TrainerCallback):
         self.progress.spikes += 1
         if self.progress.spikes > spikes.MOST_TOLD or not self.world.is_first:
             return
-        record = self.keep_batch(step) if self.keep_batch is not None else None
+        record = self.keep_batch(step, loss) if self.keep_batch is not None else None
         self.reporter.notice(
             f"step {step}: the loss {loss:.4g} stands out of the steps before it, where up to "
             f"{limit:.4g} would be usual{f'; its examples are in {record}' if record else ''}",

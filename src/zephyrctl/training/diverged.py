@@ -60,6 +60,21 @@ def describe(path: str | None, run: Run, tokenizer: Any, *, stage: str) -> str:
     return f"its rows are {ids}{more}: {command}"
 
 
+def keep_step(path: Path, rows: Dataset, tokenizer: Any, *, step: int, loss: float) -> Path:
+    """Write down the examples of a step, as token ids and as text; returns the file."""
+    found: list[list[int]] = []
+    for row in rows:
+        entry: Any = row
+        if "input_ids" in entry:
+            found.append(entry["input_ids"])
+        else:
+            prompt = entry["prompt_ids"]
+            found += [prompt + entry[side] for side in ("chosen_ids", "rejected_ids")]
+    texts = [tokenizer.decode(ids) for ids in found]
+    write_json(path, {"step": step, "loss": loss, "texts": texts, "sequences": found})
+    return path
+
+
 def _name_rows(path: Path, run: Run, *, stage: Stage, bos: int | None) -> list[dict[str, Any]]:
     record = json.loads(path.read_text(encoding="utf-8"))
     pieces = [_bytes(piece) for ids in record["sequences"] for piece in _cut(ids, bos)]

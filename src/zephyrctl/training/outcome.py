@@ -25,6 +25,7 @@ def metrics(method: Method, plan: Plan) -> dict[str, Any]:
         "tokens": progress.tokens,
         "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
         "train_seconds": progress.seconds,
+        "loss_spikes": progress.spikes,
         "peak_memory_bytes": max(progress.peak_memory_bytes, peak_memory(job.world)),
         "parameters": policy.total,
         "trained_parameters": policy.trained,

@@ -6,6 +6,8 @@ The steps are the same for both stages; what is particular to one is its `method
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import PrinterCallback
@@ -200,6 +202,7 @@ def _build(method: Method, plan: Plan) -> Any:
     trainer.passes = plan.job.passes
     trainer.optimizer_name = method.training.optimizer
     trainer.diverged_folder = plan.folder.path
+    plan.watch.keep_batch = partial(_keep_batch, plan)
     trainer.room = memory.Room(plan.folder, _limit(method.training))
     trainer.stops = Stops(plan.folder, plan.watch.progress)
     trainer.add_callback(trainer.stops)
@@ -214,6 +217,12 @@ def _build(method: Method, plan: Plan) -> Any:
         layers = compile_layers(plan.policy.model, where=f"{method.stage}.compile")
         plan.reporter.notice(f"{layers} decoder layers are compiled; the first steps wait for it")
     return trainer
+
+
+def _keep_batch(plan: Plan, step: int, loss: float) -> Path:
+    rows = plan.splits.train.select(plan.order.step(step - 1))
+    path = plan.folder.path / f"spike-step{step}.json"
+    return diverged.keep_step(path, rows, plan.tokenizer, step=step, loss=loss)
 
 
 def _limit(training: Training) -> int | None:
