@@ -1,7 +1,7 @@
 """How processes share the work is chosen before anything is loaded, and seen to be so."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import ConfigError, DataError, EnvironmentProblem
 from zephyrctl.training import fsdp2, sharding, strategies, weights
+from zephyrctl.training.micro_batches import MicroBatches
 from zephyrctl.training.processes import World, by_first
 from zephyrctl.training.strategies import Strategy, check_active
+from zephyrctl.training.trl_arguments import Job, sft_arguments
 
 HERE = World(0, 1, "cpu", bf16=False)
 TWO = replace(HERE, size=2)
@@ -93,11 +95,43 @@ def test_several_processes_are_not_a_single_one() -> None:
         strategies.choose(recipe("single"), TWO, stage="sft")
 
 
-@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="deepspeed is installed here")
-def test_zero3_names_the_extra_that_it_needs() -> None:
+def test_zero3_names_what_it_needs() -> None:
     with pytest.raises(EnvironmentProblem) as caught:
         strategies.choose(recipe("zero3"), TWO, stage="sft")
-    assert "zephyrctl[deepspeed]" in (caught.value.hint or "")
+    is_there = find_spec("deepspeed") is not None
+    assert ("needs GPUs" if is_there else "package deepspeed") in caught.value.message
+    assert is_there or "zephyrctl[deepspeed]" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_what_deepspeed_is_told(bf16: bool, tmp_path: Path) -> None:
+    world = World(0, 2, "cuda", bf16=bf16)
+    passes = MicroBatches([[0]], per_step=1, largest=1, most_tokens=9)
+    job = Job(passes, 1, 1, world, tmp_path, has_test=False, resumes=False)
+    told = sft_arguments(recipe("zero3"), job)["deepspeed"]
+    assert told["zero_optimization"]["stage"] == 3
+    assert not [key for key in told["zero_optimization"] if "offload" in key]
+    assert told["bf16"] == {"enabled": bf16}
+    assert "deepspeed" not in sft_arguments(recipe("fsdp2"), job)
+
+
+@dataclass
+class Engine:
+    """What is asked of deepspeed's engine."""
+
+    stage: int
+    dp_world_size: int
+
+    def zero_optimization_stage(self) -> int:
+        return self.stage
+
+
+def test_an_engine_of_deepspeed_must_have_stage_3() -> None:
+    check_active(Strategy("zero3", 2), Engine(3, 2), None)
+    with pytest.raises(EnvironmentProblem, match="runs with stage 2"):
+        check_active(Strategy("zero3", 2), Engine(2, 2), None)
+    with pytest.raises(EnvironmentProblem, match="1 processes share the model"):
+        check_active(Strategy("zero3", 2), Engine(3, 1), None)
 
 
 @pytest.mark.usefixtures("group")

@@ -6,6 +6,7 @@ it equally often.
 """
 
 import contextlib
+import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,8 +35,13 @@ T = TypeVar("T")
 
 
 def is_sharded(model: Any) -> bool:
-    """Whether the weights of this model are shared out."""
-    return isinstance(model, FSDPModule)
+    """Whether the weights of this model are shared out, by FSDP2 or by deepspeed."""
+    return isinstance(model, FSDPModule) or any(map(_is_partitioned, model.parameters()))
+
+
+def _is_partitioned(weight: Any) -> bool:
+    """Whether deepspeed keeps only a part of this weight here."""
+    return hasattr(weight, "ds_tensor")
 
 
 def sharded_parts(model: Any) -> list[FSDPModule]:
@@ -45,11 +51,17 @@ def sharded_parts(model: Any) -> list[FSDPModule]:
 
 def whole(value: Any) -> Any:
     """A tensor as one process would have it; every process must call it for a sharded one."""
+    if _is_partitioned(value):
+        deepspeed = importlib.import_module("deepspeed")
+        with deepspeed.zero.GatheredParameters([value]):
+            return value.detach().clone()
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def own(value: torch.Tensor) -> torch.Tensor:
     """This process's part of a tensor, which shares its memory; a plain tensor is all its own."""
+    if _is_partitioned(value):
+        return value.ds_tensor  # type: ignore[attr-defined]
     return value.to_local() if isinstance(value, DTensor) else value
 
 
@@ -127,7 +139,7 @@ def each_whole(model: Any) -> Iterator[tuple[str, torch.Tensor | None]]:
     for name, weight in model.named_parameters():
         if not weight.requires_grad:
             continue
-        gathered = whole(weight.detach())
+        gathered = whole(weight).detach()
         yield name, gathered.cpu() if first else None
 
 

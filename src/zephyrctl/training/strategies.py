@@ -6,7 +6,6 @@ strategy that it cannot carry out without a word, and training would look the sa
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -18,7 +17,7 @@ from zephyrctl import environment
 from zephyrctl.config import sharing
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import ConfigError, EnvironmentProblem
-from zephyrctl.training import fsdp2
+from zephyrctl.training import fsdp2, zero3
 from zephyrctl.training.loading import Policy
 from zephyrctl.training.processes import World, any_rank
 
@@ -71,18 +70,8 @@ def choose(recipe: Recipe, world: World, *, stage: Literal["sft", "dpo"]) -> Str
         if found:
             raise ConfigError.of(found)
     if name == "zero3":
-        check_deepspeed()
+        zero3.check(world)
     return Strategy(name, world.size)
-
-
-def check_deepspeed() -> None:
-    """EnvironmentProblem where ZeRO's package is not there."""
-    if find_spec("deepspeed") is None:
-        raise EnvironmentProblem(
-            "zero3 needs the package deepspeed",
-            where="launch.strategy",
-            hint="pip install 'zephyrctl[deepspeed]'   or --set launch.strategy=fsdp2",
-        )
 
 
 def apply(strategy: Strategy, policy: Policy, world: World) -> None:
@@ -193,7 +182,7 @@ def _flaw_of_zero3(model: Any, optimizer: Any, size: int) -> str | None:
         return f"the model is a {type(model).__name__} and no engine of deepspeed"
     if stage() != 3:
         return f"deepspeed runs with stage {stage()}"
-    found = torch.distributed.get_world_size(model.data_parallel_group)
+    found = model.dp_world_size
     return None if found == size else f"{found} processes share the model, not {size}"
 
 

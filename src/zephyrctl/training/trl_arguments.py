@@ -16,6 +16,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Training
 from zephyrctl.errors import ConfigError, Problem
 from zephyrctl.registry import did_you_mean
+from zephyrctl.training import zero3
 from zephyrctl.training.micro_batches import MicroBatches
 from zephyrctl.training.processes import World
 
@@ -146,6 +147,8 @@ def _common(recipe: Recipe, training: Training, job: Job) -> dict[str, Any]:
         "save_total_limit": None,
         "push_to_hub": False,
     }
+    if recipe.launch.strategy == "zero3" and job.world.size > 1:
+        arguments["deepspeed"] = zero3.configuration(job.world)
     if training.lr_scheduler == "cosine_with_min_lr":
         arguments["lr_scheduler_kwargs"] = {"min_lr_rate": 0.1}
     return arguments

@@ -92,7 +92,7 @@ def adapter_sizes(model: Any) -> dict[str, float]:
     its module; empty where no adapter is trained."""
     return {
         name.split(_SECOND_MATRIX)[0]: float(
-            sharding.whole(weight.detach()).float().square().mean().sqrt()
+            sharding.whole(weight).detach().float().square().mean().sqrt()
         )
         for name, weight in model.named_parameters()
         if _SECOND_MATRIX in name and weight.requires_grad
@@ -100,5 +100,5 @@ def adapter_sizes(model: Any) -> dict[str, float]:
 
 
 def _spread(weight: torch.Tensor, count: int) -> torch.Tensor:
-    flat = sharding.own(weight.detach()).reshape(-1)
+    flat = sharding.own(weight).detach().reshape(-1)
     return flat[:: max(1, flat.numel() // count)][:count].to("cpu", copy=True)
