@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import cast
 
 from zephyrctl import catalogue
-from zephyrctl.errors import DiskFull, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.errors import DiskFull, ZephyrctlError
 from zephyrctl.launch.neighbours import hang_of, loss_of, lost_connection, waited_in_vain
+from zephyrctl.launch.stopping import resumable
 from zephyrctl.runs import heartbeat, last_words, manifest, signals, trusted
 from zephyrctl.runs.atomic import NO_SPACE
 from zephyrctl.runs.metrics import rank_of_process
@@ -48,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _run_stage(run, stage, config=given.config, rank=rank)
     except ZephyrctlError as error:
-        return _report(stage, _resumable(error, stage), rank=rank)
+        return _report(stage, resumable(error, stage), rank=rank)
     except Exception as error:
         with suppress(OSError):  # the log may be on a full disk
             traceback.print_exc()
-        return _report(stage, _resumable(_as_zephyrctl_error(error, stage), stage), rank=rank)
+        return _report(stage, resumable(_as_zephyrctl_error(error, stage), stage), rank=rank)
     last_words.drop_room(error_path(stage, rank))
     _leave_group()
     return 0
@@ -95,18 +96,6 @@ def _report(stage: StageDir, error: ZephyrctlError, *, rank: int) -> int:
         with suppress(DiskFull):
             manifest.fail(stage, error)
     return error.exit_code
-
-
-def _resumable(error: ZephyrctlError, stage: StageDir) -> ZephyrctlError:
-    """StoppedEarly in the place of Terminated, where the same command goes on from a checkpoint."""
-    stands = stage.resumable_work()
-    if not isinstance(error, Terminated) or stands is None:
-        return error
-    return StoppedEarly(
-        f"{stage.name} {error.message}; {stands}",
-        where=str(stage.path),
-        hint="the same command goes on from there",
-    )
 
 
 def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
@@ -188,6 +177,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     code = main()
+    # A request to stop that comes now, perhaps the second of two, changes nothing any more.
+    signals.leave_to_parent()
     if code:
         # The error is on the disk. A failed rank must not wait for its neighbours' threads.
         sys.stdout.flush()

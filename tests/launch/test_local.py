@@ -183,7 +183,7 @@ def test_a_closed_terminal_stops_nothing_that_was_started_to_outlive_it(run: Run
 def test_a_stop_that_was_asked_for_before_starts_nothing(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with signals.noting((signal.SIGTERM,)):
+    with signals.noting():
         os.kill(os.getpid(), signal.SIGTERM)
     try:
         with pytest.raises(Terminated, match="stopped by SIGTERM"):

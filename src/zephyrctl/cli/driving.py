@@ -22,10 +22,12 @@ from zephyrctl.errors import GateMissed, Interrupted
 from zephyrctl.launch import followers, nodes
 from zephyrctl.launch.nodes import Leader
 from zephyrctl.launch.slurm.standing import standing_jobs
+from zephyrctl.launch.stopping import listening, stopping_early
 from zephyrctl.models.resolve import locate
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Mode, choose_mode
 from zephyrctl.reports.tables import results_lines
+from zephyrctl.runs import signals
 from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import (
     STAGES,
@@ -84,29 +86,30 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Carry out `stages` (and `report`) of the configured run, one after the other."""
     recipe = loaded.recipe
     rank = nodes.machine(recipe.launch, stages)
-    if rank:
-        _follow(recipe, stages, wishes, rank=rank)
-        return
-    _bring_questions(recipe, stages)
-    _agree_to_spend(recipe, stages, wishes)
+    with listening(recipe.launch):
+        if rank:
+            _follow(recipe, stages, wishes, rank=rank)
+        else:
+            _lead(loaded, stages, wishes, alone=rank is None)
+
+
+def _lead(loaded: Loaded, stages: Sequence[str], wishes: Wishes, *, alone: bool) -> None:
+    """Decide and start each stage, on this machine or as the first of several."""
+    recipe = loaded.recipe
+    with signals.at_once():
+        _bring_questions(recipe, stages)
+        _agree_to_spend(recipe, stages, wishes)
     run = open_run(recipe)
     mode = choose_mode(wishes.progress, json_output=wishes.json)
     account = Account()
+    wanted: list[StageName] = [name for name in STAGES if name in stages]
     with lock(run, purpose=f"zephyrctl {shlex.join(sys.argv[1:2])}".strip()):
-        standing = standing_jobs(
-            run, recipe, stages=stages, force=wishes.force, own=wishes.only_asks
-        )
-        _check_terms(recipe, run, stages, wishes)
-        if wishes.only_asks:
-            write_stage_configs(run, [name for name in STAGES if name in stages], recipe)
-        else:
-            write_config(run, loaded)
-        terminal.say(f"run    {run.root}")
-        wanted: list[StageName] = [name for name in STAGES if name in stages]
-        if wanted and (wanted != ["eval"] or "base" in recipe.eval.models):
-            located = locate(recipe.model.base, revision=recipe.model.revision, say=terminal.say)
-            terminal.say(f"base   {located.note}")
-        with nullcontext() if rank is None else nodes.leading(run, recipe, stages) as leader:
+        with signals.at_once():
+            standing = standing_jobs(
+                run, recipe, stages=stages, force=wishes.force, own=wishes.only_asks
+            )
+            _begin(loaded, run, stages, wishes)
+        with nullcontext() if alone else nodes.leading(run, recipe, stages) as leader:
             for stage in wanted:
                 _one_stage(
                     stage, recipe, run, account=account, mode=mode, wishes=wishes, leader=leader,
@@ -116,6 +119,21 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
                 account.report = _write_report(run)
     asked = _asked_of(recipe) if wanted == ["eval"] else None
     _conclude(run, account, stages=stages, as_json=wishes.json, asked=asked)
+
+
+def _begin(loaded: Loaded, run: Run, stages: Sequence[str], wishes: Wishes) -> None:
+    """Refuse what is refused anyway, write down the configuration, and find the base model."""
+    recipe = loaded.recipe
+    wanted: list[StageName] = [name for name in STAGES if name in stages]
+    _check_terms(recipe, run, stages, wishes)
+    if wishes.only_asks:
+        write_stage_configs(run, wanted, recipe)
+    else:
+        write_config(run, loaded)
+    terminal.say(f"run    {run.root}")
+    if wanted and (wanted != ["eval"] or "base" in recipe.eval.models):
+        located = locate(recipe.model.base, revision=recipe.model.revision, say=terminal.say)
+        terminal.say(f"base   {located.note}")
 
 
 def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
@@ -255,8 +273,9 @@ def _one_stage(
     leader: Leader | None,
     standing: str | None,
 ) -> None:
-    terms = _terms_of(recipe, run, wishes)(stage)
-    decision = decide(stage, recipe, run, force=stage in wishes.force, terms=terms)
+    with stopping_early(run.stage(stage)), signals.at_once():
+        terms = _terms_of(recipe, run, wishes)(stage)
+        decision = decide(stage, recipe, run, force=stage in wishes.force, terms=terms)
     if decision.action == "refuse":
         raise refusal(stage, run, decision)
     if standing and decision.action != "skip":
@@ -266,7 +285,8 @@ def _one_stage(
     if decision.action == "skip":
         terminal.say(f"{stage:<6} skipped: {decision.reason}")
         return
-    _ask_before_redo(stage, run, decision, wishes)
+    with signals.at_once():
+        _ask_before_redo(stage, run, decision, wishes)
     verb = {"resume": "resumes", "follow": "goes on"}.get(decision.action, "runs")
     terminal.say(f"{stage:<6} {verb}: {decision.reason}")
 

@@ -20,7 +20,9 @@ from zephyrctl.launch.nodes import Leader
 from zephyrctl.launch.places import own_address
 from zephyrctl.launch.plan import WORKER, Host, LaunchPlan, plan_launch
 from zephyrctl.launch.restarts import keep_going
+from zephyrctl.launch.stopping import stopping_early
 from zephyrctl.reports.progress import Mode, Viewer
+from zephyrctl.runs import signals
 from zephyrctl.runs.references import is_endpoint
 from zephyrctl.runs.store import STAGES, Run, StageName
 
@@ -43,7 +45,8 @@ def launch(
 
     def attempt() -> None:
         name = secrets.token_hex(8)
-        plan = plan_stage(stage, recipe, run, own_config=own_config, attempt=name)
+        with signals.at_once():
+            plan = plan_stage(stage, recipe, run, own_config=own_config, attempt=name)
         if plan.grace_s > recipe.launch.grace_s:
             text = f"when asked to stop it has {plan.grace_s:.0f} s to save its checkpoint"
             terminal.say(f"{stage:<6} {text}")
@@ -51,7 +54,8 @@ def launch(
         with Viewer(run, stage, mode, hint_next=False) as viewer:
             start(plan, recipe.launch, on_poll=viewer.poll, on_stop=terminal.say)
 
-    keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
+    with stopping_early(run.stage(stage)):
+        keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
 
 
 def show_launch(

@@ -137,10 +137,9 @@ def _no_reason(
 ) -> JobFailed:
     """For a process that ended before it could say anything, such as one that cannot import."""
     # Rank 0 is on machine 0.
-    for name in ("rank0.log", launcher_log) if launcher_log == "launcher.log" else (launcher_log,):
-        lines = tail(stage.logs / name, start=logs.get(name, 0))
-        if lines:
-            break
+    names = (*(["rank0.log"] if launcher_log == "launcher.log" else []), launcher_log)
+    shown = (tail(stage.logs / name, start=logs.get(name, 0)) for name in names)
+    lines = next(filter(None, shown), [])
     return JobFailed(
         _joined(f"{stage.name} ended with exit code {code} and left no reason", lines),
         where=str(stage.logs),

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from zephyrctl.launch.neighbours import did_not_meet
 from zephyrctl.launch.places import Place, own_address, parse_rendezvous, place_here
 from zephyrctl.launch.plan import TRAINING, WORKER, Host, LaunchPlan, plan_launch
 from zephyrctl.launch.restarts import keep_going
+from zephyrctl.launch.stopping import stopping_early
 from zephyrctl.runs import signals
 from zephyrctl.runs.atomic import staged_directory, write_bytes, write_json
 from zephyrctl.runs.references import is_endpoint
@@ -58,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         # The interpreter gives our handlers back as it ends: a second request to stop that comes
         # then would turn 75 into 143.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
+        signals.leave_to_parent()
     return 0
 
 
@@ -71,10 +70,11 @@ def _attempts(
     def attempt() -> None:
         run_part(run, stage, recipe, place, config=given.config)
 
-    if given.keep_going and recipe.launch.nodes == 1:
-        keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
-    else:
-        attempt()
+    with stopping_early(run.stage(stage)):
+        if given.keep_going and recipe.launch.nodes == 1:
+            keep_going(run.stage(stage), recipe, attempt=attempt, say=terminal.say)
+        else:
+            attempt()
 
 
 def take_over(given: Path, run: Run) -> None:
@@ -121,7 +121,6 @@ def run_part(
     plan = plan_part(run, stage, recipe, place, config=config)
     log = plan.launcher_log
     before = log.stat().st_size if log.exists() else 0
-    signals.raise_if_stopping()
     try:
         local.start(plan, recipe.launch, on_poll=on_poll, on_stop=say)
     except ZephyrctlError as error:

@@ -22,6 +22,7 @@ from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import ConfigError, EnvironmentProblem, JobFailed, StoppedEarly
 from zephyrctl.launch import local
 from zephyrctl.launch.plan import LaunchPlan
+from zephyrctl.runs import signals
 from zephyrctl.runs.atomic import write_json, write_text
 from zephyrctl.runs.store import STAGES, Run
 
@@ -62,8 +63,9 @@ def start(
     argv = submit_argv(plan, path)
     done = False
     if shutil.which("sky") and terminal.is_tty(sys.stdin) and terminal.is_tty(sys.stderr):
-        # sky shows the machines and their price, and asks.
-        done = _submit(argv)
+        # sky shows the machines and their price, and asks: a request to stop ends the question.
+        with signals.at_once():
+            done = _submit(argv)
     where = settings.skypilot.bucket
     if done:
         raise StoppedEarly(

@@ -20,16 +20,16 @@ _depth = 0
 """Of `at_once` blocks that this process is in."""
 
 
-def install() -> None:
+def install(numbers: Sequence[int] = _STOPPING) -> None:
     """Let SIGTERM, SIGINT and SIGUSR1 (a cluster's early warning) set a flag; idempotent."""
-    for number in _STOPPING:
+    for number in numbers:
         signal.signal(number, _remember)
 
 
 @contextmanager
-def noting(numbers: Sequence[int] = _STOPPING) -> Iterator[None]:
+def noting() -> Iterator[None]:
     """As `install`, for the time of the block; what was noted stays so."""
-    before = {number: signal.signal(number, _remember) for number in numbers}
+    before = {number: signal.signal(number, _remember) for number in _STOPPING}
     try:
         yield
     finally:
