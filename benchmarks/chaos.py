@@ -140,11 +140,18 @@ def chaos(*, kills: int, seed: int, jobs: int, folder: Path) -> list[Round]:
         return found
 
     with ThreadPoolExecutor(jobs) as pool:
-        while (left := kills - sum(len(done.kills) for done in rounds)) > 0:
-            # A run may end before the kill that was meant for it: then more rounds are played.
-            sizes = shares(seed, len(rounds), left, ground.windows)
-            numbers = range(len(rounds), len(rounds) + len(sizes))
-            rounds += pool.map(one, numbers, sizes)
+        try:
+            while (left := kills - sum(len(done.kills) for done in rounds)) > 0:
+                # A run may end before the kill meant for it: then more rounds are played.
+                sizes = shares(seed, len(rounds), left, ground.windows)
+                numbers = range(len(rounds), len(rounds) + len(sizes))
+                rounds += pool.map(one, numbers, sizes)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for pid in marked(str(folder)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise
     return rounds
 
 
@@ -286,11 +293,14 @@ def kill_tree(child: subprocess.Popen[bytes], *, mark: str) -> int:
 
 
 def marked(mark: str) -> list[int]:
-    """Living processes of a round, by the mark in their environment."""
+    """Living processes of a run, or of every run under a folder, by the mark in their
+    environment."""
     found: list[int] = []
+    sign = f"{MARK}={mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            values = (folder / "environ").read_bytes().split(b"\0")
+            if any(value == sign or value.startswith(sign + b"/") for value in values):
                 found.append(int(folder.name))
     return found
 
@@ -402,6 +412,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--keep", type=Path, help="an empty folder; unequal runs stay in it")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = (options.keep or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -418,4 +429,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
