@@ -55,7 +55,7 @@ def test_01_data_stopped_in_mid_write_leaves_no_split_and_ends_byte_equal(
 ) -> None:
     name = f"data-{stopped}"
     fresh = yard.with_env({"XDG_CACHE_HOME": str(tmp_path)})  # what is cached is not written
-    code = {"kill": 1, "term": 143}[stopped]
+    code = {"kill": 1, "term": 75}[stopped]
     fresh.does("data prepare", name, fault=f"chunk=2:{stopped}", code=code)
     stage = stage_of(yard, name, "data")
     assert not (stage.path / "sft").exists()
