@@ -326,9 +326,9 @@ JSON = st.recursive(
 FIELDS = list(checkpoint_record.Record.model_fields)
 
 
-@given(field=st.sampled_from(FIELDS), value=JSON, seals=st.booleans())
+@given(field=st.sampled_from(FIELDS), value=JSON, forged=st.booleans())
 def test_a_manifest_of_any_content_is_good_or_damaged(
-    tmp_path_factory: pytest.TempPathFactory, field: str, value: Any, seals: bool
+    tmp_path_factory: pytest.TempPathFactory, field: str, value: Any, forged: bool
 ) -> None:
     folder = made_once(tmp_path_factory)
     path = folder / "manifest.json"
@@ -336,7 +336,7 @@ def test_a_manifest_of_any_content_is_good_or_damaged(
     body = json.loads(content)
     expected = body[field]
     try:
-        if seals:
+        if forged:
             forge(folder, lambda found: found.__setitem__(field, value))
         else:
             path.write_text(json.dumps(body | {field: value}), encoding="utf-8")
@@ -344,7 +344,7 @@ def test_a_manifest_of_any_content_is_good_or_damaged(
             record = checkpoint_record.verified(folder)
         except Damaged:
             return
-        assert seals
+        assert forged
         assert record.model_dump()[field] == value or field not in ("step", "files", "world_size")
         assert field not in ("step", "files", "world_size") or value == expected
     finally:
