@@ -14,8 +14,10 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import (
     ConfigError,
     EnvironmentProblem,
+    Interrupted,
     JobHung,
     StoppedEarly,
+    Terminated,
     TrainingDiverged,
     UsageError,
     ZephyrctlError,
@@ -102,7 +104,7 @@ def _killed_command(run: Run, recipe: Recipe) -> Order:
 def _lead(run: Run, recipe: Recipe, error: ZephyrctlError | None = None) -> None:
     """A command of machine 0 that finds the others and ends, with an error or without."""
     with leading(run, recipe, STAGES) as leader:
-        leader.call_roll()
+        leader.call_roll(run.stage("sft"))
         if error is not None:
             raise error
 
@@ -170,7 +172,7 @@ def test_a_machine_0_that_is_gone_is_noticed(run: Run, recipe: Recipe) -> None:
     with _follower(run, recipe) as followed:
         leader = Leader(run, recipe, STAGES)
         with orders.beating(run, 0, mark=leader.id):
-            leader.call_roll()
+            leader.call_roll(run.stage("sft"))
     assert isinstance(followed.error, JobHung)
     assert "machine 0 gave no sign of life" in followed.error.message
 
@@ -197,7 +199,7 @@ def test_another_configuration_or_command_is_refused_on_both_machines(
         pytest.raises((ConfigError, UsageError)) as caught,
         leading(run, recipe, theirs) as leader,
     ):
-        leader.call_roll()
+        leader.call_roll(run.stage("sft"))
     assert caught.value.exit_code == 2
     assert followed.error is not None
     assert followed.error.to_json() == caught.value.to_json()
@@ -215,7 +217,7 @@ def test_machine_0_waits_for_the_others_and_says_so(
         pytest.raises(EnvironmentProblem, match="machine 1 did not join") as caught,
         leading(run, recipe, STAGES) as leader,
     ):
-        leader.call_roll()
+        leader.call_roll(run.stage("sft"))
     assert caught.value.exit_code == 3
     assert "ZEPHYRCTL_LAUNCH__NODE_RANK" in str(caught.value.hint)
     assert "waits for machine 1" in capsys.readouterr().err
@@ -228,7 +230,53 @@ def test_a_report_of_an_earlier_command_is_no_presence(run: Run, recipe: Recipe)
         pytest.raises(EnvironmentProblem, match="did not join"),
         leading(run, recipe, STAGES) as leader,
     ):
-        leader.call_roll()
+        leader.call_roll(run.stage("sft"))
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_machine_that_was_asked_to_leave_is_not_waited_for(
+    run: Run, recipe: Recipe, saved: bool
+) -> None:
+    if saved:
+        (run.stage("sft").checkpoints / "checkpoint-3").mkdir(parents=True)
+    leader = Leader(run, recipe, STAGES)
+    error = Interrupted("stopped by Ctrl-C").to_json()
+    orders.write_report(run, Report(id=leader.id, node=1, state="left", error=error))
+    with pytest.raises(ZephyrctlError, match="on another machine") as caught:
+        leader.call_roll(run.stage("sft"))
+    assert isinstance(caught.value, StoppedEarly if saved else Terminated)
+    assert ("checkpoint-3 stands" in caught.value.message) == saved
+
+
+def test_a_part_that_was_over_before_it_was_seen_is_not_waited_for(
+    run: Run, recipe: Recipe
+) -> None:
+    with _follower(run, recipe) as followed, leading(run, recipe, STAGES) as leader:
+        leader.call_roll(run.stage("sft"))
+        order = orders.read_order(run)
+        assert order is not None
+        orders.write_order(run, replace(order, seq=1, state="stop", stage="sft", attempt="first"))
+        deadline = time.monotonic() + 10
+        while (report := orders.read_report(run, 1)) is None or report.state != "ended":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert report.seq == 1
+    assert followed == Outcome(parts=[])
+    assert not run.stage("sft").path.exists()
+
+
+def test_what_ended_the_command_is_told_where_the_others_cannot_be(
+    run: Run, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop_where_nothing_can_be_written() -> None:
+        with leading(run, recipe, STAGES):
+            orders.orders_path(run).unlink()
+            (orders.orders_path(run) / "in the way").mkdir(parents=True)
+            raise StoppedEarly("checkpoint-5 stands")
+
+    with pytest.raises(StoppedEarly, match="checkpoint-5"):
+        stop_where_nothing_can_be_written()
+    assert "orders.json could not be written" in capsys.readouterr().err
 
 
 def test_settings_of_one_machine_are_no_difference(recipe: Recipe) -> None:

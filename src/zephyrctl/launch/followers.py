@@ -27,6 +27,7 @@ from zephyrctl.launch.node import run_part
 from zephyrctl.launch.orders import Order, Report
 from zephyrctl.launch.patience import GONE_S, JOIN_S, LATE_S, LOOK_S, Patience, Stopper
 from zephyrctl.launch.places import RENDEZVOUS, Place
+from zephyrctl.launch.stopping import resumable
 from zephyrctl.runs import signals
 from zephyrctl.runs.store import Run, StageName
 
@@ -69,13 +70,16 @@ class Follower:
                 if order.state == "run" and order.seq > self._report.seq and order.stage:
                     self._carry_out(order, order.stage)
                     parts.append(order.stage)
+                elif order.seq > self._report.seq:
+                    self._tell("ended", seq=order.seq)  # it was over before we saw it
                 signals.raise_if_stopping()
                 time.sleep(LOOK_S)
                 order = self.present(order)
         except ZephyrctlError as error:
+            told = resumable(error, self._run.stage(parts[-1])) if parts else error
             if signals.stop_signal() is not None or isinstance(error, Interrupted):
-                self._tell("left", error=error)
-            raise
+                self._tell("left", error=told)
+            raise told from None
         failure = order.failure()
         if failure is not None:
             raise failure

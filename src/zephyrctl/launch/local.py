@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from types import FrameType
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure
+from zephyrctl.launch.neighbours import did_not_meet
 from zephyrctl.launch.plan import TRAINING, LaunchPlan, inherited
 from zephyrctl.launch.torchrun import elastic_name
 from zephyrctl.launch.watchdog import Hang, Watchdog, remove_empty
@@ -90,10 +91,7 @@ def start(
     on_poll()
     code = child.returncode
     if failure is None and code:
-        elastic = "torch.distributed.run" in plan.argv
-        failure = first_failure(
-            stage, code, logs=logs, launcher_log=plan.launcher_log.name if elastic else None
-        )
+        failure = _why(plan, stage, code, logs=logs)
     if stop.first is not None:
         raise _stopped(stop.first, stage, failure, finished=code == 0)
     if failure is not None:
@@ -162,6 +160,16 @@ def _watch(
             return None
         if plan.stage in TRAINING and not stop.forwarded and (hang := watchdog.look()):
             return hang
+
+
+def _why(
+    plan: LaunchPlan, stage: StageDir, code: int, *, logs: Mapping[str, int]
+) -> ZephyrctlError:
+    """The error of the rank that failed first, or of machines that did not meet."""
+    log = plan.launcher_log.name
+    elastic = "torch.distributed.run" in plan.argv
+    found = first_failure(stage, code, logs=logs, launcher_log=log if elastic else None)
+    return did_not_meet(stage, plan, found, start=logs.get(log, 0)) or found
 
 
 def _end_all(child: subprocess.Popen[bytes], *, mark: str) -> None:

@@ -22,7 +22,6 @@ from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import ZephyrctlError, from_json
 from zephyrctl.launch import local
 from zephyrctl.launch.grace import saved_bytes
-from zephyrctl.launch.neighbours import did_not_meet
 from zephyrctl.launch.places import Place, own_address, parse_rendezvous, place_here
 from zephyrctl.launch.plan import TRAINING, WORKER, Host, LaunchPlan, plan_launch
 from zephyrctl.launch.restarts import keep_going
@@ -119,13 +118,7 @@ def run_part(
         say(f"{stage} runs on machine 0; there is nothing to do on machine {place.rank}")
         return
     plan = plan_part(run, stage, recipe, place, config=config)
-    log = plan.launcher_log
-    before = log.stat().st_size if log.exists() else 0
-    try:
-        local.start(plan, recipe.launch, on_poll=on_poll, on_stop=say)
-    except ZephyrctlError as error:
-        apart = did_not_meet(run.stage(stage), plan, error, start=before)
-        raise apart or error from None
+    local.start(plan, recipe.launch, on_poll=on_poll, on_stop=say)
 
 
 def plan_part(

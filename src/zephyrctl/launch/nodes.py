@@ -112,7 +112,7 @@ class Leader:
             local.start(plan, settings, on_poll=on_poll, on_stop=on_stop)
             return
         stage = Run(plan.run).stage(plan.stage)
-        self.call_roll()
+        self.call_roll(stage)
         self._tell(
             replace(
                 self._order,
@@ -141,20 +141,29 @@ class Leader:
 
     def end(self, error: ZephyrctlError | None) -> None:
         """Tell the others that the command is over, and how."""
-        state = "failed" if error else "finished"
-        self._tell(replace(self._order, state=state, error=error.to_json() if error else None))
+        if error is None:
+            self._tell(replace(self._order, state="finished", error=None))
+            return
+        try:
+            self._tell(replace(self._order, state="failed", error=error.to_json()))
+        except (ZephyrctlError, OSError):
+            # The others miss our beat; what ended the command is told here all the same.
+            terminal.say(f"{orders.orders_path(self._run)} could not be written")
 
     def _tell(self, order: Order) -> None:
         self._order = order
         orders.write_order(self._run, order)
 
-    def call_roll(self) -> None:
-        """Wait until every other machine is there and idle."""
+    def call_roll(self, stage: StageDir) -> None:
+        """Wait until every other machine is there and idle, for a part of `stage`; raises the error
+        of one that refused, and a stop where one was asked to leave."""
         missing = {node: orders.pulse(self._run, node) for node in self._others}
         wait = Patience(self._wait_s)
         with signals.noting():
             while True:
-                missing = {n: beat for n, beat in missing.items() if not self._is_here(n, beat)}
+                missing = {
+                    n: beat for n, beat in missing.items() if not self._is_here(n, beat, stage)
+                }
                 if not missing:
                     break
                 signals.raise_if_stopping()
@@ -168,13 +177,13 @@ class Leader:
         # It was here: one that does not come back soon after a failed attempt does not come.
         self._wait_s = GONE_S
 
-    def _is_here(self, node: int, beat: Pulse) -> bool:
+    def _is_here(self, node: int, beat: Pulse, stage: StageDir) -> bool:
         silent = beat.silent_s()
         report = orders.read_report(self._run, node)
         if report is None or report.id != self.id:
             return False
-        if report.state == "refused" and (error := report.failure()):
-            raise error
+        if (error := report.failure()) and report.state in ("refused", "left"):
+            raise error if report.state == "refused" else _stopped(error, stage)
         return report.state in ("ready", "ended") and beat.changes > 0 and silent < GONE_S
 
     def _absent(self, names: str) -> ZephyrctlError:
