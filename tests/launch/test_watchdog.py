@@ -140,6 +140,14 @@ def test_ranks_that_ended_are_left_to_whoever_started_them(run: Run) -> None:
     alive[0] = True
     clock[0] += 1.0
     assert dog.look() is not None
+    # Nobody ends the others of one that ended well.
+    alive[0] = False
+    looks = 0
+    while dog.look() is None:
+        clock[0] += 5.0
+        looks += 1
+        assert looks < 200
+    assert 5.0 * looks > LEAST_REST_S - 60.0
 
 
 def _hang(*ranks: int) -> Hang:

@@ -143,9 +143,11 @@ class Watchdog:
         self._pulses = observe(self._pulses, beats, now=self._watched)
         alive = {beat.pid for beat in beats if self._is_ours(beat.pid)}
         ended, self._alive = self._alive - alive, self._alive | alive
-        if ended:
-            return None  # whoever started the ranks sees to what is left of them
-        return find_hang(self._pulses, now=self._watched, hang_after_s=self._hang_after_s)
+        found = find_hang(self._pulses, now=self._watched, hang_after_s=self._hang_after_s)
+        # Who started the ranks ends what is left after a failure. What is left after a good end,
+        # such as the rank that publishes, is believed as long as a rest.
+        longest = max(FACTOR * self._hang_after_s, LEAST_REST_S) if ended else 0.0
+        return found if found is not None and found.silence > longest else None
 
     def error(self, hang: Hang) -> JobHung:
         """Let every rank of this machine write down where it stands, and say what is known."""
