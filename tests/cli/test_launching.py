@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Cli, Outcome
 
+from zephyrctl.cli.launching import parse_gpus
+from zephyrctl.errors import UsageError
+
 
 def _show(cli: Cli, *words: str, **settings: str) -> Outcome:
     sets = [word for key, value in settings.items() for word in ("--set", f"launch.{key}={value}")]
@@ -56,3 +59,11 @@ def test_what_cannot_be_planned_is_refused_with_a_hint(
     assert (done.code, done.out) == (2, "")
     assert f"--> {place}" in done.err
     assert "hint: --set launch." in done.err
+
+
+@pytest.mark.parametrize("text", ["", "0,", "one", "-1", "²"])
+def test_gpus_in_another_form_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="numbers such as 0,1"):
+        parse_gpus(text)
+    assert parse_gpus("0, 2") == [0, 2]
+    assert (parse_gpus("none"), parse_gpus(None)) == ("none", None)

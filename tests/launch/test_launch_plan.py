@@ -125,6 +125,11 @@ def test_json_names_secrets_and_holds_no_value_of_them() -> None:
     assert "HF_TOKEN" not in record["env"]
 
 
+def test_a_gpu_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="names a GPU twice: 0, 0"):
+        choose_gpus([0, 0], GPUS)
+
+
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(EnvironmentProblem, match="GPU 2; visible here: 0, 1, 3") as caught:
         choose_gpus([0, 2], GPUS)

@@ -66,6 +66,11 @@ def test_settings_that_do_not_tell_are_refused(launch: dict[str, object], words:
         assert all(word in said for word in words)
 
 
+def test_a_number_below_the_first_is_refused() -> None:
+    with pytest.raises(ConfigError, match="numbered 0 to 1"):
+        place_here(Launch(nodes=2, rendezvous="h:1"), {}, rank=-1)
+
+
 def test_stages_of_one_machine_need_no_number() -> None:
     assert machine(Launch(nodes=2), ["data"]) is None
     assert machine(Launch(nodes=2), ["eval", "report"]) is None

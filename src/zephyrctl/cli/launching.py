@@ -101,7 +101,7 @@ def parse_gpus(text: str | None) -> str | list[int] | None:
     if text is None or text in ("all", "none"):
         return text
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
+    if not all(part.strip().isdecimal() for part in parts):
         raise UsageError(f"--gpus takes all, none, or numbers such as 0,1; not '{text}'")
     return [int(part) for part in parts]
 

@@ -68,12 +68,12 @@ def checked_rank(settings: Launch, rank: int | None) -> int:
             where="launch.node_rank",
             hint=f"put {_NODE_RANK}=0 before the command on the first machine, =1 on the next",
         )
-    if rank >= settings.nodes:
+    if not 0 <= rank < settings.nodes:
         raise ConfigError(
             f"launch.node_rank {rank}: {settings.nodes} machines are numbered 0 to "
             f"{settings.nodes - 1}",
             where="launch.node_rank",
-            hint=f"{_NODE_RANK}=0, or --set launch.nodes={rank + 1} on every machine",
+            hint=f"{_NODE_RANK}=0, or --set launch.nodes={max(rank, 0) + 1} on every machine",
         )
     return rank
 

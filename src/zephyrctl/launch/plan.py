@@ -210,11 +210,18 @@ def grace(settings: Launch, *, saved_bytes: float) -> float:
 
 
 def choose_gpus(wanted: str | Sequence[int], visible: Sequence[Gpu]) -> list[Gpu]:
-    """The GPUs of `launch.gpus` among the visible ones; EnvironmentProblem where one is absent."""
+    """The GPUs of `launch.gpus` among the visible ones; EnvironmentProblem where one is absent,
+    ConfigError where one is named twice."""
     if wanted == "none":
         return []
     if wanted == "all":
         return list(visible)
+    if len(set(wanted)) < len(wanted):
+        raise ConfigError(
+            f"launch.gpus names a GPU twice: {', '.join(map(str, wanted))}",
+            where="launch.gpus",
+            hint="name each once: each process has a GPU of its own",
+        )
     # Parts of a GPU (MIG) have no number of their own: theirs is their place in the list.
     parts = any(gpu.uuid.startswith("MIG-") for gpu in visible)
     by_index = {place if parts else gpu.index: gpu for place, gpu in enumerate(visible)}
