@@ -114,7 +114,8 @@ class HouseTrainer(Saving):
         metrics = {name: list(values) for name, values in self._metrics["train"].items()}
         tokens, passes = self._total_train_tokens, self._passes_of_step
         draws = random_states()
-        model: Any = self.model_wrapped
+        # Around the wrapper that sums gradients over the processes: it counts its passes.
+        model: Any = self.model_wrapped if self.is_deepspeed_enabled else self.model
         with self.accelerator.no_sync(model):
             self._pass_begins(rows)
             loss = float(self.training_step(model, self.data_collator(rows)))
