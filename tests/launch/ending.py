@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.launch.conftest import plan_for
+from tests.launch.planned import plan_for
 
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import ZephyrctlError

@@ -1,6 +1,6 @@
 """`python -m zephyrctl.launch.node` whose worker is the script of these tests."""
 
-from tests.launch.conftest import SCRIPT
+from tests.launch.planned import SCRIPT
 
 from zephyrctl.launch import node
 

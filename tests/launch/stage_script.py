@@ -74,6 +74,13 @@ def together(recipe: Recipe, run: Run) -> Result:
         return _steps(run.stage("sft"))
     if WORK == "rank 1 refuses":
         _refuse(run.stage("sft"))
+    if WORK == "rank 1 is killed":
+        _say(f"last words of rank {os.environ['RANK']}")
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:  # torchrun asks this one to stop
+            time.sleep(0.02)
+            signals.raise_if_stopping()
     return _add(run)
 
 
@@ -123,9 +130,6 @@ def _add(run: Run) -> Result:
     total = torch.ones(1) * (dist.get_rank() + 1)
     dist.all_reduce(total)
     _say(f"rank {dist.get_rank()} of {dist.get_world_size()}")
-    if WORK == "rank 1 is killed" and dist.get_rank() == 1:
-        _say("last words of rank 1")
-        os.kill(os.getpid(), signal.SIGKILL)
     dist.all_reduce(total)
     return _result(folder, total=total.item())
 

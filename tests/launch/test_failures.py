@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from zephyrctl.errors import DataError, JobFailed, ZephyrctlError
+from zephyrctl.errors import DataError, JobFailed, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure, tail
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import Run, StageDir
@@ -116,3 +116,12 @@ def test_a_machine_that_left_no_reason_shows_its_own_launcher(stage: StageDir) -
     killed = first_failure(stage, -9, logs={}, launcher_log="launcher-1.log")
     assert "torchrun was killed by SIGKILL" in killed.message
     assert killed.where == str(stage.logs / "launcher-1.log")
+
+
+@pytest.mark.parametrize("error", [Terminated("stopped by SIGTERM"), StoppedEarly("stopped")])
+def test_a_rank_that_torchrun_stopped_after_a_kill_is_not_the_cause(
+    stage: StageDir, error: ZephyrctlError
+) -> None:
+    _leave(stage, 0, t=1.0, error=error)
+    (stage.logs / "launcher.log").write_text(REPORT.format(code=-9))
+    assert "rank 1 was killed by SIGKILL" in first_failure(stage, 1, logs={}).message

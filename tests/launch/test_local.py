@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.launch.conftest import plan_for
+from tests.launch.planned import plan_for
 
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import DataError, DiskFull, JobFailed, JobHung, Terminated, ZephyrctlError

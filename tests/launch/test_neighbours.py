@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.launch.conftest import plan_for
+from tests.launch.planned import plan_for
 
 from zephyrctl.errors import DiskFull, JobFailed, JobHung, ZephyrctlError
 from zephyrctl.launch.neighbours import did_not_meet, lost_connection

@@ -1,5 +1,6 @@
 """One machine's part of a stage, alone and as one of two real hosts."""
 
+import importlib
 import json
 import os
 import signal
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.launch.hosts import Host, two_hosts
@@ -135,35 +138,21 @@ def test_a_part_that_nobody_numbered_is_refused(tmp_path: Path) -> None:
     assert "nothing says which of them this machine is" in ended.stderr
 
 
-def test_waiting_in_vain_for_a_neighbour_is_a_hang(tmp_path: Path) -> None:
+def test_waiting_in_vain_for_a_neighbour_is_a_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
-    import torch.distributed as dist
-    from torch.distributed.distributed_c10d import _set_pg_timeout
 
-    silent = (
-        "import sys, time, torch.distributed as d\n"
-        "d.init_process_group('gloo', init_method='file://' + sys.argv[1], rank=1, world_size=2)\n"
-        "time.sleep(60)\n"
-    )
-    meeting = tmp_path / "meeting"
-    env = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    other = subprocess.Popen([sys.executable, "-c", silent, str(meeting)], env=env)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    try:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=0, world_size=2,
-            timeout=timedelta(seconds=60),
-        )  # fmt: skip
-        # Meeting may take long on a busy machine; only what is waited for in vain is short.
-        _set_pg_timeout(timedelta(seconds=1))
-        with pytest.raises(RuntimeError) as caught:
-            dist.all_reduce(torch.ones(1))
-    finally:
-        other.kill()
-        other.wait()
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        del os.environ["GLOO_SOCKET_IFNAME"]
+    c10d: Any = importlib.import_module("torch.distributed")  # names that its types lack
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    store, minute = c10d.HashStore(), timedelta(seconds=60)
+    with ThreadPoolExecutor(2) as pool:  # two ranks, of which the second then does nothing
+        ranks = [pool.submit(c10d.ProcessGroupGloo, store, n, 2, minute) for n in (0, 1)]
+        group, _silent = (rank.result() for rank in ranks)
+    options = c10d.AllreduceOptions()
+    options.timeout = timedelta(seconds=1)
+    with pytest.raises(RuntimeError) as caught:
+        group.allreduce([torch.ones(1)], options).wait()
     assert waited_in_vain(caught.value)
     assert not waited_in_vain(RuntimeError("Connection closed by peer"))
     error = hang_of(caught.value, Run(tmp_path).stage("sft"), rank=0)

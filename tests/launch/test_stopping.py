@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.launch.conftest import plan_for
+from tests.launch.planned import plan_for
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.launch import Launch

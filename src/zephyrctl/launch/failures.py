@@ -22,6 +22,8 @@ TAIL_LINES = 20
 _REPORTED = re.compile(r"^\s*rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL | re.MULTILINE)
 # Of a rank whose neighbours fell silent or are gone (launch/neighbours.py).
 _OF_NEIGHBOURS = ("hang", "neighbour")
+# Of a rank that outlived one that was killed; torchrun asks it to stop.
+_ECHOES = ("internal", *_OF_NEIGHBOURS, "stopped", "terminated")
 # torchrun sends these to the ranks that did not fail.
 _SENT_BY_LAUNCHER = (-signal.SIGTERM,)
 
@@ -49,7 +51,7 @@ def first_failure(
         return _died(stage, who="torchrun", log=launcher_log, number=-code, logs=logs)
     killed = _killed_ranks(stage, code, logs=logs)
     silent = {rank: number for rank, number in killed.items() if rank not in {f.rank for f in left}}
-    if silent and (not left or left[0].error.kind in ("internal", *_OF_NEIGHBOURS)):
+    if silent and (not left or left[0].error.kind in _ECHOES):
         rank, number = next(iter(silent.items()))
         who, log = f"rank {rank}", f"rank{rank}.log"
         return _died(stage, who=who, log=log, number=number, logs=logs)
