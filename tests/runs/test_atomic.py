@@ -101,7 +101,7 @@ def test_an_append_that_runs_out_of_space_leaves_no_half_line(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", half_then_full)
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFull, match="bytes are needed"):
         atomic.append_jsonl(path, {"n": 2})
     assert path.read_bytes() == b'{"n": 1}\n'
 

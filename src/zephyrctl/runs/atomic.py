@@ -25,8 +25,9 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def disk_full_is_an_error(path: Path) -> Iterator[None]:
-    """Turn the operating system's "no space left" into DiskFull that names `path`."""
+def disk_full_is_an_error(path: Path, *, needed: int | None = None) -> Iterator[None]:
+    """Turn the operating system's "no space left" into DiskFull that names `path`, and the bytes
+    that are `needed` where they are known."""
     try:
         yield
     except OSError as error:
@@ -35,7 +36,8 @@ def disk_full_is_an_error(path: Path) -> Iterator[None]:
         folder = _existing_parent(path)
         free = shutil.disk_usage(folder).free / 2**20
         raise DiskFull(
-            f"no space left to write {path.name} ({error.strerror})",
+            f"no space left to write {path.name} ({error.strerror})"
+            + (f": {needed:,} bytes are needed" if needed is not None else ""),
             where=f"{path} ({free:.0f} MiB free)",
             hint=f"df -h {folder}",
         ) from error
@@ -48,7 +50,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step; its folder is made where it is missing."""
-    with disk_full_is_an_error(path):
+    with disk_full_is_an_error(path, needed=len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.partial-{_mark()}"
         try:
@@ -81,7 +83,7 @@ def write_json(path: Path, value: Any) -> None:
 def append_jsonl(path: Path, record: dict[str, Any], *, sync: bool = False) -> None:
     """Append one record as one write; `sync` waits for the disk, for records that cost money."""
     line = (dumps(record) + "\n").encode("utf-8", errors="backslashreplace")
-    with disk_full_is_an_error(path):
+    with disk_full_is_an_error(path, needed=len(line)):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
