@@ -120,6 +120,16 @@ def test_a_full_disk_is_73(failing):
     assert failing(OSError(errno.ENOSPC, "No space left on device", "/x")).code == 73
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_file_that_may_not_be_touched_is_no_fault_of_the_program(failing, number):
+    outcome = failing(OSError(number, "Read-only file system", "/frozen/runs/a/.lock"))
+
+    assert outcome.code == 3
+    assert outcome.err.startswith("error[environment]: a file cannot be read or written (Read-only")
+    assert "--> /frozen/runs/a/.lock" in outcome.err
+    assert "hint: ls -ld /frozen/runs/a /frozen/runs/a/.lock" in outcome.err
+
+
 @pytest.mark.parametrize("exception", [KeyboardInterrupt(), typer.Abort()])
 def test_ctrl_c_is_130(failing, exception):
     outcome = failing(exception)

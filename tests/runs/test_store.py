@@ -1,5 +1,6 @@
 """Runs are found, kept apart and locked."""
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from tests.runs.conftest import finish_stage, make_run
 
 from zephyrctl.config.layers import load
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import ConfigError, UsageError
+from zephyrctl.errors import ConfigError, EnvironmentProblem, UsageError
 from zephyrctl.runs import manifest, store
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import Run
@@ -183,3 +184,15 @@ def test_a_job_that_was_seen_to_end_is_not_at_work(tmp_path: Path) -> None:
     run = store.open_run(Recipe(name="mine", output_root=str(tmp_path)))
     write_json(run.stage("sft").path / "slurm.json", {"job": "7", "ended": {"state": "FAILED"}})
     assert store.at_work(run) is None
+
+
+def test_a_read_only_disk_is_said_and_another_folder_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(EnvironmentProblem, match="Read-only file system") as caught:
+        store.open_run(Recipe(output_root=str(tmp_path), name="a"))
+    assert caught.value.hint == "--set output_root=FOLDER"

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zephyrctl import __version__, terminal
-from zephyrctl.errors import DiskFull, Interrupted, UsageError, ZephyrctlError
+from zephyrctl.errors import (
+    DiskFull,
+    EnvironmentProblem,
+    Interrupted,
+    UsageError,
+    ZephyrctlError,
+)
 
 if TYPE_CHECKING:
     from typer import TyperException
+
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,6 +60,8 @@ def _run(args: list[str]) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("no space left on the disk", where=error.filename) from error
+        if error.errno in _FORBIDDEN and error.filename:
+            raise _no_access(error) from error
         raise _internal(error) from error
     except Exception as error:
         raise _internal(error) from error
@@ -69,6 +80,15 @@ def _usage(error: TyperException) -> int:
     command = context.command_path if context is not None else "zephyrctl"
     sentence = message[:1].lower() + message[1:].rstrip(".")
     raise UsageError(sentence, where=command, hint=f"{command} --help") from error
+
+
+def _no_access(error: OSError) -> ZephyrctlError:
+    place = Path(os.fsdecode(error.filename))
+    return EnvironmentProblem(
+        f"a file cannot be read or written ({error.strerror})",
+        where=str(place),
+        hint=f"ls -ld {shlex.join((str(place.parent), str(place)))}",
+    )
 
 
 def _internal(error: BaseException) -> ZephyrctlError:

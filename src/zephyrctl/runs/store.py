@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -174,9 +175,11 @@ def open_run(recipe: Recipe) -> Run:
             where=str(root),
             hint="--set name=OTHER, or --set output_root=FOLDER",
         ) from None
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
         raise EnvironmentProblem(
-            "no permission to write the run's folder",
+            f"the run's folder cannot be made ({error.strerror})",
             where=str(root),
             hint="--set output_root=FOLDER",
         ) from None
