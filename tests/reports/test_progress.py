@@ -257,3 +257,32 @@ def test_the_time_left_shrinks_between_records(run: Run) -> None:
     # 30 steps of a second, and two evaluations of 5 seconds (40 and 60).
     assert before == pytest.approx(40.0)
     assert after == pytest.approx(33.0)
+
+
+def test_a_time_left_that_ran_out_is_not_shown(run: Run) -> None:
+    clock = Clock()
+    with Viewer(run, "sft", "none", clock=clock) as viewer:
+        write_training(run, "sft", steps=60, clock=clock, until=30)
+        viewer.poll()
+        clock.now += 42
+        late = viewer.moment().remaining_s
+        clock.now += 60  # it hangs, or its processes start again
+        hanging = viewer.moment().remaining_s
+    assert (late, hanging) == (0.0, None)
+
+
+def test_what_was_said_is_not_said_again_after_a_stream_was_cut_back(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run.stage("sft").path
+    reporter = Reporter(folder, rank=0)
+    with Viewer(run, "sft", "plain") as viewer:
+        reporter.notice("steps were cut", level="warning")
+        viewer.poll()
+        copy = folder / "metrics.copy"
+        copy.write_bytes((folder / "metrics.jsonl").read_bytes())
+        copy.replace(folder / "metrics.jsonl")
+        Reporter(folder, rank=0).notice("resumed", level="info")
+    said = capsys.readouterr().err
+    assert said.count("warning: steps were cut") == 1
+    assert said.count("note: resumed") == 1

@@ -32,6 +32,9 @@ Asked = Literal["auto", "live", "plain", "json", "none"]
 
 PLAIN_INTERVAL_S = 30.0
 """The plain log has at most one line of training metrics, and one per task, in this time."""
+_IDENTITY = ("kind", "event", "text", "split", "step", "task", "done")
+LATE_S = 10.0
+"""A prediction is withdrawn where the end did not come this long after it."""
 _REDRAW_S = 0.2
 _REDRAW_SHARE = 0.05
 """Drawing takes at most this share of a core: the cores belong to the training."""
@@ -106,6 +109,7 @@ class Viewer:
         self._began = clock()
         self._closed = False
         self._intervals: list[int | None] | None = None
+        self._said: set[int] = set()
         self._say_from = float("-inf") if replay else self._began
         self._sink = _SINKS[mode](self)
         self.poll()
@@ -126,7 +130,7 @@ class Viewer:
         if self._closed:
             return
         for record in self.stream.poll():
-            if record["t"] >= self._say_from:
+            if record["t"] >= self._say_from and self._is_new(record):
                 self._sink.record(record)
         self._sink.tick()
 
@@ -156,9 +160,19 @@ class Viewer:
         stream = self.stream
         left = stream.remaining_s(pauses_ahead=self._pauses_ahead())
         if left is not None and stream.updated is not None:
-            left = max(0.0, left - max(0.0, now - stream.updated))
+            left -= max(0.0, now - stream.updated)
+            # Past that it hangs, or loads again, and nobody knows the end.
+            left = None if left < -LATE_S else max(0.0, left)
         began = max(stream.started or self._began, self._say_from)
         return Moment(now=now, elapsed_s=max(0.0, now - began), remaining_s=left)
+
+    def _is_new(self, record: dict[str, Any]) -> bool:
+        """Whether a record was not said yet: a stream that was cut back to a checkpoint is read
+        again from its beginning."""
+        key = hash((record["t"], *(record.get(name) for name in _IDENTITY)))
+        is_new = key not in self._said
+        self._said.add(key)
+        return is_new
 
     def title(self) -> str:
         """Stage, run and device."""
