@@ -89,7 +89,7 @@ def test_a_crash_after_a_new_checkpoint_starts_again_and_is_told_and_kept(stage:
             [(3, CRASH), (None, CRASH)],
             "no newer checkpoint than checkpoint-3, from which it began",
         ),
-        ([(step, CRASH) for step in range(1, 4)], "2 restarts are the most"),
+        ([(step, CRASH) for step in range(1, 4)], "launch.max_restarts is 2"),
     ],
 )
 def test_without_progress_or_beyond_the_limit_the_crash_is_the_end(

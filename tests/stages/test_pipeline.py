@@ -106,8 +106,8 @@ def test_unfinished_training_with_checkpoints_is_refused_other_inputs(
     ]
     assert (error.hint or "").splitlines() == [
         "--allow-change sft.learning_rate   goes on and records it",
-        "--force            begins sft afresh and removes its checkpoints",
-        "--set name=OTHER   leaves this run as it is",
+        "--force                            begins sft afresh and removes its checkpoints",
+        "--set name=OTHER                   leaves this run as it is",
     ]
     assert error.to_json()["changes"] == [
         {"field": "sft.learning_rate", "before": 2e-5, "after": 1e-5, "fixed": None}

@@ -64,7 +64,7 @@ def refusal(before: int | None, after: int | None, *, restarts: int, most: int) 
     `before` and `after` are the steps of the newest checkpoint at the attempt's begin and end.
     """
     if restarts >= most:
-        return f"{restarts} restarts are the most (launch.max_restarts)"
+        return f"launch.max_restarts is {most}"
     if after is None:
         return "it saved no checkpoint"
     if before is not None and after <= before:

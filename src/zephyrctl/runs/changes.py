@@ -119,12 +119,14 @@ def shown(value: Value) -> str:
 def _ways_out(changes: Sequence[Change], *, stage: str) -> list[str]:
     flags = " ".join(f"--allow-change {change.field}" for change in changes)
     ways = [
-        f"--force            begins {stage} afresh and removes its checkpoints",
-        "--set name=OTHER   leaves this run as it is",
+        ("--force", f"begins {stage} afresh and removes its checkpoints"),
+        ("--set name=OTHER", "leaves this run as it is"),
     ]
-    if any(change.fixed for change in changes):
-        return ways
-    return [f"{flags}   goes on and records it", *ways]
+    if not any(change.fixed for change in changes):
+        ways.insert(0, (flags, "goes on and records it"))
+    # A long list of fields is left out of the column: it would push the others off the screen.
+    width = max(len(flag) for flag, _ in ways if len(flag) <= 40)
+    return [f"{flag:<{width}}   {effect}" for flag, effect in ways]
 
 
 def _minor(version: str) -> str:
