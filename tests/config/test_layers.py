@@ -377,3 +377,21 @@ def test_a_base_that_is_named_again_keeps_its_revision():
 
     again = load(recipe="zephyr-7b", sets=same, env={}).recipe.model
     assert again.revision == load(recipe="zephyr-7b", env={}).recipe.model.revision
+
+
+@pytest.mark.parametrize(
+    ("setting", "accepted"),
+    [
+        ("launch.rendezvous=host-0", "an address such as host-0:29400 or null"),
+        ("launch.rendezvous=host-0:99999", "an address such as host-0:29400 or null"),
+        ("launch.rendezvous=host-0:0", "an address such as host-0:29400 or null"),
+        ("launch.slurm.constraint=-w x", "features joined by & and |, such as h100&nvlink"),
+        ('launch.slurm.options=["-J x"]', "a long option such as --mail-type=END"),
+        ("launch.skypilot.accelerators=H100", "a kind and number such as H100:8"),
+        ("launch.skypilot.bucket=mine", "a bucket such as s3://my-runs"),
+    ],
+)
+def test_a_name_of_the_launch_that_is_malformed_is_answered_with_an_example(setting, accepted):
+    (problem,) = problems(sets=[setting])
+
+    assert f"must be {accepted}" in problem.message

@@ -16,13 +16,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema import Recipe, launch
 from zephyrctl.config.schema.recipe import RUN_NAME
 from zephyrctl.config.schema.section import Chosen, Variant, variant_model
 from zephyrctl.registry import Registry
 
 _PATTERNS = {
     RUN_NAME: "letters, digits, '.', '_' and '-' (a letter or digit first, at most 64)",
+    launch.ADDRESS: "an address such as host-0:29400",
+    launch.CONSTRAINT: "features joined by & and |, such as h100&nvlink",
+    launch.OPTION: "a long option such as --mail-type=END",
+    launch.ACCELERATORS: "a kind and number such as H100:8",
+    launch.BUCKET: "a bucket such as s3://my-runs",
 }
 
 

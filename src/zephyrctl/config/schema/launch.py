@@ -11,12 +11,17 @@ WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CONSTRAINT = r"^[A-Za-z0-9_(\[][A-Za-z0-9_&|,()*\[\]-]{0,127}$"
 """Features of nodes, joined by & and |; no hyphen first, which would make it an option."""
 Name = Annotated[str, Field(pattern=f"^{WORD}$")]
-Option = Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*(=[A-Za-z0-9_.,:/@%+-]{1,256})?$")]
+OPTION = r"^--[a-z][a-z0-9-]*(=[A-Za-z0-9_.,:/@%+-]{1,256})?$"
+Option = Annotated[str, Field(pattern=OPTION)]
 Minutes = Annotated[int, Field(ge=1)]
 Mount = Annotated[
     str, Field(pattern=r"^/[^:,\x00-\x1f]{0,255}(:/[^:,\x00-\x1f]{0,255}(:r[ow])?)?$")
 ]
 Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9/][^\s\x00-\x1f]{0,511}$")]
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+ADDRESS = rf"^[A-Za-z0-9._-]{{1,253}}:{_PORT}$"
+ACCELERATORS = r"^[A-Za-z0-9_.-]{1,32}:[0-9]{1,3}$"
+BUCKET = r"^[a-z0-9]+://[A-Za-z0-9._/-]{1,200}$"
 Program = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./][^\x00-\x1f]{0,511}$")]
 
 
@@ -59,11 +64,11 @@ class SkyPilot(Section):
 
     infra: Annotated[str, Field(pattern=r"^[a-z0-9*][A-Za-z0-9*/_.-]{0,127}$")] | None = None
     """Where it may run, such as `aws/us-east-1`; null lets SkyPilot choose the cheapest."""
-    accelerators: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}:[0-9]{1,3}$")] = "H100:8"
+    accelerators: Annotated[str, Field(pattern=ACCELERATORS)] = "H100:8"
     """GPUs of each node, such as `H100:8`."""
     use_spot: bool = True
     """Take cheaper machines that may be taken away; the job goes on elsewhere."""
-    bucket: Annotated[str, Field(pattern=r"^[a-z0-9]+://[A-Za-z0-9._/-]{1,200}$")] | None = None
+    bucket: Annotated[str, Field(pattern=BUCKET)] | None = None
     """Bucket that holds the runs, such as `s3://my-runs`, or `volume://NAME` for a volume of
     SkyPilot's, which several machines can share. It is needed: a new machine goes on from what is
     there."""
@@ -85,7 +90,7 @@ class Launch(Section):
     """GPUs of each machine, where they cannot be seen from here (Slurm, SkyPilot); 0 is the CPU."""
     node_rank: int | None = Field(default=None, ge=0)
     """Which of the `nodes` this machine is, from 0, where no cluster says so. Number 0 leads."""
-    rendezvous: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$")] | None = None
+    rendezvous: Annotated[str, Field(pattern=ADDRESS)] | None = None
     """Address `host:port` of machine 0, at which the machines meet."""
     rendezvous_backend: Literal["static", "c10d"] = "c10d"
     """How torchrun's agents meet: `static` by the numbers of the machines, `c10d` by a store at the
