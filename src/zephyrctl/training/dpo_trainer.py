@@ -163,9 +163,7 @@ class DpoTrainer(HouseTrainer, DPOTrainer):
         mask = inputs["completion_mask"][:, 1:].chunk(2)[0].bool()
         log_probs = outputs.log_probs.chunk(2)[0]  # (B, S-1)
         by_tokens = -weights["sft"] * log_probs[mask].mean()
-        return seen_by_all(
-            loss * share.pairs + by_tokens * (share.own_chosen_tokens - share.pairs)
-        )
+        return seen_by_all(loss * share.pairs + by_tokens * (share.own_chosen_tokens - share.pairs))
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
