@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Literal
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import InputsChanged, JobFailed, UsageError, ZephyrctlError
-from zephyrctl.runs import adjustments, changes
+from zephyrctl.runs import adjustments, atomic, changes
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.changes import Change
 from zephyrctl.runs.manifest import AllowedChange, Manifest
@@ -212,7 +211,7 @@ def start_afresh(folder: StageDir, recipe: Recipe, *, force: bool) -> list[str]:
     if folder.name == "eval":
         for benchmark in recipe.eval.benchmarks if force else ():
             if (folder.path / benchmark).is_dir():
-                shutil.rmtree(folder.path / benchmark)
+                atomic.remove(folder.path / benchmark)  # of a link, the link itself
                 said.append(f"eval: removed earlier answers and judgments of {benchmark}")
     adjustments.forget(folder)
     for path in (folder.metrics_path, folder.events_path, folder.samples_path):
