@@ -2,13 +2,16 @@
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Cli, Outcome
 
 from zephyrctl.cli.launching import parse_gpus
+from zephyrctl.config.layers import load
 from zephyrctl.errors import UsageError
+from zephyrctl.runs.store import open_run, write_config
 
 
 def _show(cli: Cli, *words: str, **settings: str) -> Outcome:
@@ -67,3 +70,17 @@ def test_gpus_in_another_form_are_refused(text: str) -> None:
         parse_gpus(text)
     assert parse_gpus("0, 2") == [0, 2]
     assert (parse_gpus("none"), parse_gpus(None)) == ("none", None)
+
+
+def test_a_printed_launch_says_that_its_configuration_is_missing_or_another(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("sft", "--recipe", "tiny", "--print-launch")
+
+    assert "runs/tiny/config.json, which is not there yet" in cli(*words).err
+
+    write_config(open_run(load(recipe="tiny").recipe), load(recipe="tiny"))
+
+    assert "# reads" not in cli(*words).err
+    assert "config.json, which holds other settings" in cli(*words, "--set", "seed=3").err

@@ -68,6 +68,8 @@ def show_launch(
     ]
     if settings.backend == "skypilot":
         plans = [plan for plan in plans if plan.stage != "data"]  # prepared here, as no job
+    elif plans and not own_config:
+        _tell_of_config(recipe, run)
     if as_json:
         shown = [{**plan.to_json(), **_consumed(plan, settings)} for plan in plans]
         terminal.emit_json({"run": run.name, "launch": shown})
@@ -78,6 +80,19 @@ def show_launch(
             f"# {plan.stage}: {machines}{plan.processes} × {plan.devices}, logs in {plan.log_dir}"
         )
         terminal.out(_in_words(plan, settings))
+
+
+def _tell_of_config(recipe: Recipe, run: Run) -> None:
+    """Say where what is printed would read another configuration than the one it was printed for,
+    or none: printing writes nothing."""
+    if not run.config_path.is_file():
+        state = "is not there yet"
+    elif run.recipe() != recipe:
+        state = "holds other settings than these"
+    else:
+        return
+    terminal.say(f"# reads {run.config_path}, which {state};")
+    terminal.say("# zephyrctl data prepare with the same options writes it")
 
 
 def plan_stage(
