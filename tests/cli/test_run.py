@@ -238,3 +238,15 @@ def test_a_second_run_skips_what_is_done_and_says_why_it_redoes_it(
     assert Run(tmp_path / "runs" / "small").stage("data").read_manifest() == made
     redone = run("--set", "seed=7")
     assert redone["steps"][0] == {"stage": "data", "action": "run", "reason": "seed 42 → 7"}
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_dry_run_refuses_an_allowed_field_that_no_stage_has(cli, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+
+    outcome = cli(
+        "sft", "--recipe", "tiny", "--dry-run", "--allow-change", "sft.learnig_rate", *words
+    )
+
+    assert outcome.code == 2
+    assert "did you mean 'sft.learning_rate'?" in outcome.out + outcome.err

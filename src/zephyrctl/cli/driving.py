@@ -144,8 +144,10 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     terms = _terms_of(loaded.recipe, run, wishes)
     steps = plan_steps(loaded.recipe, run, wanted, force=wishes.force, terms=terms)
     refused = next((step for step in steps if step.decision.action == "refuse"), None)
-    if refused and wishes.json:
-        raise refusal(refused.stage, run, refused.decision)
+    if wishes.json:
+        _check_terms(loaded.recipe, run, stages, wishes)
+        if refused:
+            raise refusal(refused.stage, run, refused.decision)
     bills = _bills(loaded.recipe, stages, wishes)
     if wishes.json:
         shown = {"run": run.name, "root": str(run.root), "steps": _as_rows(steps)}
@@ -158,6 +160,7 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
         terminal.out(f"{step.stage:<6} {step.decision.action:<6} {step.decision.reason}")
     for line in bills[0] if bills else ():
         terminal.out(line)
+    _check_terms(loaded.recipe, run, stages, wishes)
     if refused:
         raise refusal(refused.stage, run, refused.decision)
 
