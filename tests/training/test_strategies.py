@@ -264,3 +264,11 @@ def test_the_first_process_leads_and_its_failure_is_its_own() -> None:
 
 def _broken() -> None:
     raise DataError("broken")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "single", "ddp", "fsdp2", "zero3"])
+def test_a_strategy_that_one_process_cannot_carry_out_is_told(wanted: str) -> None:
+    asked = recipe(wanted)
+    told = strategies.overridden(asked, strategies.choose(asked, HERE, stage="sft"))
+    assert (told is None) == (wanted in ("auto", "single"))
+    assert told is None or told.startswith(f"launch.strategy is {wanted}, and one process")

@@ -46,6 +46,8 @@ def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Pla
     reporter = folder.reporter()
     training = method.training
     strategy = strategies.choose(recipe, world, stage=method.stage)
+    if alone := strategies.overridden(recipe, strategy):
+        reporter.notice(alone, level="warning")
     trackers.prepare(recipe.track, folder=folder.path)
     micro_batches.check_division(training, world_size=world.size, where=method.stage)
     if training.compile is True:

@@ -51,6 +51,14 @@ class Strategy:
         return _IN_WORDS[self.name].format(size=self.size)
 
 
+def overridden(recipe: Recipe, strategy: Strategy) -> str | None:
+    """What to say where one process cannot share out its work, as the recipe asks; else None."""
+    wanted = recipe.launch.strategy
+    if wanted in ("auto", strategy.name):
+        return None
+    return f"launch.strategy is {wanted}, and one process has nobody to share with: it trains alone"
+
+
 def choose(recipe: Recipe, world: World, *, stage: Literal["sft", "dpo"]) -> Strategy:
     """The strategy of the recipe, which the memory plan has made concrete where it could; asked
     before anything is loaded. ConfigError with every setting that it cannot carry out."""
