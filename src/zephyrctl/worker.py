@@ -27,7 +27,10 @@ from zephyrctl.runs.atomic import NO_SPACE
 from zephyrctl.runs.metrics import rank_of_process
 from zephyrctl.runs.processes import children_die_too, die_with_parent
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
+from zephyrctl.terminal import safe
 
+_SUPERVISOR = "ZEPHYRCTL_SUPERVISOR_PID"
+"""Variable with the process that started this one and reads its error file."""
 _NO_SPACE_TEXTS = tuple(os.strerror(number) for number in NO_SPACE)
 """As libraries that are not written in Python say it."""
 
@@ -42,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     rank = rank_of_process()
     run = Run(Path(given.run))
     stage = run.stage(cast(StageName, given.stage))
+    # Nobody reads the error file of a command that was pasted into a shell or another engine.
+    terminal = os.dup(2) if _SUPERVISOR not in os.environ else None
     _redirect_output(stage, rank=rank)
     _show_stacks_on_request(stage, rank=rank)
     last_words.keep_room(error_path(stage, rank))
@@ -49,11 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _run_stage(run, stage, config=given.config, rank=rank)
     except ZephyrctlError as error:
-        return _report(stage, resumable(error, stage), rank=rank)
+        return _report(stage, resumable(error, stage), rank=rank, terminal=terminal)
     except Exception as error:
         with suppress(OSError):  # the log may be on a full disk
             traceback.print_exc()
-        return _report(stage, resumable(_as_zephyrctl_error(error, stage), stage), rank=rank)
+        known = resumable(_as_zephyrctl_error(error, stage), stage)
+        return _report(stage, known, rank=rank, terminal=terminal)
     last_words.drop_room(error_path(stage, rank))
     _leave_group()
     return 0
@@ -85,9 +91,13 @@ def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> 
         manifest.finish(stage, result)
 
 
-def _report(stage: StageDir, error: ZephyrctlError, *, rank: int) -> int:
-    """Leave the error behind; on a full disk in the room that was kept for it at the start."""
+def _report(stage: StageDir, error: ZephyrctlError, *, rank: int, terminal: int | None) -> int:
+    """Leave the error behind; on a full disk in the room that was kept for it at the start. It is
+    shown at `terminal` too, a descriptor."""
     record = {"error": error.to_json(), "rank": rank, "t": time.time()}
+    if terminal is not None:
+        with suppress(OSError):
+            os.write(terminal, _in_words(error, rank=rank).encode(errors="replace"))
     with suppress(OSError):
         sys.stderr.write(f"error[{error.kind}]: {error.message}\n")
         sys.stderr.flush()
@@ -96,6 +106,13 @@ def _report(stage: StageDir, error: ZephyrctlError, *, rank: int) -> int:
         with suppress(DiskFull):
             manifest.fail(stage, error)
     return error.exit_code
+
+
+def _in_words(error: ZephyrctlError, *, rank: int) -> str:
+    lines = [f"error[{error.kind}]: rank {rank}: {error.message}"]
+    lines += [f"  --> {error.where}"] if error.where else []
+    lines += [f"  hint: {error.hint}"] if error.hint else []
+    return "".join(f"{safe(line)}\n" for line in lines)
 
 
 def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
@@ -162,7 +179,7 @@ def _show_stacks_on_request(stage: StageDir, *, rank: int) -> None:
 
 def _exit_if_abandoned() -> None:
     """End at once where the supervisor died before the kernel was asked to watch over us."""
-    supervisor = os.environ.get("ZEPHYRCTL_SUPERVISOR_PID")
+    supervisor = os.environ.get(_SUPERVISOR)
     if supervisor and Path("/proc/self").exists() and not Path(f"/proc/{supervisor}").exists():
         os._exit(143)
 

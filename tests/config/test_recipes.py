@@ -1,7 +1,7 @@
 """The packaged recipes: they parse, say what they are, and hold the published numbers.
 
-Sources of the numbers: shared/reference/zephyr-recipe.md §0 to §2, §5 and §6, and the recipe files
-of alignment-handbook at f0ffa0d (January 2024), 87cc800 (QLoRA) and ae3f44f (SmolLM2).
+Sources of the numbers: the model cards of zephyr-7b-beta, sft-full and dpo-full, and the recipe
+files of alignment-handbook at f0ffa0d (January 2024), 87cc800 (QLoRA) and ae3f44f (SmolLM2).
 """
 
 import re

@@ -74,7 +74,7 @@ def test_a_number_below_the_first_is_refused() -> None:
 def test_stages_of_one_machine_need_no_number() -> None:
     assert machine(Launch(nodes=2), ["data"]) is None
     assert machine(Launch(nodes=2), ["eval", "report"]) is None
-    assert machine(Launch(nodes=2, node_rank=1, rendezvous="h:1"), ["data", "dpo"]) == 1
+    assert machine(Launch(nodes=2, node_rank=1, rendezvous="127.0.0.1:1"), ["data", "dpo"]) == 1
 
 
 def test_the_own_address_is_the_one_on_the_way_to_machine_0() -> None:

@@ -61,7 +61,7 @@ def test_lora_on_all_linear_layers_of_mistral(rank, millions):
     assert MISTRAL.adapter(rank) / 1e6 == pytest.approx(millions, rel=0.005)
 
 
-# The floors for Mistral-7B in performance.md §3: GFLOPs per token at a mean context of 852.
+# Floors for Mistral-7B, worked out apart from this code: GFLOPs per token at a mean context of 852.
 @pytest.mark.parametrize(
     ("trained", "recompute", "expected"),
     [

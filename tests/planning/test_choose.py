@@ -72,7 +72,7 @@ def test_the_ladder_goes_from_the_fastest_to_the_smallest():
         )
     ]
     assert rungs == [("adamw", "none"), ("adamw", "selective"), ("flash_adamw", "none")]
-    # Four to six thousand tokens, as shared/reference/performance.md, 3, has it.
+    # Four to six thousand tokens, by a count of its own.
     assert 4096 <= chosen(recipe(), H100).micro_tokens <= 6144
     assert chosen(recipe(), H100, flash=False).optimizer == "adamw_bf16"
 

@@ -29,7 +29,7 @@ def test_a_fraction_of_an_epoch_and_a_number_of_steps() -> None:
 
 
 def test_steps_of_the_published_recipe() -> None:
-    # zephyr-recipe.md: DPO on 61,135 pairs at batch 128 took 478 steps
+    # zephyr-7b-dpo-full: DPO on 61,135 pairs at batch 128 took 478 steps
     assert order.total_steps(Sft(global_batch_size=128), examples=61_135) == 478
 
 

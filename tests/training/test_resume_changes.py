@@ -13,7 +13,7 @@ from tests.training.conftest import build_run, write_data
 from tests.training.test_resume import error_of
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.runs import manifest
+from zephyrctl.runs import manifest, verdict
 from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.manifest import Manifest, Result
 from zephyrctl.runs.store import Run, StageDir
@@ -76,6 +76,11 @@ def test_allowed_rates_take_effect_by_the_formula_of_the_schedule(
     losses = [record["values"]["loss"] for record in records]
     assert found.metrics["train_loss"] == pytest.approx(sum(losses) / 8, rel=1e-12)
     assert [(c.field, c.step) for c in found.allowed_changes] == [(field, 3) for field in allow]
+    rate = next(c for c in verdict.from_metrics(found.metrics) if c.name == "learning rate")
+    assert (rate.state, rate.text) == (
+        "not checked",
+        "sft.learning_rate and 2 more changed within it, as allowed",
+    )
     said = "sft.learning_rate 0.003 → 0.001, as allowed, from checkpoint-3 on"
     assert any(said in text for text in found.notices)
 

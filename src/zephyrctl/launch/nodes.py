@@ -37,7 +37,7 @@ from zephyrctl.launch.patience import (
     Patience,
     Stopper,
 )
-from zephyrctl.launch.places import checked_rank, no_rendezvous
+from zephyrctl.launch.places import checked_rank, no_rendezvous, own_address
 from zephyrctl.launch.plan import TRAINING, LaunchPlan
 from zephyrctl.launch.watchdog import remove_empty
 from zephyrctl.runs import signals
@@ -57,6 +57,7 @@ def machine(settings: Launch, stages: Sequence[str]) -> int | None:
     rank = checked_rank(settings, settings.node_rank)
     if settings.rendezvous is None:
         raise no_rendezvous(settings)
+    own_address(settings.rendezvous)  # a name that nobody knows would be waited for
     return rank
 
 

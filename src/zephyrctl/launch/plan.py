@@ -16,6 +16,7 @@ from typing import Any
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.environment import Gpu
 from zephyrctl.errors import ConfigError, EnvironmentProblem
+from zephyrctl.launch.places import checked_rank
 from zephyrctl.launch.torchrun import Meeting, torchrun
 from zephyrctl.runs.store import Run, StageName
 
@@ -161,6 +162,8 @@ def plan_launch(
         )
     # A job of a cluster is given GPUs only where its stage uses them.
     given = settings.backend != "slurm" or (stage in SHARED and not alone)
+    if nodes > 1:
+        checked_rank(settings, host.rank)
     chosen, count = _devices(settings, host) if given else ([], 0)
     processes = 1 if alone else _process_count(stage, settings, devices=count)
     if chosen is not None and stage in SHARED:

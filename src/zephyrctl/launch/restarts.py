@@ -1,7 +1,7 @@
 """After which ends is a training stage started again, and how is that told?
 
-Each attempt is a fresh torchrun: a restart inside one recovered 1 time in 11
-(shared/reference/reliability.md §2.4). A crash or a hang is answered by another attempt only where
+Each attempt is a fresh torchrun: a restart inside one recovered 1 time in 11 with gloo (torch 2.13,
+`--max-restarts 1`, one rank killed). A crash or a hang is answered by another attempt only where
 the last one saved a newer checkpoint than there was before it, so that a fault that comes again at
 the same step ends the stage the second time. Divergence, wrong settings or data, a full disk and
 refused credentials would come again, and are never repeated. Where memory ran out, the next attempt

@@ -95,7 +95,7 @@ def cost(row: Row, layout: Layout) -> int:
     if not layout.padding_free:
         return 2 * (prompt + max(chosen, rejected))
     # The last token of a completion is never an input; a shared prompt's last token stands in
-    # each branch (shared/reference/performance.md, 5.1).
+    # each branch.
     return (prompt - 1) * (1 if layout.shared else 2) + chosen + rejected
 
 

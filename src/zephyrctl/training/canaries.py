@@ -141,6 +141,7 @@ class Canaries:
             last=progress.last_rate,
             warmup=self._warmup,
             steps=steps,
+            changed=progress.changed,
         )
         self.note([rate], step=steps)
         for name, reason in self._due().items():

@@ -1,7 +1,7 @@
 """What in the numbers of a training run should worry its owner?
 
 Pure checks, each of which returns a `Check`, or nothing where it is too early to judge. Bands come
-from the published runs of the Zephyr recipe (shared/reference/zephyr-recipe.md §7).
+from the published logs of zephyr-7b-sft-full and zephyr-7b-dpo-full.
 """
 
 import math
@@ -91,13 +91,23 @@ def gradient_norm(norms: Sequence[float]) -> Check | None:
 
 
 def learning_rate(
-    training: Training, *, highest: float, last: float, warmup: int, steps: int
+    training: Training,
+    *,
+    highest: float,
+    last: float,
+    warmup: int,
+    steps: int,
+    changed: Sequence[str] = (),
 ) -> Check:
     """Whether the rate reached its peak and went down again as the schedule says (C2).
 
-    A wrong number of steps shows here: the rate never warms up, or ends high.
+    A wrong number of steps shows here: the rate never warms up, or ends high. After inputs were
+    `changed` within the training, no one schedule says it.
     """
     name = "learning rate"
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return Check(name, "not checked", f"{changed[0]}{more} changed within it, as allowed")
     if "lr_scheduler_kwargs" in training.trainer_args:
         return Check(name, "not checked", "the schedule has settings of its own")
     schedule = [_factor(training.lr_scheduler, n, warmup=warmup, steps=steps) for n in range(steps)]

@@ -71,6 +71,7 @@ def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Pla
         method, splits, layout, seed=recipe.seed, world=world, begun=begun
     )
     progress = load_progress(resume.path) if resume is not None else Progress()
+    progress.changed = list(dict.fromkeys([*progress.changed, *resuming.changed(resume, work)]))
     job = replace(
         job,
         folder=folder.checkpoints,

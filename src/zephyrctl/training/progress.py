@@ -43,6 +43,8 @@ class Progress:
     """Of the last steps, for `spikes`."""
     spikes: int = 0
     """Steps whose loss stood out of those before."""
+    changed: list[str] = field(default_factory=list)
+    """Inputs that were allowed to change since the training began."""
 
     def owe(self, what: str) -> None:
         """Note what was broken off."""

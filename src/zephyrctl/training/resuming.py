@@ -47,6 +47,13 @@ def place_of(resume: Resume | None) -> Place | None:
     return Place(resume.record.step, resume.record.epoch, resume.record.taken)
 
 
+def changed(resume: Resume | None, work: Work) -> list[str]:
+    """Inputs that are others than when the checkpoint was written, as was allowed."""
+    if resume is None:
+        return []
+    return [change.field for change in changes.between(resume.record.inputs, work.inputs)]
+
+
 def _look(
     folder: StageDir, reporter: Reporter, work: Work, manifest: Manifest | None
 ) -> Resume | None:

@@ -18,7 +18,7 @@ from zephyrctl.training.processes import any_rank
 Sample = dict[str, torch.Tensor]
 
 UPDATES = 10
-"""Updates after warm-up from which the comparison counts (zephyr-recipe.md §7, C2)."""
+"""Updates after warm-up from which the comparison counts."""
 _PER_WEIGHT = 512
 _IN_ALL = 1 << 18
 _SECOND_MATRIX = ".lora_B."
