@@ -11,8 +11,10 @@ from hypothesis import settings
 settings.register_profile("deterministic", derandomize=True)
 settings.load_profile("deterministic")
 
-# A shell starts background jobs with SIGINT ignored, which the children of the tests would inherit.
+# A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and the children of the
+# tests would inherit both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

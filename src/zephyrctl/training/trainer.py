@@ -177,11 +177,13 @@ class HouseTrainer(Saving):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The held-out evaluation, unless a stop breaks it off: the next attempt then makes it."""
-        examples = self.args.per_device_eval_batch_size
-        tokens = self.passes.most_tokens
         fits = nullcontext()
         if self.room is not None:
-            fits = self.room.needed_for("the held-out evaluation", examples=examples, tokens=tokens)
+            fits = self.room.needed_for(
+                "the held-out evaluation",
+                examples=self.args.per_device_eval_batch_size,
+                tokens=self.passes.most_tokens,
+            )
         try:
             with fits:
                 return super().evaluate(*args, **kwargs)
