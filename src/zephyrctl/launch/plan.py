@@ -162,8 +162,6 @@ def plan_launch(
         )
     # A job of a cluster is given GPUs only where its stage uses them.
     given = settings.backend != "slurm" or (stage in SHARED and not alone)
-    if nodes > 1:
-        checked_rank(settings, host.rank)
     chosen, count = _devices(settings, host) if given else ([], 0)
     processes = 1 if alone else _process_count(stage, settings, devices=count)
     if chosen is not None and stage in SHARED:
@@ -285,6 +283,7 @@ def _process_count(stage: StageName, settings: Launch, *, devices: int) -> int:
 
 def _meeting(settings: Launch, host: Host) -> Meeting:
     """Where the machines meet; ConfigError where nobody says so and no cluster will."""
+    checked_rank(settings, host.rank)
     found = host.rendezvous or settings.rendezvous
     if found is None and settings.backend == "local":
         raise ConfigError(
