@@ -153,13 +153,7 @@ def plan_launch(
     `worker` is what Python is asked to run in each process, `saved_bytes` the size of a checkpoint,
     which must be written within the grace.
     """
-    nodes = settings.nodes if stage in TRAINING else 1
-    if nodes > 1 and settings.strategy == "single":
-        raise ConfigError(
-            f"launch.strategy single is one process, launch.nodes asks for {nodes} machines",
-            where="launch.nodes",
-            hint="--set launch.nodes=1, or --set launch.strategy=auto",
-        )
+    nodes = _machines(stage, settings)
     # A job of a cluster is given GPUs only where its stage uses them.
     given = settings.backend != "slurm" or (stage in SHARED and not alone)
     chosen, count = _devices(settings, host) if given else ([], 0)
@@ -273,6 +267,18 @@ def _devices(settings: Launch, host: Host) -> tuple[list[Gpu] | None, int]:
         )
     chosen = chosen[:asked]
     return chosen, len(chosen)
+
+
+def _machines(stage: StageName, settings: Launch) -> int:
+    """How many machines take part; ConfigError where one process was asked for on several."""
+    nodes = settings.nodes if stage in TRAINING else 1
+    if nodes > 1 and settings.strategy == "single":
+        raise ConfigError(
+            f"launch.strategy single is one process, launch.nodes asks for {nodes} machines",
+            where="launch.nodes",
+            hint="--set launch.nodes=1, or --set launch.strategy=auto",
+        )
+    return nodes
 
 
 def _process_count(stage: StageName, settings: Launch, *, devices: int) -> int:
