@@ -8,18 +8,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.launch.failures import first_failure
 from zephyrctl.launch.neighbours import did_not_meet
 from zephyrctl.launch.plan import TRAINING, LaunchPlan, inherited
+from zephyrctl.launch.stopping import Request, taking
 from zephyrctl.launch.torchrun import elastic_name
 from zephyrctl.launch.watchdog import Hang, Watchdog, remove_empty
 from zephyrctl.runs import heartbeat, signals
@@ -35,22 +34,10 @@ _MAY_PASS = ("internal", "job", "neighbour", "hang", "memory")
 
 
 @dataclass
-class _Stop:
-    """What was asked of this process while the stage ran."""
+class _Stop(Request):
+    """A request to stop, and whether it was passed on."""
 
-    first: int | None = None
-    at: float = 0.0
-    kill_now: bool = False
-    forwarded: bool = field(default=False, repr=False)
-
-    def receive(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.first is None:
-            self.first = number
-            self.at = time.monotonic()
-        elif number == signal.SIGINT:
-            # A second Ctrl-C means now. A repeated SIGTERM does not: clusters send it twice.
-            self.kill_now = True
+    forwarded: bool = False
 
 
 def start(
@@ -76,7 +63,7 @@ def start(
         stage, hang_after_s=plan.hang_after_s, is_ours=partial(_has_mark, mark=mark)
     )
     failure: ZephyrctlError | None = None
-    with _handlers(stop):
+    with taking(stop, _taken()):
         signals.raise_if_stopping()  # asked for since the last look, before these handlers
         child = _spawn(plan, mark=mark)
         try:
@@ -156,7 +143,7 @@ def _watch(
                 f"stopping {plan.stage}: up to {plan.grace_s:.0f} s to save"
                 + (" (Ctrl-C again to kill)" if stop.first == signal.SIGINT else "")
             )
-        if stop.kill_now or (stop.forwarded and time.monotonic() - stop.at > plan.grace_s):
+        if stop.again or (stop.forwarded and time.monotonic() - stop.at > plan.grace_s):
             return None
         if plan.stage in TRAINING and not stop.forwarded and (hang := watchdog.look()):
             return hang
@@ -209,18 +196,10 @@ def _kill_and_reap(pid: int) -> None:
         return
 
 
-@contextmanager
-def _handlers(stop: _Stop) -> Iterator[None]:
-    """Take the signals for the time of the launch, and give them back afterwards. A closed terminal
-    stays ignored where it is (nohup)."""
+def _taken() -> list[signal.Signals]:
+    """The signals that are passed on. A closed terminal stays ignored where it is (nohup)."""
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
-    taken = [number for number in _SIGNALS if number not in ignored]
-    before = {number: signal.signal(number, stop.receive) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return [number for number in _SIGNALS if number not in ignored]
 
 
 def _stopped(

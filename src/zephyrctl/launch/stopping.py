@@ -8,13 +8,46 @@ from __future__ import annotations
 
 import atexit
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
 
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.runs import signals
 from zephyrctl.runs.store import StageDir
+
+
+@dataclass
+class Request:
+    """What was asked of this process while processes or a job worked for it."""
+
+    first: int | None = None
+    at: float = 0.0
+    """When, by the monotonic clock."""
+    again: bool = False
+    """A further Ctrl-C means now. A repeated SIGTERM does not: clusters send it twice."""
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.first is None:
+            self.first = number
+            self.at = time.monotonic()
+        elif number == signal.SIGINT:
+            self.again = True
+
+
+@contextmanager
+def taking(request: Request, numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Let `request` receive these signals for the time of the block."""
+    before = {number: signal.signal(number, request.receive) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -6,11 +6,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from zephyrctl.config.schema.launch import Launch
 from zephyrctl.errors import EnvironmentProblem
@@ -19,6 +17,7 @@ from zephyrctl.launch.slurm import controller, outcome, record
 from zephyrctl.launch.slurm.controller import Job, State, Unreachable
 from zephyrctl.launch.slurm.record import Record
 from zephyrctl.launch.slurm.submission import LOG, submission
+from zephyrctl.launch.stopping import Request, taking
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.store import Run, StageDir
 
@@ -33,22 +32,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @dataclass
-class _Stop:
-    """What was asked of this process while it followed a job."""
+class _Stop(Request):
+    """A request to stop, and what was done about it."""
 
-    first: int | None = None
-    at: float = 0.0
     asked: bool = False
     cancelled: bool = False
-    again: bool = False
-
-    def receive(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.first is None:
-            self.first = number
-            self.at = time.monotonic()
-        elif number == signal.SIGINT:
-            self.again = True
 
 
 def start(
@@ -68,7 +56,7 @@ def start(
     controller.require()
     stage = Run(plan.run).stage(plan.stage)
     stop = _Stop()
-    with _handlers(stop):
+    with taking(stop, _SIGNALS):
         standing = record.read(stage)
         try:
             job = at_work(stage)
@@ -241,14 +229,3 @@ def _stamp(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-@contextmanager
-def _handlers(stop: _Stop) -> Iterator[None]:
-    """Take the signals for the time of the job, and give them back afterwards."""
-    before = {number: signal.signal(number, stop.receive) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
