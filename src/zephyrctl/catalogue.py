@@ -327,3 +327,35 @@ LAUNCHERS = Registry(
 )
 """`start(plan, settings, *, on_poll, on_stop)`: runs a planned stage to its end, and raises the
 error that ended it."""
+
+_CHAT = "zephyrctl.chat.commands"
+
+CHAT_COMMANDS = Registry(
+    "command",
+    [
+        Entry("help", "this list", f"{_CHAT}.showing:help_"),
+        Entry("new", "begin a new conversation", f"{_CHAT}.conversation:new"),
+        Entry(
+            "system",
+            "show the system prompt, or set it (`-` removes it)",
+            f"{_CHAT}.settings:system",
+        ),
+        Entry(
+            "set",
+            "show the settings, or change one: /set temperature 0.2",
+            f"{_CHAT}.settings:set_",
+        ),
+        Entry("status", "model, template, settings, context", f"{_CHAT}.showing:status"),
+        Entry("history", "the conversation so far", f"{_CHAT}.showing:history"),
+        Entry("regen", "answer the last question again", f"{_CHAT}.conversation:regen"),
+        Entry("undo", "take the last question and its reply back", f"{_CHAT}.conversation:undo"),
+        Entry("save", "write the conversation to a JSONL file", f"{_CHAT}.conversation:save"),
+        Entry("load", "read a conversation from a file", f"{_CHAT}.conversation:load"),
+        Entry(
+            "template", "the next prompt exactly as the model reads it", f"{_CHAT}.showing:template"
+        ),
+        Entry("stats", "tokens and speed", f"{_CHAT}.showing:stats"),
+        Entry("quit", "leave", f"{_CHAT}.conversation:quit_"),
+    ],
+)
+"""`function(repl, rest)`: what is done for `/NAME REST` in a chat."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from zephyrctl.chat.repl import COMMANDS, Repl, changed
+from zephyrctl.catalogue import CHAT_COMMANDS
+from zephyrctl.chat.commands.settings import changed
+from zephyrctl.chat.repl import Repl
 from zephyrctl.chat.session import Session
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import UsageError
@@ -224,4 +226,4 @@ def test_status_history_and_stats_say_what_they_promise(
 def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     chat("/help", "/quit", "never asked")
     err = capsys.readouterr().err
-    assert all(f"/{name}" in err for name in COMMANDS)
+    assert all(f"/{name}" in err for name in CHAT_COMMANDS.names())

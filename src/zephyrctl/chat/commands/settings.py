@@ -1,0 +1,56 @@
+"""With which settings are replies drawn?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from zephyrctl import terminal
+from zephyrctl.config.schema.chat import Chat
+from zephyrctl.errors import UsageError
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from zephyrctl.chat.repl import Repl
+
+SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
+
+
+def system(repl: Repl, rest: str) -> None:
+    """Show, set or remove the system prompt."""
+    if rest:
+        repl.session.system = None if rest == "-" else rest
+    terminal.say(f"system: {repl.session.system or '(none)'}")
+
+
+def set_(repl: Repl, rest: str) -> None:
+    """Show the settings of sampling, or change one."""
+    name, _, value = rest.replace("=", " ").partition(" ")
+    if not rest:
+        for known in SETTINGS:
+            terminal.say(f"  {known} {getattr(repl.sampling, known)}")
+        return
+    repl.sampling = changed(repl.sampling, name, value.strip())
+    terminal.say(f"{name} {getattr(repl.sampling, name)}")
+
+
+def changed(sampling: Sampling, name: str, value: str) -> Sampling:
+    """`sampling` with one setting read from text, held to the bounds of the configuration."""
+    if name not in SETTINGS:
+        raise UsageError(
+            f"unknown setting '{name}'{did_you_mean(name, SETTINGS)}",
+            hint=f"known: {', '.join(SETTINGS)}",
+        )
+    if name == "seed":
+        if not value.isdigit():
+            raise UsageError(f"seed takes a whole number, not '{value}'")
+        return replace(sampling, seed=int(value))
+    try:
+        parsed = Chat.model_validate({name: value}, strict=False)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise UsageError(f"{name}: {reason[:1].lower()}{reason[1:]}") from None
+    return replace(sampling, **{name: getattr(parsed, name)})
