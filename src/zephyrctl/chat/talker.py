@@ -34,6 +34,10 @@ class Talker(Protocol):
     """A model to talk with."""
 
     name: str
+    ref_name: str
+    """What opens the same model again: a run's stage, a folder, a Hub id or an endpoint."""
+    weight_bytes: int | None
+    """Memory that the weights take here; None for a model elsewhere."""
     context: int | None
     """Tokens the model reads, None where unknown."""
     facts: list[tuple[str, str]]
@@ -59,13 +63,27 @@ class Talker(Protocol):
         """The prompt exactly as the model reads it."""
         ...
 
+    def close(self) -> None:
+        """Free what it holds; it cannot be asked afterwards."""
+        ...
+
 
 class LocalTalker:
     """Weights on this machine."""
 
-    def __init__(self, engine: Engine, *, name: str, template: str, notices: list[str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str,
+        template: str,
+        notices: list[str],
+        ref_name: str | None = None,
+    ) -> None:
         self.engine = engine
         self.name = name
+        self.ref_name = ref_name or engine.path
+        self.weight_bytes: int | None = engine.weight_bytes
         self.context = engine.context
         self.facts = [
             ("folder", engine.path),
@@ -95,6 +113,10 @@ class LocalTalker:
         """See `Talker`."""
         return self.engine.tokenizer.decode(self.engine.encode(self._read(messages)))
 
+    def close(self) -> None:
+        """See `Talker`."""
+        self.engine.close()
+
     def _read(self, messages: list[Message]) -> list[Message]:
         """The conversation as the model gets it: text that was pasted in cannot end a turn."""
         read = self.engine.as_text(messages)
@@ -112,10 +134,12 @@ class EndpointTalker:
     """A model at an OpenAI-compatible service."""
 
     context: int | None = None
+    weight_bytes: int | None = None
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.name = endpoint.model
+        self.ref_name = f"openai+{endpoint.base_url}:{endpoint.model}"
         self.facts = [
             ("endpoint", endpoint.base_url),
             ("key", "sent" if endpoint.api_key else "none"),
@@ -156,6 +180,9 @@ class EndpointTalker:
         """See `Talker`."""
         raise DataError("the endpoint applies its own template and does not show it")
 
+    def close(self) -> None:
+        """See `Talker`: every reply closes its own connection."""
+
 
 def _asked(messages: list[Message], sampling: Sampling) -> Asked:
     from zephyrctl.generation.endpoint import Asked
@@ -180,6 +207,7 @@ class _EndpointReply:
     ended: bool = False
     began: float = 0.0
     seconds: float = 0.0
+    first_s: float | None = None
 
     def __iter__(self) -> Iterator[str]:
         self.began = time.perf_counter()
@@ -187,6 +215,8 @@ class _EndpointReply:
             self.text += piece
             self.tokens += 1
             self.seconds = time.perf_counter() - self.began
+            if self.first_s is None:
+                self.first_s = self.seconds
             yield piece
             if self.stop():
                 return
@@ -194,7 +224,9 @@ class _EndpointReply:
 
     @property
     def completion(self) -> Completion:
-        return Completion(self.text.strip(), self.tokens, 0, self.ended, self.seconds)
+        return Completion(
+            self.text.strip(), self.tokens, 0, self.ended, self.seconds, first_s=self.first_s
+        )
 
 
 def open_local(ref: ModelRef, *, recipe: Recipe, device: str) -> LocalTalker:
@@ -214,7 +246,8 @@ def open_local(ref: ModelRef, *, recipe: Recipe, device: str) -> LocalTalker:
         lock = None
     name = f"{ref.run.name}/{ref.stage}" if ref.run and ref.stage else ref.name
     label = lock.template if lock else recipe.model.chat_template if said else "the model's own"
-    return LocalTalker(engine, name=name, template=label, notices=notices)
+    ref_name = str(ref.run.root / ref.stage) if ref.run and ref.stage else ref.target
+    return LocalTalker(engine, name=name, template=label, notices=notices, ref_name=ref_name)
 
 
 def open_endpoint(spec: str) -> EndpointTalker:

@@ -35,7 +35,8 @@ Known = tuple[Any, int]
 
 @dataclass
 class Row:
-    """One answer under way. `limit` is the largest number of new tokens."""
+    """One answer under way. `limit` is the largest number of new tokens, `cached` how many of the
+    prompt's were kept from the last turn."""
 
     index: int
     prompt: list[int]
@@ -45,6 +46,7 @@ class Row:
     stopped: bool = False
     began: float | None = None
     seconds: float = 0.0
+    cached: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -134,9 +136,10 @@ class Batch:
     def add(self, rows: list[Row], sampling: Sampling, *, known: Known | None = None) -> None:
         """Read new rows, choose their next tokens, and put them beside those under way."""
         now = time.perf_counter()
+        cache, held = known or (kv_cache.new_cache(self._reader.model), 0)
         for row in rows:
             row.began = row.began or now
-        cache, held = known or (kv_cache.new_cache(self._reader.model), 0)
+            row.cached = held
         ids, mask = self._reader.padded([row.ids for row in rows])
         self._advance(rows, ids[:, held:], mask, cache, sampling)
         self.drop_done()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +98,19 @@ class Engine:
         stop: Callable[[], bool] = lambda: False,
     ) -> Stream:
         """The pieces of one answer as they come; `stop()` is asked after every token."""
+        began = time.perf_counter()
         (row,), _ = self._rows([messages], sampling)
         steps = self.decoder.decode([row], sampling, at_once=1, reuse=True)
-        return Stream(self, row, steps, stop)
+        return Stream(self, row, steps, stop, began=began)
 
     def forget(self) -> None:
         """Free what the last answer left for the next turn of its conversation."""
         self.decoder.last = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the weights take on their device."""
+        return sum(tensor.nbytes for tensor in self.model.parameters())
 
     def close(self) -> None:
         """Free the weights; the engine cannot be used afterwards."""
@@ -138,17 +146,32 @@ class Engine:
 
     def _completion(self, row: Row) -> Completion:
         text = decode(self.tokenizer, row.tokens)
-        return Completion(text, len(row.tokens), len(row.prompt), row.stopped, row.seconds)
+        return Completion(
+            text,
+            len(row.tokens),
+            len(row.prompt),
+            row.stopped,
+            row.seconds,
+            cached=row.cached,
+        )
 
 
 class Stream:
     """The pieces of one answer; `completion` stands once they are through, or were stopped."""
 
     def __init__(
-        self, engine: Engine, row: Row, steps: Iterator[Row], stop: Callable[[], bool]
+        self,
+        engine: Engine,
+        row: Row,
+        steps: Iterator[Row],
+        stop: Callable[[], bool],
+        *,
+        began: float,
     ) -> None:
         self._engine = engine
         self._row = row
+        self._began = began
+        self._first_s: float | None = None
         self._pieces = self._run(steps, stop)
 
     def __iter__(self) -> Iterator[str]:
@@ -160,11 +183,13 @@ class Stream:
     @property
     def completion(self) -> Completion:
         """What has been generated so far; `stopped` is false where it was broken off."""
-        return self._engine._completion(self._row)
+        return replace(self._engine._completion(self._row), first_s=self._first_s)
 
     def _run(self, steps: Iterator[Row], stop: Callable[[], bool]) -> Iterator[str]:
         text = Detokenizer(self._engine.tokenizer)
         for row in steps:
+            if self._first_s is None:
+                self._first_s = time.perf_counter() - self._began
             if piece := text.feed(row.tokens[-1]):
                 yield piece
             if stop():

@@ -50,7 +50,9 @@ class Completion:
     `text` has no special tokens and no white space round it. `tokens` counts what was generated,
     the stop token included. `stopped` is true where the model ended the answer itself, false
     where a limit did. `seconds` runs from this answer's start, beside others, to its end.
-    `problem` tells why there is no answer; None where there is one.
+    `problem` tells why there is no answer; None where there is one. `cached` counts the prompt's
+    tokens that were kept from the turn before and not read again; `first_s` is how long the first
+    token took from the question on, None where it was not timed.
     """
 
     text: str
@@ -59,3 +61,5 @@ class Completion:
     stopped: bool
     seconds: float
     problem: str | None = None
+    cached: int = 0
+    first_s: float | None = None
