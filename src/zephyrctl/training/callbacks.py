@@ -168,6 +168,7 @@ class Watch(TrainerCallback):
         )
         if self.world.is_first:
             self.progress.save(partial)
+            self.canaries.save(partial)
         faults.meet("save", step)
         saved = saving.commit(partial, self._facts(step, total), first=self.world.is_first)
         if self.world.is_first:

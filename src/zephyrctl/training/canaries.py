@@ -6,6 +6,7 @@ before. What stands is kept in `Progress`, so that a resumed run neither forgets
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from zephyrctl.config.schema.training import Canary, Dpo, Training
@@ -39,8 +40,8 @@ class Canaries:
         self.training = training
         self.progress = progress
         self.reporter = reporter
-        self._probe: weights.Sample | None = None
-        self._probed_at = 0
+        self.probe: weights.Probe | None = None
+        """Weights to compare with, until they were."""
         self._warmup = 0
 
     def note(self, checks: Iterable[Check | None], *, step: int) -> None:
@@ -74,27 +75,35 @@ class Canaries:
         self.note([Check(name, "warn", text, steps, band)], step=0)
 
     def begin(self, model: Any, *, step: int, warmup: int) -> None:
-        """Sample the weights at the first step of this attempt."""
+        """Sample the weights, but where an attempt that was broken off did so already."""
         self._warmup = warmup
-        if "weights move" not in self.progress.checks:
-            self._probe, self._probed_at = weights.sample(model), step
+        if "weights move" in self.progress.checks:
+            return
+        now = weights.sample(model)
+        if self.probe is None or not self.probe.fits(now):  # ranks that hold other parts now
+            self.probe = weights.Probe(now, step)
+
+    def save(self, folder: Path) -> None:
+        """Keep the sample in a checkpoint as long as it is needed."""
+        if self.probe is not None:
+            self.probe.save(folder)
 
     def after_step(self, model: Any, *, step: int, total: int) -> None:
         """Compare the weights once, ten updates after warm-up or at the end (C2)."""
-        if self._probe is None:
+        if self.probe is None:
             return
-        due = max(self._probed_at, self._warmup) + weights.UPDATES
-        updates = step - self._probed_at
+        due = max(self.probe.step, self._warmup) + weights.UPDATES
+        updates = step - self.probe.step
         if step < min(due, total) or updates < 2:
             return
         now = weights.sample(model)
-        share = weights.share_moved(self._probe, now)
+        share = weights.share_moved(self.probe.values, now)
         rounded = weights.is_rounded(now)
         self.note([health.weights_move(share, rounded=rounded, updates=updates)], step=step)
         sizes = weights.adapter_sizes(model)
         if sizes:
             self.note([health.adapters_move(sizes, updates=updates)], step=step)
-        self._probe = None
+        self.probe = None
 
     def on_record(self, values: Values, *, step: int, total: int) -> None:
         """A training record: means over the last steps."""

@@ -38,6 +38,7 @@ from zephyrctl.training.processes import World
 from zephyrctl.training.progress import EVALUATION, Progress
 from zephyrctl.training.progress import load as load_progress
 from zephyrctl.training.samples import Sampler
+from zephyrctl.training.weights import load_probe
 
 
 def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Plan, Resume | None]:
@@ -94,7 +95,9 @@ def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Pla
         work=work,
         order=planned,
     )
-    if resume is None:
+    if resume is not None:
+        watch.canaries.probe = load_probe(resume.path)
+    else:
         watch.canaries.note(tokens, step=0)
         watch.canaries.before_training(steps=planned.steps)
     made = (run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)

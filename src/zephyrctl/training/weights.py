@@ -6,9 +6,12 @@ the rows of tokens that no example holds get no gradient and rightly stay.
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 
 from zephyrctl.errors import TrainingDiverged
@@ -17,11 +20,40 @@ from zephyrctl.training.processes import any_rank
 
 Sample = dict[str, torch.Tensor]
 
+PROBE = "probe.safetensors"
 UPDATES = 10
 """Updates after warm-up from which the comparison counts."""
 _PER_WEIGHT = 512
 _IN_ALL = 1 << 18
 _SECOND_MATRIX = ".lora_B."
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A sample, and the step before which it was taken. It outlives a kill in the checkpoints."""
+
+    values: Sample
+    step: int
+
+    def save(self, folder: Path) -> None:
+        """Write into a checkpoint folder."""
+        metadata = {"step": str(self.step)}
+        safetensors.torch.save_file(self.values, folder / PROBE, metadata=metadata)
+
+    def fits(self, now: Sample) -> bool:
+        """Whether the same weights, or the same parts of them, were sampled."""
+        shapes = [{name: part.shape for name, part in each.items()} for each in (self.values, now)]
+        return shapes[0] == shapes[1]
+
+
+def load_probe(folder: Path) -> Probe | None:
+    """What `Probe.save` wrote, None where there is nothing."""
+    path = folder / PROBE
+    if not path.is_file():
+        return None
+    with safetensors.safe_open(path, framework="pt") as stream:
+        values = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        return Probe(values, int(stream.metadata()["step"]))
 
 
 def sample(model: Any) -> Sample:
