@@ -16,7 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-Z95 = 1.959963984540054
+from zephyrctl.data.rates import Z95, wilson
+
 _AT_ONCE = 2_000_000
 """Draws in memory at once."""
 Method = Literal["bootstrap", "wilson", "newcombe", "none"]
@@ -134,14 +135,6 @@ def bootstrap_of(
     """
     draws = np.random.default_rng(seed).integers(0, questions, size=(replicates, questions))
     return np.array([statistic(indices) for indices in draws])
-
-
-def wilson(rate: float, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a rate (J. Am. Stat. Assoc. 22, 1927, p. 209)."""
-    square = Z95 * Z95
-    centre = (rate + square / (2 * n)) / (1 + square / n)
-    half = Z95 * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n)) / (1 + square / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def without_spread(value: float, n: int, scale: Scale) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text.decode("utf-16", errors="replace") + "\n")
 
 
-def append_jsonl(path: Path, record: dict[str, Any], *, sync: bool = False) -> None:
+def append_jsonl(path: Path, record: Mapping[str, Any], *, sync: bool = False) -> None:
     """Append one record as one write; `sync` waits for the disk, for records that cost money."""
-    line = (dumps(record) + "\n").encode("utf-8", errors="backslashreplace")
-    with disk_full_is_an_error(path, needed=len(line)):
+    append_records(path, [record], sync=sync)
+
+
+def append_records(path: Path, records: Iterable[Mapping[str, Any]], *, sync: bool = False) -> None:
+    """Append records that belong together as one write; `sync` is as in `append_jsonl`."""
+    lines = "".join(dumps(record) + "\n" for record in records)
+    content = lines.encode("utf-8", errors="backslashreplace")
+    with disk_full_is_an_error(path, needed=len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = _repair_tail(descriptor)
             try:
-                _write_all(descriptor, line)
+                _write_all(descriptor, content)
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise

@@ -1,0 +1,292 @@
+"""Which of two replies did a person prefer, where is that kept, and how does it stand by now?
+
+A choice becomes one row of `chats/prefs.jsonl` for each reply it was made against: a source of
+`data.dpo` as it is. A tie, and a "none of them", is no pair; it goes into `undecided.jsonl` beside
+it. Every vote is one write to one file under a lock, so that a kill loses a vote whole or not at
+all, and chats that run at the same time lose nothing. The tally is read from both files anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from zephyrctl.data.messages import Message, to_json
+from zephyrctl.data.rates import wilson
+from zephyrctl.errors import UsageError
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.runs.atomic import append_records, parse_line
+
+PAIRS, UNDECIDED = "prefs.jsonl", "undecided.jsonl"
+LETTERS = "abcd"
+TIE, NONE = "tie", "none"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A model's whole reply. `cut` is true where the limit of tokens ended it."""
+
+    model: str
+    text: str
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is voted on: the conversation up to the question, and the replies as they were shown."""
+
+    prompt: tuple[Message, ...]
+    replies: tuple[Answered, ...]
+    sampling: Sampling
+    blind: bool
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """A vote without its texts: `shown` are the models in their order, `preferred` those whose
+    reply was chosen (several where theirs were the same), empty for a tie or none."""
+
+    id: str
+    choice: str
+    shown: tuple[str, ...]
+    preferred: tuple[str, ...]
+    blind: bool
+
+
+@dataclass(frozen=True)
+class Duel:
+    """How two models stand against each other, over all votes that were kept."""
+
+    a: str
+    b: str
+    a_wins: int = 0
+    b_wins: int = 0
+    ties: int = 0
+    none: int = 0
+    blind: int = 0
+    """How many of the decided votes were cast blind."""
+
+    @property
+    def decided(self) -> int:
+        """Votes for one of the two."""
+        return self.a_wins + self.b_wins
+
+    def __str__(self) -> str:
+        told = f"{self.a} over {self.b}: {share(self.a_wins, self.decided)}"
+        rest = [f"{self.ties} ties"] * bool(self.ties) + [f"{self.none} none"] * bool(self.none)
+        blind = f"{self.blind} blind"
+        return "; ".join([told, ", ".join([blind, *rest])])
+
+
+@dataclass(frozen=True)
+class Place:
+    """How often the reply shown first was chosen, in blind votes on `of` replies.
+
+    Votes cast with the names on the screen do not count: there a place is always the same model's.
+    """
+
+    of: int
+    first: int = 0
+    decided: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"shown first of {self.of}: {share(self.first, self.decided)}; "
+            f"{1 / self.of:.0%} without a bias of place"
+        )
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the files of votes say. `torn` names files whose last line a kill cut off; `strange`
+    counts lines that are no votes of a chat."""
+
+    ballots: tuple[Ballot, ...]
+    torn: tuple[str, ...] = ()
+    strange: int = 0
+
+
+def share(part: int, whole: int) -> str:
+    """`8 of 11 votes (73%, interval 43–90%)`, by Wilson for 95 %."""
+    if not whole:
+        return "no votes yet"
+    low, high = wilson(part / whole, whole)
+    noun = "vote" if whole == 1 else "votes"
+    return f"{part} of {whole} {noun} ({part / whole:.0%}, interval {low * 100:.0f}–{high:.0%})"
+
+
+def choice_of(text: str, count: int) -> str:
+    """What was typed after /prefer: one of `count` letters, `tie` or `none`."""
+    choice = text.strip().lower()
+    if choice in (TIE, NONE) or (len(choice) == 1 and choice in LETTERS[:count]):
+        return choice
+    known = ", ".join([*LETTERS[:count], TIE, NONE])
+    raise UsageError(f"/prefer takes one of {known}, not '{text.strip()}'", hint="/prefer a")
+
+
+def keep(question: Question, choice: str, *, folder: Path) -> tuple[Ballot, list[dict[str, Any]]]:
+    """Write a vote into `folder`; returns it and the pairs that were stored.
+
+    UsageError for a letter where all replies are the same word for word: there is nothing that
+    one is preferred over, so that only `tie` and `none` are votes on them.
+    """
+    ballot = ballot_of(question, choice)
+    rows = pairs_of(question, ballot)
+    is_pair = bool(rows)
+    kept = rows or [_undecided(question, ballot)]
+    _append(folder / (PAIRS if is_pair else UNDECIDED), kept)
+    return ballot, rows
+
+
+def ballot_of(question: Question, choice: str) -> Ballot:
+    """The vote that `choice` is on `question`; see `keep` for what is refused."""
+    shown = tuple(reply.model for reply in question.replies)
+    preferred: tuple[str, ...] = ()
+    if choice in LETTERS:
+        best = question.replies[LETTERS.index(choice)].text
+        if not best:
+            raise UsageError(
+                f"{choice.upper()}'s reply is empty: a model would learn to say nothing",
+                hint="/prefer another letter, tie or none",
+            )
+        preferred = tuple(reply.model for reply in question.replies if reply.text == best)
+        if len(preferred) == len(shown):
+            raise UsageError(
+                "the replies are the same word for word: none is better", hint="/prefer tie"
+            )
+    return Ballot(secrets.token_hex(6), choice, shown, preferred, question.blind)
+
+
+def pairs_of(question: Question, ballot: Ballot) -> list[dict[str, Any]]:
+    """The rows of a choice: chosen against each other reply, once for replies that are the same."""
+    if not ballot.preferred:
+        return []
+    chosen = next(r for r in question.replies if r.model == ballot.preferred[0])
+    others: dict[str, Answered] = {}
+    for reply in question.replies:
+        if reply.text != chosen.text:
+            others.setdefault(reply.text, reply)
+    record = _record(question, ballot)
+    return [
+        {
+            "id": f"{ballot.id}-{number}",
+            "prompt": to_json(question.prompt),
+            "chosen": [{"role": "assistant", "content": chosen.text}],
+            "rejected": [{"role": "assistant", "content": other.text}],
+            "chosen_model": chosen.model,
+            "rejected_model": other.model,
+            "vote": record,
+        }
+        for number, other in enumerate(others.values(), start=1)
+    ]
+
+
+def _undecided(question: Question, ballot: Ballot) -> dict[str, Any]:
+    return {
+        "prompt": to_json(question.prompt),
+        "replies": [{"model": r.model, "content": r.text} for r in question.replies],
+        "vote": _record(question, ballot),
+    }
+
+
+def _record(question: Question, ballot: Ballot) -> dict[str, Any]:
+    return {
+        "id": ballot.id,
+        "choice": ballot.choice,
+        "shown": list(ballot.shown),
+        "preferred": list(ballot.preferred),
+        "blind": ballot.blind,
+        "cut": [reply.model for reply in question.replies if reply.cut],
+        "sampling": {**question.sampling.to_json(), "seed": question.sampling.seed},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One write; the lock also keeps a torn tail from being mended by two chats at once."""
+    with _locked(path):
+        append_records(path, rows, sync=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield  # closing the file, also by a kill, lets go of the lock
+
+
+def read(folder: Path) -> Tally:
+    """Every vote in `folder`; see `Tally` for what could not be read."""
+    ballots: dict[str, Ballot] = {}
+    torn, strange = [], 0
+    for name in (PAIRS, UNDECIDED):
+        path = folder / name
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            row = parse_line(line)
+            ballot = _ballot_in(row)
+            if ballot is not None:
+                ballots.setdefault(ballot.id, ballot)
+            elif row is None and number == len(lines):
+                torn.append(name)
+            else:
+                strange += 1
+    return Tally(tuple(ballots.values()), tuple(torn), strange)
+
+
+def _ballot_in(row: Mapping[str, Any] | None) -> Ballot | None:
+    """The vote of a row; None for one that somebody else has written."""
+    vote: Any = (row or {}).get("vote")
+    try:
+        shown, preferred = tuple(vote["shown"]), tuple(vote["preferred"])
+        found = Ballot(vote["id"], vote["choice"], shown, preferred, bool(vote["blind"]))
+    except (KeyError, TypeError):
+        return None
+    names = (found.id, found.choice, *shown)
+    is_sound = all(isinstance(name, str) for name in names) and set(preferred) <= set(shown)
+    return found if is_sound and len(shown) > 1 else None
+
+
+def duels(ballots: Iterable[Ballot], models: Sequence[str]) -> list[Duel]:
+    """How each two of `models` stand, in their order."""
+    ballots = list(ballots)
+    return [_duel(ballots, a, b) for a, b in combinations(models, 2)]
+
+
+def _duel(ballots: Iterable[Ballot], a: str, b: str) -> Duel:
+    """A choice decides between its model and each other; of two that were not chosen, nothing."""
+    duel = Duel(a, b)
+    for ballot in ballots:
+        if not {a, b} <= set(ballot.shown):
+            continue
+        won = a in ballot.preferred, b in ballot.preferred
+        if won == (True, False):
+            duel = replace(duel, a_wins=duel.a_wins + 1, blind=duel.blind + ballot.blind)
+        elif won == (False, True):
+            duel = replace(duel, b_wins=duel.b_wins + 1, blind=duel.blind + ballot.blind)
+        elif won == (True, True) or ballot.choice == TIE:
+            duel = replace(duel, ties=duel.ties + 1)
+        elif ballot.choice == NONE:
+            duel = replace(duel, none=duel.none + 1)
+    return duel
+
+
+def places(ballots: Iterable[Ballot]) -> list[Place]:
+    """How often the first of two, of three and of four replies was chosen, where it was blind."""
+    found: dict[int, Place] = {}
+    for ballot in ballots:
+        if ballot.blind and len(ballot.preferred) == 1:
+            place = found.get(len(ballot.shown), Place(len(ballot.shown)))
+            first = place.first + (ballot.preferred[0] == ballot.shown[0])
+            found[place.of] = replace(place, first=first, decided=place.decided + 1)
+    return [found[count] for count in sorted(found)]
