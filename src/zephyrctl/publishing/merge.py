@@ -75,16 +75,16 @@ def export_merged(
     if ref.kind == "endpoint":
         raise UsageError(f"'{ref.target}' is an endpoint; its weights are not here")
     out = out.expanduser()
-    _refuse_to_replace(out, force=force)
+    refuse_to_replace(out, force=force)
     source = folder_of(ref)
     chain = chain_of(source)
-    _refuse_sources(out, source, chain)
+    refuse_sources(out, source, chain)
     number_format = _stored_format(chain.base) if dtype == "auto" else dtype
     template, notices = template_of(source, fallback=model.chat_template)
     tokenizer = load_tokenizer(tokenizer_folder(source), chat_template=template)
     lock = template_lock.check(Path(source), tokenizer)
     with staged_directory(out) as folder, quiet():
-        rows, checked_on = _texts(ref, tokenizer)
+        rows, checked_on = texts_to_compare(ref, tokenizer)
         before, parameters = _write_weights(chain, source, tokenizer, folder, number_format, rows)
         tokenizer.save_pretrained(folder)
         if lock is not None:
@@ -119,6 +119,16 @@ def _write_weights(
     rows: list[list[int]],
 ) -> tuple[torch.Tensor, int]:
     """Merge, cast and save; returns the unmerged chain's log-probs (N,) and the parameters."""
+    model, before = merge_chain(chain, rows)
+    cast(model, getattr(torch, number_format))
+    _set_generation(model, tokenizer, Path(source))
+    model.config.use_cache = True  # training turns it off, and it would be saved so
+    model.save_pretrained(folder)
+    return before, sum(weight.numel() for weight in model.parameters())
+
+
+def merge_chain(chain: Chain, rows: list[list[int]]) -> tuple[Any, torch.Tensor]:
+    """The chain's model merged in float32, and the unmerged chain's log-probs (N,) of `rows`."""
     model = load_base(chain.base, dtype=torch.float32)
     live = _live(model, chain)
     before = log_probs(live, rows)
@@ -127,11 +137,7 @@ def _write_weights(
         del live
         for adapter in chain.adapters:
             model = merged(model, adapter)
-    cast(model, getattr(torch, number_format))
-    _set_generation(model, tokenizer, Path(source))
-    model.config.use_cache = True  # training turns it off, and it would be saved so
-    model.save_pretrained(folder)
-    return before, sum(weight.numel() for weight in model.parameters())
+    return model, before
 
 
 def _live(model: Any, chain: Chain) -> Any:
@@ -202,7 +208,7 @@ def _compared(before: torch.Tensor, after: torch.Tensor, number_format: str, whe
     )
 
 
-def _texts(ref: ModelRef, tokenizer: Any) -> tuple[list[list[int]], str]:
+def texts_to_compare(ref: ModelRef, tokenizer: Any) -> tuple[list[list[int]], str]:
     """Token ids to compare on, and what they are: held-out prompts of the run, else fixed ones."""
     if ref.run is not None:
         for stage in ("dpo", "sft"):
@@ -256,8 +262,9 @@ def _stored_format(base: str) -> str:
     return name if name in TOLERANCE else "float32"
 
 
-def _refuse_to_replace(out: Path, *, force: bool) -> None:
-    """Refuse a file, and a folder with something in it that is not surely an older model."""
+def refuse_to_replace(out: Path, *, force: bool, sign: str = "config.json") -> None:
+    """Refuse a file, and a folder with something in it that is not surely an older model: one
+    without folders, with the file `sign`."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     where = str(out)
@@ -267,7 +274,7 @@ def _refuse_to_replace(out: Path, *, force: bool) -> None:
         raise UsageError(
             "the folder is not empty", where=where, hint="--force replaces an older model there"
         )
-    is_model = (out / "config.json").is_file() and not any(path.is_dir() for path in out.iterdir())
+    is_model = (out / sign).is_file() and not any(path.is_dir() for path in out.iterdir())
     if not is_model:
         raise UsageError(
             "the folder holds something else than a model, and --force would delete it",
@@ -276,7 +283,7 @@ def _refuse_to_replace(out: Path, *, force: bool) -> None:
         )
 
 
-def _refuse_sources(out: Path, source: str, chain: Chain) -> None:
+def refuse_sources(out: Path, source: str, chain: Chain) -> None:
     """The folder must not be a part of what is exported, nor lie within or around it."""
     target = out.resolve()
     for part in (source, chain.base, *map(str, chain.adapters)):
