@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from zephyrctl.generation.rows import Row, Score
 from zephyrctl.generation.sampling import Sampling
 
 _UNUSED_SETTINGS = {
@@ -47,6 +48,43 @@ def adjusted(logits: torch.Tensor, read: Sequence[Sequence[int]], settings: Any)
     if suppressed:
         logits[:, list(suppressed)] = -torch.inf
     return logits
+
+
+def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
+    """Each row's next token, from logits (B, V), by its own settings and its own draw.
+
+    Rows of the same settings are drawn together, which changes nothing for any of them.
+    """
+    groups: dict[tuple[float, float, int] | None, list[int]] = {}
+    for place, row in enumerate(rows):
+        one = row.sampling
+        key = None if one.is_greedy else (one.temperature, one.top_p, one.top_k)
+        groups.setdefault(key, []).append(place)
+    tokens = [0] * len(rows)
+    for key, places in groups.items():
+        theirs = logits if len(groups) == 1 else logits[places]
+        if key is None:
+            found = theirs.argmax(dim=-1)
+        else:
+            draws = [rows[place].draws.random() for place in places]
+            found = draw(theirs, draws, rows[places[0]].sampling)
+        for place, token in zip(places, found.tolist(), strict=True):
+            tokens[place] = token
+    return tokens
+
+
+def scores_of(logprobs: torch.Tensor, tokens: Sequence[int], counts: Sequence[int]) -> list[Score]:
+    """Scores of the tokens chosen, from log-probabilities (B, V); `counts` holds how many of the
+    likeliest tokens each names."""
+    chosen = torch.tensor(tokens, device=logprobs.device)[:, None]
+    own = logprobs.gather(1, chosen)[:, 0].tolist()
+    values, ids = logprobs.topk(min(max(counts), logprobs.shape[-1]), dim=-1)
+    return [
+        Score(value, tuple(zip(places[:count], numbers[:count], strict=True)))
+        for value, places, numbers, count in zip(
+            own, ids.tolist(), values.tolist(), counts, strict=True
+        )
+    ]
 
 
 def draw(logits: torch.Tensor, draws: Sequence[float], sampling: Sampling) -> torch.Tensor:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import gc
 import inspect
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from zephyrctl.errors import EnvironmentProblem, TrainingDiverged
 from zephyrctl.generation import kv_cache
-from zephyrctl.generation.choosing import adjusted, draw, repetition_penalty
-from zephyrctl.generation.sampling import Sampling
+from zephyrctl.generation.choosing import adjusted, next_tokens, repetition_penalty, scores_of
+from zephyrctl.generation.rows import Row
 from zephyrctl.runs import heartbeat
 from zephyrctl.runs.signals import raise_if_stopping
 
@@ -29,33 +27,10 @@ _COMPACT_AT = 0.75
 """Finished rows leave the batch once the others are at most this share of it."""
 _REFILL_AT = 0.25
 """Rows wait until this share of the places is free, so that several are read in one pass."""
+_NO_MEMORY = ("can't allocate memory", "out of memory")
+"""What torch says of it without a class of its own: on a CPU, and on Apple's GPUs."""
 Known = tuple[Any, int]
 """A cache, and how many of a row's first tokens it holds."""
-
-
-@dataclass
-class Row:
-    """One answer under way. `limit` is the largest number of new tokens, `cached` how many of the
-    prompt's were kept from the last turn."""
-
-    index: int
-    prompt: list[int]
-    limit: int
-    draws: random.Random
-    tokens: list[int] = field(default_factory=list)
-    stopped: bool = False
-    began: float | None = None
-    seconds: float = 0.0
-    cached: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.stopped or len(self.tokens) >= self.limit
-
-    @property
-    def ids(self) -> list[int]:
-        """The prompt and what was answered so far."""
-        return self.prompt + self.tokens
 
 
 class Reader:
@@ -88,28 +63,35 @@ class Reader:
         if self._takes_logits_to_keep:
             arguments["logits_to_keep"] = 1
         out = self.model(**arguments, past_key_values=cache, use_cache=True)
-        logits = out.logits[:, -1].float()
-        if torch.isnan(logits).any():
-            raise TrainingDiverged(
-                "the model's output is not a number", where=self._path, hint="train it again"
-            )
-        return logits
+        return out.logits[:, -1].float()
 
-    def extend(self, rows: Sequence[Row], logits: torch.Tensor, sampling: Sampling) -> None:
-        """Give each row that is not done its next token, from logits (B, V)."""
+    def extend(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+        """Give each row that is not done its next token, from logits (B, V), or its problem."""
+        broken = torch.isnan(logits).any(dim=-1).tolist()
         settings = self.model.generation_config
         penalised = repetition_penalty(settings) != 1.0
+        scored = {place: row.top_logprobs for place, row in enumerate(rows)
+                  if row.top_logprobs is not None and not row.is_done}  # fmt: skip
+        unchanged = logits[list(scored)].log_softmax(dim=-1) if scored else None
         logits = adjusted(logits, [row.ids for row in rows] if penalised else [], settings)
-        if sampling.is_greedy:
-            tokens = logits.argmax(dim=-1).tolist()
-        else:
-            tokens = draw(logits, [row.draws.random() for row in rows], sampling).tolist()
+        tokens = next_tokens(logits, rows)
+        if unchanged is not None:
+            chosen = [tokens[place] for place in scored]
+            found = scores_of(unchanged, chosen, list(scored.values()))
+            for place, score in zip(scored, found, strict=True):
+                rows[place].scores.append(score)
         now = time.perf_counter()
-        for row, token in zip(rows, tokens, strict=True):
-            if not row.is_done:
-                row.tokens.append(token)
-                row.stopped = token in self.stop_ids
-                row.seconds = now - (row.began or now)
+        for row, token, is_broken in zip(rows, tokens, broken, strict=True):
+            if row.is_done:
+                continue
+            if is_broken:
+                row.problem = TrainingDiverged(
+                    "the model's output is not a number", where=self._path, hint="train it again"
+                )
+                continue
+            row.tokens.append(token)
+            row.stopped = token in self.stop_ids
+            row.seconds = now - (row.began or now)
 
 
 class Batch:
@@ -122,6 +104,7 @@ class Batch:
         self.mask: Any = None
         self.is_whole = True
         """False where a forward pass was broken off, which leaves the cache half written."""
+        self._unread: Any = None
 
     @property
     def alive(self) -> int:
@@ -133,27 +116,56 @@ class Batch:
         """Whether rows can be added now."""
         return not self.alive or kv_cache.takes_newcomers(self.cache, self._reader.model)
 
-    def add(self, rows: list[Row], sampling: Sampling, *, known: Known | None = None) -> None:
+    def add(self, rows: list[Row], *, known: Known | None = None) -> None:
         """Read new rows, choose their next tokens, and put them beside those under way."""
+        newcomers = Batch(self._reader)
+        newcomers.begin(rows, known=known)
+        newcomers.read()
+        self.join(newcomers)
+
+    def begin(self, rows: list[Row], *, known: Known | None = None) -> None:
+        """Take the rows of a new batch, which `read` then reads."""
         now = time.perf_counter()
-        cache, held = known or (kv_cache.new_cache(self._reader.model), 0)
+        self.rows = rows
+        self.cache, held = known or (kv_cache.new_cache(self._reader.model), 0)
         for row in rows:
             row.began = row.began or now
             row.cached = held
-        ids, mask = self._reader.padded([row.ids for row in rows])
-        self._advance(rows, ids[:, held:], mask, cache, sampling)
+        ids, self.mask = self._reader.padded([row.ids for row in rows])
+        self._unread = ids[:, held:]
+
+    def read(self, columns: int | None = None) -> bool:
+        """Read what was begun, or its next `columns`; true once all is read, and every row has its
+        next token."""
+        cut = columns or self._unread.shape[1]
+        part, self._unread = self._unread[:, :cut], self._unread[:, cut:]
+        end = self.mask.shape[1] - self._unread.shape[1]
+        self.is_whole = False
+        logits = self._reader.read(part, self.mask[:, :end], self.cache)
+        if is_read := not self._unread.shape[1]:
+            self._reader.extend(self.rows, logits)
+        self.is_whole = True
+        return is_read
+
+    def join(self, newcomers: Batch) -> None:
+        """Put the rows of a batch that was read beside those under way."""
         self.drop_done()
         if self.rows:
-            self.mask = kv_cache.join(self.cache, self.mask, cache, mask)
-            self.rows = self.rows + rows
+            self.is_whole = False
+            self.mask = kv_cache.join(self.cache, self.mask, newcomers.cache, newcomers.mask)
+            self.rows = self.rows + newcomers.rows
+            self.is_whole = True
         else:
-            self.rows, self.cache, self.mask = rows, cache, mask
+            self.rows, self.cache, self.mask = newcomers.rows, newcomers.cache, newcomers.mask
+            self.is_whole = newcomers.is_whole
 
-    def step(self, sampling: Sampling) -> None:
+    def step(self) -> None:
         """One more token for every row; once many are done, they go."""
         ids = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self.mask.device)
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
-        self._advance(self.rows, ids, self.mask, self.cache, sampling)
+        self.is_whole = False
+        self._reader.extend(self.rows, self._reader.read(ids, self.mask, self.cache))
+        self.is_whole = True
         if 0 < self.alive <= _COMPACT_AT * len(self.rows):
             self.drop_done()
 
@@ -164,13 +176,6 @@ class Batch:
             trim = kv_cache.takes_newcomers(self.cache, self._reader.model)
             self.mask = kv_cache.select(self.cache, self.mask, kept, trim=trim)
         self.rows = [self.rows[place] for place in kept]
-
-    def _advance(
-        self, rows: list[Row], ids: torch.Tensor, mask: torch.Tensor, cache: Any, sampling: Sampling
-    ) -> None:
-        self.is_whole = False
-        self._reader.extend(rows, self._reader.read(ids, mask, cache), sampling)
-        self.is_whole = True
 
 
 class Decoder:
@@ -187,7 +192,6 @@ class Decoder:
     def decode(
         self,
         rows: Sequence[Row],
-        sampling: Sampling,
         *,
         at_once: int,
         reuse: bool = False,
@@ -206,26 +210,32 @@ class Decoder:
             heartbeat.beat("tokens")
             newcomers = self._newcomers(waiting, batch, at_once)
             grown = [row for row in newcomers or batch.rows if not row.is_done]
-            if self._pass(batch, newcomers, sampling, known=known):
+            if self._pass(batch, newcomers, known=known):
+                if broken := next((row.problem for row in grown if row.problem), None):
+                    raise broken
                 yield from grown
             else:
                 yield from (row for row in grown if row.is_done)
                 left = [row for row in [*batch.rows, *newcomers] if not row.is_done]
                 waiting.extendleft(reversed(left))
                 batch = self.last = Batch(self.reader)
-                say(self._make_room(left, sampling))
+                self._most = make_room(left)
+                say(
+                    f"memory ran out with {len(left)} answers at once; {self._most} at once from "
+                    "now on"
+                )
             known = None
 
-    def _pass(
-        self, batch: Batch, newcomers: list[Row], sampling: Sampling, *, known: Known | None
-    ) -> bool:
+    def _pass(self, batch: Batch, newcomers: list[Row], *, known: Known | None) -> bool:
         """One forward pass; false where the device's memory was too small for it."""
         try:
             if newcomers:
-                batch.add(newcomers, sampling, known=known)
+                batch.add(newcomers, known=known)
             else:
-                batch.step(sampling)
-        except torch.OutOfMemoryError:
+                batch.step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         return True
 
@@ -237,23 +247,6 @@ class Decoder:
             return []
         return [waiting.popleft() for _ in range(min(free, len(waiting)))]
 
-    def _make_room(self, rows: Sequence[Row], sampling: Sampling) -> str:
-        """Take half as many rows from now on, and say so; EnvironmentProblem where one is left."""
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(rows) < 2:
-            raise EnvironmentProblem(
-                "the accelerator's memory is too small for a single answer",
-                hint="a smaller max_new_tokens, or --set model.dtype=bfloat16",
-            )
-        self._most = len(rows) // 2
-        for row in rows:  # a pass that was broken off may have taken a number
-            row.draws = sampling.draws(row.prompt)
-            for _ in row.tokens:
-                row.draws.random()
-        return f"memory ran out with {len(rows)} answers at once; {self._most} at once from now on"
-
     def _known(self, row: Row) -> Known | None:
         """The cache of the last row, cut to what this one's prompt begins with."""
         last = self.last
@@ -262,3 +255,28 @@ class Decoder:
         read = last.rows[0].ids[:-1]
         held = kv_cache.cut_to(last.cache, read, row.prompt)
         return (last.cache, held) if held else None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a pass broke off because the memory of its device was too small."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _NO_MEMORY)
+
+
+def make_room(rows: Sequence[Row]) -> int:
+    """How many of the rows may go on together after their memory ran out: half of them.
+
+    What the pass left is freed, and their draws stand as before it. EnvironmentProblem where one
+    row is too many.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(rows) < 2:
+        raise EnvironmentProblem(
+            "the accelerator's memory is too small for a single answer",
+            hint="a smaller max_new_tokens, or --set model.dtype=bfloat16",
+        )
+    for row in rows:
+        row.rewind()
+    return len(rows) // 2

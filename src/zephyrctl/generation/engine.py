@@ -17,9 +17,10 @@ from zephyrctl.data.tokens import encode_dialogue, encode_prompt, encode_prompts
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.choosing import unused_settings
-from zephyrctl.generation.decoding import Decoder, Reader, Row
+from zephyrctl.generation.decoding import Decoder, Reader
 from zephyrctl.generation.detokenize import Detokenizer, decode
 from zephyrctl.generation.plain_text import as_text
+from zephyrctl.generation.rows import Row
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.generation.weights import cast, load_base, merged, quiet
 
@@ -82,7 +83,7 @@ class Engine:
             on_done(index, completion)
         rows.sort(key=lambda row: (-len(row.prompt), row.index))
         try:
-            for row in self.decoder.decode(rows, sampling, at_once=batch_size, say=say):
+            for row in self.decoder.decode(rows, at_once=batch_size, say=say):
                 if row.is_done:
                     done[row.index] = self._completion(row)
                     on_done(row.index, done[row.index])
@@ -100,7 +101,7 @@ class Engine:
         """The pieces of one answer as they come; `stop()` is asked after every token."""
         began = time.perf_counter()
         (row,), _ = self._rows([messages], sampling)
-        steps = self.decoder.decode([row], sampling, at_once=1, reuse=True)
+        steps = self.decoder.decode([row], at_once=1, reuse=True)
         return Stream(self, row, steps, stop, began=began)
 
     def forget(self) -> None:
@@ -136,7 +137,7 @@ class Engine:
             room = (self.context or _LONGEST_CONTEXT) - len(ids)
             if room >= 1:
                 limit = min(sampling.max_new_tokens, room)
-                rows.append(Row(index, ids, limit, sampling.draws(ids)))
+                rows.append(Row(index, ids, limit, sampling))
                 continue
             problem = f"the prompt has {len(ids)} tokens, and the model reads {self.context}"
             if not keep_going:
