@@ -348,6 +348,7 @@ CHAT_COMMANDS = Registry(
         Entry("status", "model, template, settings, context", f"{_CHAT}.showing:status"),
         Entry("history", "the conversation so far", f"{_CHAT}.showing:history"),
         Entry("regen", "answer the last question again", f"{_CHAT}.conversation:regen"),
+        Entry("edit", "change the last question in your editor", f"{_CHAT}.conversation:edit"),
         Entry("undo", "take the last question and its reply back", f"{_CHAT}.conversation:undo"),
         Entry("save", "write the conversation to a JSONL file", f"{_CHAT}.conversation:save"),
         Entry("load", "read a conversation from a file", f"{_CHAT}.conversation:load"),
@@ -355,6 +356,9 @@ CHAT_COMMANDS = Registry(
             "template", "the next prompt exactly as the model reads it", f"{_CHAT}.showing:template"
         ),
         Entry("stats", "tokens and speed", f"{_CHAT}.showing:stats"),
+        Entry("raw", "the last reply as the model wrote it", f"{_CHAT}.showing:raw"),
+        Entry("copy", "the last reply to the clipboard", f"{_CHAT}.showing:copy"),
+        Entry("model", "who answers, or another model: /model @sft", f"{_CHAT}.models:model"),
         Entry("quit", "leave", f"{_CHAT}.conversation:quit_"),
     ],
 )

@@ -6,43 +6,55 @@ and escape sequences are taken out of it before it is shown, never out of what t
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType
+from typing import Protocol
 
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
-from zephyrctl.chat.session import Session
+from zephyrctl.chat.meter import Totals
+from zephyrctl.chat.reading import is_open, unfenced
+from zephyrctl.chat.replying import Drawn, Render, draw
+from zephyrctl.chat.session import Readable, Session
 from zephyrctl.chat.talker import Talker
 from zephyrctl.errors import UsageError, ZephyrctlError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean
 
-_FENCE = '"""'
+
+class Comparing(Protocol):
+    """Several models that answer in the place of one."""
+
+    def answer(self, repl: Repl) -> None:
+        """Let each reply to the newest question of `repl.session`."""
+        ...
 
 
-@dataclass
-class _Totals:
-    """What /stats adds up."""
-
-    replies: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    last: str = "no reply yet"
+def _opens_nothing(ref: str) -> Talker:
+    raise UsageError(f"{ref} cannot be opened here")
 
 
 @dataclass
 class Repl:
-    """A conversation at a terminal. `read` returns the next line and raises EOFError at the end."""
+    """A conversation at a terminal.
+
+    `read(sign)` returns what is typed next and raises EOFError at the end. `opener(ref)` opens a
+    model by its reference, and `check(ref)` raises the error of a reference that names none, before
+    anything is closed for it. While there is a `comparison`, it answers in the talker's place.
+    """
 
     talker: Talker
     sampling: Sampling
     session: Session
     read: Callable[[str], str]
-    totals: _Totals = field(default_factory=_Totals)
+    opener: Callable[[str], Talker] = _opens_nothing
+    check: Callable[[str], object] = lambda ref: ref
+    comparison: Comparing | None = None
+    render: Render = "auto"
+    totals: Totals = field(default_factory=Totals)
+    left_out: int = 0
+    """How many of the oldest messages the model did not read the last time."""
     left: bool = False
 
     def run(self) -> None:
@@ -50,8 +62,7 @@ class Repl:
         self.greet()
         while not self.left:
             try:
-                text = self.next_input()
-                self.handle(text)
+                self.handle(self.next_input())
             except EOFError:
                 terminal.say()
                 return
@@ -69,25 +80,19 @@ class Repl:
 
     def next_input(self) -> str:
         """The next line, or several between lines with three quotation marks."""
-        line = self.read("› ")
-        if not line.lstrip().startswith(_FENCE):
-            return line
-        rest = line.lstrip().removeprefix(_FENCE)
-        lines = [rest] if rest else []
-        while not (lines and lines[-1].rstrip().endswith(_FENCE)):
-            lines.append(self.read("… "))
-        lines[-1] = lines[-1].rstrip().removesuffix(_FENCE)
-        return "\n".join(lines).strip("\n")
+        text = self.read("› ")
+        while is_open(text):
+            text += "\n" + self.read("… ")
+        return unfenced(text)
 
     def handle(self, text: str) -> None:
         """Carry out a command, or ask the model; `//` begins a question with a slash."""
         if not text.strip():
             return
         if not text.startswith("/") or text.startswith("//"):
-            self.session.ask(text.removeprefix("/") if text.startswith("//") else text)
-            self.answer()
+            self.ask(text.removeprefix("/") if text.startswith("//") else text)
             return
-        name, _, rest = text[1:].partition(" ")
+        name, rest = [*text[1:].split(maxsplit=1), "", ""][:2]
         if name not in CHAT_COMMANDS:
             raise UsageError(
                 f"unknown command /{name}{did_you_mean(name, CHAT_COMMANDS.names())}",
@@ -95,64 +100,59 @@ class Repl:
             )
         CHAT_COMMANDS.load(name)(self, rest.strip())
 
+    def ask(self, text: str) -> None:
+        """Add the user's question and have it answered."""
+        self.session.ask(text)
+        self.answer()
+
     def answer(self) -> None:
-        """Let the model reply to the newest question; Ctrl-C stops the reply and keeps it."""
+        """Let the model, or each of the compared ones, reply to the newest question."""
+        if self.comparison is not None:
+            self.comparison.answer(self)
+            return
+        readable = self.readable()
+        drawn = draw(self.talker, readable.messages, sampling=self.sampling, render=self.render)
+        self.session.reply(drawn.completion.text)
+        if drawn.error is not None and not drawn.completion.text:
+            raise drawn.error
+        self.totals.add(drawn.completion, context=self.talker.context)
+        self._say_end(drawn)
+
+    def readable(self) -> Readable:
+        """What the model can read of the conversation; said where less than before begins to be
+        all of it."""
         readable = self.session.readable(
             lambda messages: self.talker.count(messages) or 0,
             context=self.talker.context,
             reply_tokens=self.sampling.max_new_tokens,
         )
-        if readable.left_out:
+        if readable.left_out and not self.left_out:
             terminal.say(
-                f"(the context is full: the model no longer reads the first {readable.left_out} "
-                "messages)"
+                f"(the context of {self.talker.context} tokens is full: the model no longer reads "
+                f"the first {readable.left_out} messages, and with each question more of them; "
+                "/status says how many)"
             )
-        shown = terminal.SafeStream()
-        with _stopping() as stop:
-            reply = self.talker.reply(readable.messages, sampling=self.sampling, stop=stop)
-            broken_off = False
-            try:
-                for piece in reply:
-                    terminal.out(shown.feed(piece), end="")
-            except KeyboardInterrupt:
-                broken_off = True
-            finally:
-                terminal.out(shown.close())
-                completion = reply.completion
-                self.session.reply(completion.text)
-        self._count(completion.tokens, completion.seconds, readable.tokens)
-        stopped = broken_off or stop()
-        if stopped:
-            terminal.say("(stopped; what came is kept, /undo takes it back)")
+        self.left_out = readable.left_out
+        return readable
+
+    def _say_end(self, drawn: Drawn) -> None:
+        """How the reply ended, where the model did not end it, and what it took."""
+        completion = drawn.completion
+        if drawn.error is not None:
+            terminal.say_error(drawn.error)
+            terminal.say("(broken off; what came is kept, /regen asks again)")
+        elif drawn.was_stopped:
+            terminal.say(
+                "(stopped; what came is kept, /undo takes it back)"
+                if completion.text
+                else "(stopped before anything came; /regen asks again, /undo takes it back)"
+            )
         elif not completion.stopped:
-            terminal.say(f"(cut at {self.sampling.max_new_tokens} tokens: /set max_new_tokens)")
+            used = completion.prompt_tokens + completion.tokens
+            terminal.say(
+                "(cut: the context is full)"
+                if self.talker.context and used >= self.talker.context
+                else f"(cut at {self.sampling.max_new_tokens} tokens: /set max_new_tokens)"
+            )
         if terminal.is_tty(sys.stderr):
             terminal.say(f"  {self.totals.last}")
-
-    def _count(self, tokens: int, seconds: float, prompt_tokens: int | None) -> None:
-        self.totals.replies += 1
-        self.totals.tokens += tokens
-        self.totals.seconds += seconds
-        parts = [f"{tokens} tokens", f"{tokens / seconds:.1f} tokens/s" if seconds else ""]
-        if prompt_tokens is not None and self.talker.context:
-            parts.append(f"context {(prompt_tokens + tokens) / self.talker.context:.0%}")
-        self.totals.last = " · ".join(part for part in parts if part)
-
-
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """While a reply comes, Ctrl-C asks it to stop; a second one breaks it off where it is."""
-    asked = False
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        del number, frame
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)

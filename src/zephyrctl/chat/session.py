@@ -8,7 +8,8 @@ in the session itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from zephyrctl.errors import DataError, UsageError
 from zephyrctl.runs.atomic import dumps, write_text
 
 Count = Callable[[list[Message]], int]
+
+RULE = (
+    "when it is full, the model no longer reads the oldest exchanges; the system prompt and the "
+    "newest question always stay"
+)
+"""What is said of the context."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,18 @@ class Session:
         """Everything, the system prompt first."""
         head = [] if self.system is None else [Message("system", self.system)]
         return [*head, *self.turns]
+
+    @property
+    def last_question(self) -> str | None:
+        """The newest turn of the user, None where there is none."""
+        return next((turn.content for turn in reversed(self.turns) if turn.role == "user"), None)
+
+    @property
+    def last_reply(self) -> str | None:
+        """The newest turn of the model, None where there is none."""
+        return next(
+            (turn.content for turn in reversed(self.turns) if turn.role == "assistant"), None
+        )
 
     def ask(self, text: str) -> None:
         """Add the user's turn. One that was never answered is joined with it."""
@@ -77,21 +96,31 @@ class Session:
         """
         if count is None or context is None:
             return Readable(self.messages, 0, None)
+        room = min(reply_tokens, context // 2)
+        starts = range(0, len(self.turns), 2)  # where a question stands
+        lengths: dict[int, int] = {}
+
+        def fits(start: int) -> bool:
+            lengths[start] = count(self._from(start))
+            return lengths[start] + room <= context
+
         start = 0
-        while True:
-            messages = replace(self, turns=self.turns[start:]).messages
-            tokens = count(messages)
-            is_last = start >= len(self.turns) - 1
-            room = min(reply_tokens, context // 2)
-            if tokens + room <= context or (is_last and tokens < context):
-                return Readable(messages, start, tokens)
-            if is_last:
-                raise DataError(
-                    f"the question has {tokens} tokens with its template, and the model reads "
-                    f"{context}",
-                    hint="/undo, then ask a shorter one",
-                )
-            start += 2
+        if not fits(0):
+            # A later start is a shorter prompt: a search in halves, as each count reads all of it.
+            last = len(starts) - 1
+            start = starts[bisect_left(starts, True, lo=min(1, last), hi=last, key=fits)]
+        tokens = lengths[start] if start in lengths else count(self._from(start))
+        if tokens + room > context and tokens >= context:
+            raise DataError(
+                f"the question has {tokens} tokens with its template, and the model reads "
+                f"{context}",
+                hint="/undo, then ask a shorter one",
+            )
+        return Readable(self._from(start), start, tokens)
+
+    def _from(self, start: int) -> list[Message]:
+        """The system prompt, and the turns from `start` on."""
+        return replace(self, turns=self.turns[start:]).messages
 
     def to_json(self) -> dict[str, list[dict[str, str]]]:
         """One row in the form of SFT data."""
@@ -111,19 +140,32 @@ def save(session: Session, path: Path) -> None:
 
 
 def load(path: Path) -> Session:
-    """The conversation of a file that `save` wrote, or of any row with `messages`: the last row."""
+    """The conversation of a file that `save` wrote, or of any row with `messages`: the last row.
+
+    A conversation with tools is refused: the rest of a chat does not know how to go on with one.
+    """
     try:
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}")
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
     try:
-        rows = json.loads(lines[-1])["messages"]
-        messages = [Message(str(row["role"]), str(row["content"])) for row in rows]
+        messages = [_message(row) for row in json.loads(lines[-1])["messages"]]
         check_order(messages)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise DataError("no conversation in the file", where=str(path)) from error
     except DataError as error:
         raise DataError(error.message, where=str(path)) from None
     if messages[0].role == "system":
         return Session(messages[0].content, messages[1:])
     return Session(None, messages)
+
+
+def _message(row: Mapping[str, object]) -> Message:
+    role, content = row["role"], row["content"]
+    if row.get("tool_calls") or role == "tool":
+        raise DataError("the conversation has tools, which a chat here has not")
+    if not isinstance(role, str) or not isinstance(content, str):
+        raise DataError("a message whose role or content is not text")
+    return Message(role, content)

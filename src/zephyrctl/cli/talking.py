@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
 from zephyrctl.chat import oneshot
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
-from zephyrctl.config.layers import load
+from zephyrctl.cli.options import load_from
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.chat import Chat
-from zephyrctl.errors import UsageError
+from zephyrctl.errors import Terminated, UsageError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.references import ModelRef, resolve_model
+from zephyrctl.runs.store import Run, is_run, list_runs
+
+if TYPE_CHECKING:
+    from zephyrctl.config.layers import Loaded
+
+_OVERRIDES = ("env", "set", "flag")
+_LOCAL = ("@", ".", "/", "~", "openai")
+"""How references begin that mean no name at the service of --url."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,9 @@ class Wish:
     seed: int
     prompt: str | None
     json: bool
+    config: Path | None = None
+    recipe: str | None = None
+    sets: tuple[str, ...] = ()
 
 
 def talk(wish: Wish, given: Mapping[str, Any]) -> None:
@@ -36,51 +51,126 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
 
     `given` holds the settings of `chat:` that were given as flags.
     """
+    prompt = _prompt(wish)
+    with _ended_by_signals():
+        models = Models(wish, given)
+        talker, settings = models.first()
+        sampling = Sampling(
+            settings.temperature,
+            settings.top_p,
+            settings.top_k,
+            settings.max_new_tokens,
+            wish.seed,
+        )
+        if prompt is None:
+            _converse(models, talker, sampling, settings)
+            return
+        for text in talker.notices:
+            terminal.say(f"! {text}")
+        if wish.json:
+            terminal.emit_json(
+                oneshot.as_record(talker, prompt, system=settings.system, sampling=sampling)
+            )
+        else:
+            oneshot.to_stdout(talker, prompt, system=settings.system, sampling=sampling)
+
+
+def _prompt(wish: Wish) -> str | None:
+    """The one prompt to be answered; None where a conversation is wanted."""
     prompt = wish.prompt
     if prompt is None and not terminal.is_tty(sys.stdin):
-        prompt = sys.stdin.read()
+        try:
+            prompt = sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the prompt on stdin is not UTF-8 text ({error.reason})") from None
     if prompt is None and wish.json:
         raise UsageError("--json is for one answer", hint='--prompt "…", or text on stdin')
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty", hint='--prompt "…", or text on stdin')
-    talker, settings = _open(wish, given)
-    sampling = Sampling(
-        settings.temperature,
-        settings.top_p,
-        settings.top_k,
-        settings.max_new_tokens,
-        wish.seed,
-    )
-    if prompt is None:
-        _converse(talker, sampling, system=settings.system)
-        return
-    for text in talker.notices:
-        terminal.say(f"! {text}")
-    if wish.json:
-        terminal.emit_json(
-            oneshot.as_record(talker, prompt, system=settings.system, sampling=sampling)
-        )
-    else:
-        oneshot.to_stdout(talker, prompt, system=settings.system, sampling=sampling)
+    return prompt
 
 
-def _open(wish: Wish, given: Mapping[str, Any]) -> tuple[Talker, Chat]:
-    """The talker, and the settings of the run's own recipe with the given ones over them."""
-    if wish.url is not None:
-        spec = f"openai+{wish.url.rstrip('/')}:{_model_at(wish)}"
-        return open_endpoint(spec), _settings(load().recipe, given)
-    recipe = load().recipe
-    root = Path(recipe.output_root).expanduser()
-    ref = resolve_model(wish.model or "@last", output_root=root, recipe=recipe)
-    if ref.kind == "endpoint":
-        return open_endpoint(ref.target), _settings(recipe, given)
-    own = ref.run.recipe() if ref.run is not None else recipe
-    settings = _settings(own, given)
-    return _loading(ref, lambda: open_local(ref, recipe=own, device=wish.device)), settings
+class Models:
+    """Finds and opens the models of one chat."""
+
+    def __init__(self, wish: Wish, given: Mapping[str, Any]) -> None:
+        self._wish = wish
+        flags = {f"chat.{name}": value for name, value in given.items()}
+        self._loaded = load_from(wish.config, wish.recipe, wish.sets, flags)
+        self._root = Path(self._loaded.recipe.output_root).expanduser()
+        self._named = wish.config is not None or wish.recipe is not None
+
+    def first(self) -> tuple[Talker, Chat]:
+        """The talker of the command line, and the settings of the chat."""
+        wish = self._wish
+        if wish.url is not None:
+            return open_endpoint(f"openai+{wish.url.rstrip('/')}:{_model_at(wish)}"), self._chat()
+        ref = self.find(wish.model or self._newest())
+        return self._open(ref), self._chat(ref.run)
+
+    def open(self, ref: str) -> Talker:
+        """Open another model; UsageError where there is none."""
+        return self._open(self.find(ref))
+
+    def find(self, ref: str) -> ModelRef:
+        """What `ref` names; with --url a bare name is one at its service."""
+        url = self._wish.url
+        if url is not None and not ref.startswith(_LOCAL):
+            ref = f"openai+{url.rstrip('/')}:{ref}"
+        recipe = self._loaded.recipe
+        return resolve_model(ref, output_root=self._root, run=self._run(), recipe=recipe)
+
+    def references(self) -> list[str]:
+        """What can be named here, for completion."""
+        runs = list_runs(self._root)
+        stages = [
+            f"{run.name}/{stage}"
+            for run in runs
+            for stage in ("sft", "dpo")
+            if run.stage(stage).is_finished()
+        ]
+        newest = [f"@{stage}" for stage in ("sft", "dpo") if any(s.endswith(stage) for s in stages)]
+        return [*(["@last"] if runs else []), *newest, *stages]
+
+    def _newest(self) -> str:
+        """The model that is talked with where none was named: that of the configuration's run
+        where a configuration was given and the run is there, else of the newest run."""
+        run = self._run()
+        return "@last" if run is None else str(run.root)
+
+    def _run(self) -> Run | None:
+        """The run of the configuration that was given by hand."""
+        run = Run(self._root / self._loaded.recipe.name)
+        return run if self._named and is_run(run.root) else None
+
+    def _chat(self, run: Run | None = None) -> Chat:
+        """The settings of `chat:`: those of the model's own run, with what was given by hand over
+        them."""
+        if run is None or self._named:
+            return self._loaded.recipe.chat
+        return _overridden(run.recipe(), self._loaded).chat
+
+    def _open(self, ref: ModelRef) -> Talker:
+        if ref.kind == "endpoint":
+            return open_endpoint(ref.target)
+        recipe = self._loaded.recipe
+        if ref.run is not None:
+            recipe = _overridden(ref.run.recipe(), self._loaded)
+        return _loading(ref, lambda: open_local(ref, recipe=recipe, device=self._wish.device))
 
 
-def _settings(recipe: Recipe, given: Mapping[str, Any]) -> Chat:
-    return recipe.chat.model_copy(update=dict(given))
+def _overridden(recipe: Recipe, loaded: Loaded) -> Recipe:
+    """The recipe of a run with what the environment, --set and the flags of `loaded` say."""
+    values = recipe.model_dump(mode="json")
+    given = loaded.recipe.model_dump(mode="json")
+    for path, origin in loaded.origins.items():
+        if origin.kind in _OVERRIDES:
+            *sections, name = path.split(".")
+            to, source = values, given
+            for section in sections:
+                to, source = to[section], source[section]
+            to[name] = source[name]
+    return Recipe.model_validate(values)
 
 
 def _model_at(wish: Wish) -> str:
@@ -110,22 +200,48 @@ def _loading(ref: ModelRef, load_it: Callable[[], Talker]) -> Talker:
     return load_it()
 
 
-def _converse(talker: Talker, sampling: Sampling, *, system: str | None) -> None:
+def _converse(models: Models, talker: Talker, sampling: Sampling, settings: Chat) -> None:
+    from zephyrctl.chat.history import history_path, open_history
+    from zephyrctl.chat.reading import open_reader
     from zephyrctl.chat.repl import Repl
     from zephyrctl.chat.session import Session
 
-    Repl(talker, sampling, Session(system), read=_reader()).run()
+    history = open_history(history_path(os.environ)) if settings.history else None
+    read = open_reader(history=history, references=models.references)
+    Repl(
+        talker,
+        sampling,
+        Session(settings.system),
+        read=read,
+        opener=models.open,
+        check=models.find,
+        render=settings.render,
+    ).run()
 
 
-def _reader() -> Callable[[str], str]:
-    """Reads a line with the terminal's own editing where Python has it."""
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Leave by way of every `finally` on SIGTERM and SIGHUP, so that the terminal is as before.
+
+    SystemExit rather than an error of ours: no library swallows it.
+    """
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if _is_default(number)]
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for each in numbers:  # a second one must not disturb the leaving
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(Terminated.exit_code)
+
+    for number in numbers:
+        signal.signal(number, handler)
     try:
-        import readline  # noqa: F401  (its import gives input() editing and a history)
-    except ImportError:
-        terminal.say("(no line editing: this Python has no readline)")
-    fancy = terminal.speaks_unicode(sys.stdout)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
-    def read(sign: str) -> str:
-        return input(sign if fancy else sign.replace("›", ">").replace("…", "."))
 
-    return read
+def _is_default(number: int) -> bool:
+    """Whether nobody else has a wish about a signal: nohup lets SIGHUP be ignored."""
+    return signal.getsignal(number) is signal.SIG_DFL

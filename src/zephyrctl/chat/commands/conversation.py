@@ -1,35 +1,61 @@
-"""How is the conversation begun anew, taken back, kept and left?"""
+"""How is the conversation begun anew, taken back, answered again, kept and left?"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
-from zephyrctl.chat import session
+from zephyrctl.chat import editor, session
+from zephyrctl.chat.commands.settings import changed
 from zephyrctl.errors import UsageError
+from zephyrctl.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
 
 
 def new(repl: Repl, rest: str) -> None:
-    """Begin anew; the system prompt stays."""
+    """Begin a new conversation. The system prompt and the settings stay."""
     del rest
     repl.session.clear()
+    repl.left_out = 0
     terminal.say("(a new conversation; the system prompt stays)")
 
 
 def regen(repl: Repl, rest: str) -> None:
-    """Answer the last question again, with the next seed."""
-    del rest
+    """Answer the last question again, with the next seed.
+
+    Settings after it are for this reply alone: /regen temp=1.2 seed=7. The reply before is kept
+    where nothing comes in its place.
+    """
+    before = list(repl.session.turns)
+    settings = repl.sampling
+    once = _overridden(replace(settings, seed=settings.seed + 1), rest)
     if not repl.session.take_back_reply():
         raise UsageError("there is no question to answer again")
-    repl.sampling = replace(repl.sampling, seed=repl.sampling.seed + 1)
-    if repl.sampling.is_greedy:
+    if once.is_greedy:
         terminal.say("(temperature is 0: the same answer comes again)")
-    repl.answer()
+    repl.sampling = once
+    try:
+        repl.answer()
+    finally:
+        repl.sampling = replace(settings, seed=settings.seed + 1)
+        if repl.session.turns[-1].role == "user" and before[-1].role != "user":
+            repl.session.turns = before
+            terminal.say("(the reply before is kept)")
+
+
+def _overridden(sampling: Sampling, rest: str) -> Sampling:
+    """The settings with those of `temp=1.2 seed=7` over them."""
+    for word in rest.split():
+        name, given, value = word.partition("=")
+        if not given:
+            raise UsageError(f"'{word}' sets nothing", hint="/regen temp=1.2 seed=7")
+        sampling = changed(sampling, name, value)
+    return sampling
 
 
 def undo(repl: Repl, rest: str) -> None:
@@ -38,11 +64,33 @@ def undo(repl: Repl, rest: str) -> None:
     question = repl.session.undo()
     if question is None:
         raise UsageError("there is nothing to undo")
-    terminal.say(f"(taken back: {question[:60]})")
+    first = question.strip().partition("\n")[0]
+    terminal.say(f"(taken back: {first[:60]}{'…' if len(first) > 60 or first != question else ''})")
+
+
+def edit(repl: Repl, rest: str) -> None:
+    """Change the last question in $VISUAL or $EDITOR, and ask it in place of the old one.
+
+    /edit new begins with an empty text. Nothing is asked where the text is left empty or as it
+    was.
+    """
+    if rest not in ("", "new"):
+        raise UsageError(f"/edit takes nothing or 'new', not '{rest}'")
+    last = None if rest else repl.session.last_question
+    text = editor.edit(last or "", env=os.environ)
+    if not text.strip():
+        terminal.say("(empty: nothing is asked)")
+    elif text == last:
+        terminal.say("(unchanged: nothing is asked)")
+    else:
+        if last is not None:
+            repl.session.undo()
+        terminal.say(text)
+        repl.ask(text)
 
 
 def save(repl: Repl, rest: str) -> None:
-    """Write the conversation to a file."""
+    """Write the conversation to a new file: one JSONL row of `messages`, ready as SFT data."""
     if not rest:
         raise UsageError("save where?", hint="/save chat.jsonl")
     session.save(repl.session, Path(rest).expanduser())
@@ -50,14 +98,20 @@ def save(repl: Repl, rest: str) -> None:
 
 
 def load(repl: Repl, rest: str) -> None:
-    """Take the conversation of a file."""
+    """Go on with the conversation in the last row of a JSONL file, as /save writes it.
+
+    It takes the place of this one, with its system prompt.
+    """
     if not rest:
         raise UsageError("load what?", hint="/load chat.jsonl")
+    left = len(repl.session.turns)
     repl.session = session.load(Path(rest).expanduser())
-    terminal.say(f"({len(repl.session.turns)} messages; /history shows them)")
+    repl.left_out = 0
+    instead = f" in the place of {left}" if left else ""
+    terminal.say(f"({len(repl.session.turns)} messages{instead}; /history shows them)")
 
 
 def quit_(repl: Repl, rest: str) -> None:
-    """Leave."""
+    """Leave, as Ctrl-D does."""
     del rest
     repl.left = True

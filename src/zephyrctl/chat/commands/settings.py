@@ -17,28 +17,37 @@ if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
 
 SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
+_SHORT = {"temp": "temperature", "max_tokens": "max_new_tokens"}
 
 
 def system(repl: Repl, rest: str) -> None:
-    """Show, set or remove the system prompt."""
+    """Show the system prompt, or set it for the conversation: /system Answer briefly.
+
+    /system - removes it.
+    """
     if rest:
         repl.session.system = None if rest == "-" else rest
     terminal.say(f"system: {repl.session.system or '(none)'}")
 
 
 def set_(repl: Repl, rest: str) -> None:
-    """Show the settings of sampling, or change one."""
-    name, _, value = rest.replace("=", " ").partition(" ")
+    """Show the settings of sampling, or change one for the rest of the chat: /set temp 0.2.
+
+    They are temperature, top_p, top_k, max_new_tokens and seed.
+    """
     if not rest:
         for known in SETTINGS:
             terminal.say(f"  {known} {getattr(repl.sampling, known)}")
         return
+    given, _, value = rest.replace("=", " ", 1).partition(" ")
+    name = _SHORT.get(given, given)
     repl.sampling = changed(repl.sampling, name, value.strip())
     terminal.say(f"{name} {getattr(repl.sampling, name)}")
 
 
 def changed(sampling: Sampling, name: str, value: str) -> Sampling:
     """`sampling` with one setting read from text, held to the bounds of the configuration."""
+    name = _SHORT.get(name, name)
     if name not in SETTINGS:
         raise UsageError(
             f"unknown setting '{name}'{did_you_mean(name, SETTINGS)}",

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
+from zephyrctl.chat import clipboard
 from zephyrctl.chat.commands.settings import SETTINGS
-from zephyrctl.chat.session import Session
+from zephyrctl.chat.session import RULE, Session
+from zephyrctl.errors import EnvironmentProblem, UsageError
+from zephyrctl.registry import load_attribute
 
 if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
 
 
+_KEYS = (
+    ("Tab", "completes commands, settings, models and files"),
+    ("Alt-Enter", "begins a new line; a paste of many lines is one question"),
+    ('"""', "begins and ends a question of several lines"),
+    ("Ctrl-C", "stops a reply and keeps it; again, breaks it off"),
+    ("Ctrl-D", "leaves"),
+)
+
+
 def help_(repl: Repl, rest: str) -> None:
-    """Show what can be typed."""
-    del repl, rest
+    """Show what can be typed, or what one command does: /help regen."""
+    del repl
+    if rest:
+        entry = CHAT_COMMANDS.get(rest.removeprefix("/"))
+        text = inspect.getdoc(load_attribute(entry.target)) or entry.summary
+        terminal.say(f"/{entry.name}: {entry.summary}\n{text}")
+        return
     for entry in CHAT_COMMANDS.entries():
         terminal.say(f"  /{entry.name:<9} {entry.summary}")
-    terminal.say('  """        begins and ends a question of several lines')
-    terminal.say("  Ctrl-C     stops a reply and keeps it")
+    for key, does in _KEYS:
+        terminal.say(f"  {key:<10} {does}")
 
 
 def status(repl: Repl, rest: str) -> None:
-    """Show who answers and how."""
+    """Show the model, its template, the settings, and how full the context is."""
     del rest
     settings = ", ".join(f"{name} {getattr(repl.sampling, name)}" for name in SETTINGS)
     rows = [
@@ -33,11 +52,23 @@ def status(repl: Repl, rest: str) -> None:
         ("system", repl.session.system or "(none)"),
         ("messages", str(len(repl.session.turns))),
     ]
-    tokens = repl.talker.count(repl.session.messages) if repl.session.turns else None
-    if tokens is not None and repl.talker.context:
-        rows.append(("used", f"{tokens} tokens, {tokens / repl.talker.context:.0%} of the context"))
+    rows += _context(repl)
     for label, value in rows:
         terminal.say(f"  {label:<9} {value}")
+
+
+def _context(repl: Repl) -> list[tuple[str, str]]:
+    """How full the context is, and what happens when it is."""
+    limit = repl.talker.context
+    if not limit:
+        return [("context", "unknown: the service decides what happens when it is full")]
+    rows = []
+    tokens = repl.talker.count(repl.session.messages) if repl.session.turns else None
+    if tokens is not None:
+        rows.append(("used", f"{tokens} tokens, {tokens / limit:.0%} of the context"))
+    if repl.left_out:
+        rows.append(("left out", f"the first {repl.left_out} messages"))
+    return [*rows, ("rule", RULE)]
 
 
 def history(repl: Repl, rest: str) -> None:
@@ -49,16 +80,57 @@ def history(repl: Repl, rest: str) -> None:
 
 
 def stats(repl: Repl, rest: str) -> None:
-    """Show tokens and speed."""
+    """Show tokens and speed, of the last reply and of all."""
     del rest
     totals = repl.totals
     rate = f", {totals.tokens / totals.seconds:.1f} tokens/s" if totals.seconds else ""
     terminal.say(f"last: {totals.last}")
     terminal.say(f"all:  {totals.tokens} tokens in {totals.replies} replies{rate}")
+    if totals.prompt_tokens:
+        terminal.say(
+            f"read: {totals.prompt_tokens} tokens of prompts, {totals.cached} of them cached"
+        )
+
+
+def raw(repl: Repl, rest: str) -> None:
+    """Show the last reply as the model wrote it: its Markdown unformatted, and control characters
+    as escapes such as \\x1b."""
+    del rest
+    terminal.say(_visible(_last_reply(repl)))
+
+
+def _visible(text: str) -> str:
+    """`text` with whatever `terminal.safe` would take out as its escape."""
+    return "".join(
+        sign if terminal.safe(sign) == sign else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+def copy(repl: Repl, rest: str) -> None:
+    """Copy the last reply, as the model wrote it, to the clipboard.
+
+    By pbcopy, wl-copy or xclip where it is there, and by OSC 52, which not every terminal takes.
+    """
+    del rest
+    text = _last_reply(repl)
+    ways, problems = clipboard.copy(text, env=os.environ)
+    if not ways:
+        raise EnvironmentProblem(f"the reply cannot be copied: {'; '.join(problems)}")
+    terminal.say(f"({len(text)} characters copied by {' and '.join(ways)})")
+    for problem in problems:
+        terminal.say(f"({problem})")
+
+
+def _last_reply(repl: Repl) -> str:
+    text = repl.session.last_reply
+    if text is None:
+        raise UsageError("there is no reply yet")
+    return text
 
 
 def template(repl: Repl, rest: str) -> None:
-    """Show the next prompt exactly as the model reads it."""
+    """Show the next prompt exactly as the model reads it, and its length in tokens."""
     del rest
     messages = repl.session.messages
     if not messages or messages[-1].role != "user":
@@ -66,3 +138,4 @@ def template(repl: Repl, rest: str) -> None:
         probe.ask("(your next question)")
         messages = probe.messages
     terminal.say(repl.talker.rendered(messages))
+    terminal.say(f"({repl.talker.count(messages)} tokens)")

@@ -1,0 +1,82 @@
+"""Who answers from now on?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from zephyrctl import terminal
+from zephyrctl.data.messages import Message
+from zephyrctl.errors import UsageError, ZephyrctlError
+from zephyrctl.generation.sampling import Completion, Sampling
+
+if TYPE_CHECKING:
+    from zephyrctl.chat.repl import Repl
+    from zephyrctl.chat.talker import Reply
+
+
+def model(repl: Repl, rest: str) -> None:
+    """Show who answers, or go on with another model: /model @sft.
+
+    The conversation, the system prompt and the settings stay. The model before is freed first, and
+    opened again where the other one cannot be opened.
+    """
+    if not rest:
+        terminal.say(f"model: {repl.talker.name} ({repl.talker.ref_name})")
+        return
+    repl.check(rest)
+    before = repl.talker
+    before.close()
+    try:
+        repl.talker = repl.opener(rest)
+    except (ZephyrctlError, KeyboardInterrupt):
+        repl.talker = NoModel()
+        terminal.say(f"({before.name} is opened again)")
+        repl.talker = repl.opener(before.ref_name)
+        raise
+    repl.left_out = 0
+    repl.greet()
+    if repl.session.turns:
+        terminal.say(f"(the conversation of {len(repl.session.turns)} messages goes on)")
+
+
+class NoModel:
+    """What is left where one model could not be opened, and the one before not again either."""
+
+    name = "no model"
+    ref_name = ""
+    weight_bytes: int | None = None
+    context: int | None = None
+    template_sha256: str | None = None
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, str]] = []
+        self.notices: list[str] = []
+
+    def count(self, messages: list[Message]) -> None:
+        """See `Talker`."""
+        del messages
+
+    def reply(
+        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
+    ) -> Reply:
+        """See `Talker`."""
+        del messages, sampling, stop
+        _refuse()
+
+    def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
+        """See `Talker`."""
+        del messages, sampling
+        _refuse()
+
+    def rendered(self, messages: list[Message]) -> str:
+        """See `Talker`."""
+        del messages
+        _refuse()
+
+    def close(self) -> None:
+        """See `Talker`."""
+
+
+def _refuse() -> NoReturn:
+    raise UsageError("no model is open", hint="/model REF   (/save FILE keeps the conversation)")

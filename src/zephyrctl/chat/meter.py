@@ -1,0 +1,52 @@
+"""How much was said, how fast, and how full is the context?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zephyrctl.generation.sampling import Completion
+
+
+@dataclass
+class Totals:
+    """What /stats adds up over the replies of a chat."""
+
+    replies: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    cached: int = 0
+    last: str = "no reply yet"
+
+    def add(self, completion: Completion, *, context: int | None) -> None:
+        """Count one reply of a model that reads `context` tokens."""
+        self.replies += 1
+        self.tokens += completion.tokens
+        self.seconds += completion.seconds
+        self.prompt_tokens += completion.prompt_tokens
+        self.cached += completion.cached
+        self.last = line(completion, context=context)
+
+
+def line(completion: Completion, *, context: int | None) -> str:
+    """What is said after a reply, in one line; what is not known is left out."""
+    parts = [f"{completion.tokens} tokens"]
+    if speed := tokens_per_second(completion):
+        parts.append(f"{speed:.1f} tokens/s")
+    if completion.first_s is not None:
+        parts.append(f"first {completion.first_s:.2f} s")
+    used = completion.prompt_tokens + completion.tokens
+    if context and completion.prompt_tokens:
+        parts.append(f"context {used}/{context} ({used / context:.0%})")
+    if completion.cached:
+        parts.append(f"{completion.cached} cached")
+    return " · ".join(parts)
+
+
+def tokens_per_second(completion: Completion) -> float | None:
+    """Tokens per second after the first one, which waits for the prompt to be read; None where
+    too few came to tell."""
+    first = completion.first_s or 0.0
+    counted = completion.tokens - (completion.first_s is not None)
+    seconds = completion.seconds - first
+    return counted / seconds if counted > 0 and seconds > 0 else None

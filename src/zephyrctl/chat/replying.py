@@ -1,0 +1,128 @@
+"""How does one reply come onto the screen, and how is it stopped?"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+from zephyrctl import terminal
+from zephyrctl.chat.talker import Reply, Talker
+from zephyrctl.data.messages import Message
+from zephyrctl.errors import ZephyrctlError
+from zephyrctl.generation.sampling import Completion, Sampling
+
+Render = Literal["auto", "markdown", "plain"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What came of a reply; `error` is what broke it off, None where nothing did."""
+
+    completion: Completion
+    was_stopped: bool
+    """By Ctrl-C."""
+    error: ZephyrctlError | None = None
+
+
+def draw(
+    talker: Talker,
+    messages: list[Message],
+    *,
+    sampling: Sampling,
+    render: Render = "auto",
+    label: str | None = None,
+) -> Drawn:
+    """Let `talker` reply to `messages`, and show the reply as it comes.
+
+    The first Ctrl-C stops the reply after the piece that comes next; the second one, and one
+    before the first piece, breaks it off where it is. What came is in the result either way.
+    """
+    reply: Reply | None = None
+    error: ZephyrctlError | None = None
+    broken_off = begun = False
+    view = _open_view(render, label=label)
+    with quiet_keyboard(), _stopping(lambda: begun) as stop:
+        try:
+            reply = talker.reply(messages, sampling=sampling, stop=stop)
+            for piece in reply:
+                begun = True
+                view.feed(piece)
+        except KeyboardInterrupt:
+            broken_off = True
+        except ZephyrctlError as caught:
+            error = caught
+        finally:
+            view.close()
+        completion = reply.completion if reply is not None else Completion("", 0, 0, False, 0.0)
+        return Drawn(completion, broken_off or stop(), error)
+
+
+@contextmanager
+def _stopping(has_begun: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """While a reply comes, Ctrl-C asks it to stop; a second one raises KeyboardInterrupt."""
+    presses = 0
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        del number, frame
+        presses += 1
+        # A third press must not break off the drawing of what the second one left.
+        if presses == 2 or (presses == 1 and not has_begun()):
+            presses = 2
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: presses > 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def quiet_keyboard() -> Iterator[None]:
+    """What is typed meanwhile waits for the next question, and is not echoed into the reply."""
+    try:
+        descriptor = sys.stdin.fileno()
+        before = termios.tcgetattr(descriptor)
+    except (OSError, ValueError, termios.error):
+        yield  # no terminal
+        return
+    quiet = [*before]
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):  # a terminal that was closed meanwhile
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+class _Plain:
+    """The text of a reply as it comes."""
+
+    def __init__(self) -> None:
+        self._stream: terminal.SafeStream | None = terminal.SafeStream()
+
+    def feed(self, text: str) -> None:
+        """Show a piece."""
+        if self._stream is not None:
+            terminal.out(self._stream.feed(text), end="")
+
+    def close(self) -> None:
+        """End the reply's last line."""
+        if self._stream is not None:
+            terminal.out(self._stream.close())
+            self._stream = None
+
+
+def _open_view(render: Render, *, label: str | None) -> _Plain:
+    del render
+    if label is not None:
+        terminal.out(f"[{label}]")
+    return _Plain()
