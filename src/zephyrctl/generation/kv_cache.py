@@ -14,6 +14,8 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from zephyrctl import environment
+
 
 def new_cache(model: Any) -> Any:
     """An empty cache with the kinds of layers that the model has."""
@@ -30,6 +32,20 @@ def takes_newcomers(cache: Any, model: Any) -> bool:
     return "chunked_attention" not in kinds and all(
         type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
     )
+
+
+def size_of(cache: Any) -> int:
+    """Bytes that the keys and values of a cache take."""
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if _holds(layer))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a device that nobody uses; of main memory what this process may still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return environment.memory().available
 
 
 def select(cache: Any, mask: torch.Tensor, places: Sequence[int], *, trim: bool) -> torch.Tensor:
@@ -72,9 +88,10 @@ def cut_to(cache: Any, old_ids: Sequence[int], prompt: Sequence[int]) -> int:
     known = min(len(old_ids), len(prompt)) if same is None else same
     known = min(known, len(prompt) - 1)
     surplus = cache.get_seq_length() - known
-    if known < 1 or surplus < 0:
+    if known < 1 or surplus < 0 or (surplus and _forgot(cache)):
         return 0
-    cache.crop(-surplus)
+    if surplus:
+        cache.crop(-surplus)
     return known
 
 
@@ -102,8 +119,14 @@ def _holds(layer: Any) -> bool:
 
 
 def _can_crop(cache: Any) -> bool:
+    """Not where there are recurrent states, which hold no single token."""
     layers = getattr(cache, "layers", [])
-    return bool(layers) and all(
-        getattr(layer, "is_croppable", False) and not getattr(layer, "is_sliding", True)
-        for layer in layers
+    return bool(layers) and all(getattr(layer, "is_croppable", False) for layer in layers)
+
+
+def _forgot(cache: Any) -> bool:
+    """Whether a sliding layer has let go of what it read first, and so cannot go back."""
+    return any(
+        layer.is_sliding and layer.get_seq_length() >= layer.sliding_window
+        for layer in cache.layers
     )
