@@ -38,6 +38,8 @@ class Talker(Protocol):
     """What opens the same model again: a run's stage, a folder, a Hub id or an endpoint."""
     weight_bytes: int | None
     """Memory that the weights take here; None for a model elsewhere."""
+    template_sha256: str | None
+    """Of the chat template; None where a service applies its own."""
     context: int | None
     """Tokens the model reads, None where unknown."""
     facts: list[tuple[str, str]]
@@ -84,6 +86,7 @@ class LocalTalker:
         self.name = name
         self.ref_name = ref_name or engine.path
         self.weight_bytes: int | None = engine.weight_bytes
+        self.template_sha256: str | None = engine.template_sha256
         self.context = engine.context
         self.facts = [
             ("folder", engine.path),
@@ -135,6 +138,7 @@ class EndpointTalker:
 
     context: int | None = None
     weight_bytes: int | None = None
+    template_sha256: str | None = None
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
