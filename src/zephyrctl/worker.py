@@ -22,7 +22,7 @@ from zephyrctl import catalogue
 from zephyrctl.errors import DiskFull, ZephyrctlError
 from zephyrctl.launch.neighbours import hang_of, loss_of, lost_connection, waited_in_vain
 from zephyrctl.launch.stopping import resumable
-from zephyrctl.runs import heartbeat, last_words, manifest, signals, trusted
+from zephyrctl.runs import faults, heartbeat, last_words, manifest, signals, trusted
 from zephyrctl.runs.atomic import NO_SPACE
 from zephyrctl.runs.metrics import rank_of_process
 from zephyrctl.runs.processes import children_die_too, die_with_parent
@@ -72,6 +72,7 @@ def error_path(stage: StageDir, rank: int) -> Path:
 
 def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> None:
     from zephyrctl.stages.inputs import inputs
+    from zephyrctl.training import checkpoints
 
     trusted.adopt(run.root / "manifest.json")
     recipe = run.recipe(config)
@@ -88,7 +89,10 @@ def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> 
     result = do(recipe, run)
     heartbeat.rest("ending")
     if rank == 0:
+        faults.meet("finish", 0)
         manifest.finish(stage, result)
+        # Not before: until the manifest says what was made, only they tell of the work.
+        checkpoints.clear(stage.checkpoints)
 
 
 def _report(stage: StageDir, error: ZephyrctlError, *, rank: int, terminal: int | None) -> int:

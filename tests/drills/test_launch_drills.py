@@ -91,6 +91,9 @@ def test_25_attempts_without_progress_end_the_command(yard: Yard, prepared: str)
 def test_25_a_launch_of_a_finished_stage_starts_nothing(yard: Yard, straight_sft: str) -> None:
     stage = stage_of(yard, straight_sft, "sft")
     before = stage.manifest_path.read_bytes()
+    left = stage.checkpoints / "checkpoint-9"  # as a kill right after the end leaves it
+    left.mkdir(parents=True)
     done = yard.does("sft", straight_sft)
     assert "skipped" in done.stderr
     assert stage.manifest_path.read_bytes() == before
+    assert not left.exists()

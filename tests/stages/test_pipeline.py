@@ -352,9 +352,12 @@ def test_resuming_removes_nothing(recipe: Recipe, run: Run) -> None:
 
 def test_a_skipped_stage_starts_nothing(recipe: Recipe, run: Run) -> None:
     started: list[str] = []
+    left = run.stage("sft").checkpoints / "checkpoint-7"  # by a kill right after the end
+    left.mkdir(parents=True)
     step = Step("sft", Decision("skip", "finished, inputs unchanged"))
     execute(step, recipe, run, start=started.append)
     assert started == []
+    assert not left.exists()
 
 
 def test_an_error_that_the_processes_could_not_record_is_kept(recipe: Recipe, run: Run) -> None:

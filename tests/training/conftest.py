@@ -19,6 +19,7 @@ from zephyrctl.data.tokens import encode_dialogue, encode_prompt
 from zephyrctl.runs import manifest
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run
+from zephyrctl.training import checkpoints
 
 NAMES = ["Amir", "Bela", "Cora", "Dino", "Edda", "Finn", "Gesa", "Hana"]
 
@@ -126,6 +127,7 @@ def run_stage(name: Any, recipe: Recipe, run: Run) -> Result:
     manifest.begin(stage, inputs={"name": recipe.name}, seed=recipe.seed, world_size=1)
     result = catalogue.STAGES.load(name)(recipe, run)
     manifest.finish(stage, result)
+    checkpoints.clear(stage.checkpoints)
     return result
 
 

@@ -79,6 +79,23 @@ def test_a_run_killed_twice_ends_like_an_uninterrupted_one(
     assert any("checkpoint-6.partial: it was never finished" in text for text in said)
 
 
+def test_a_kill_after_publishing_loses_no_training(
+    make_run: Any, drill: Any, straight: dict[str, Any]
+) -> None:
+    _, run = make_run("published", sft=SFT)
+    stage = run.stage("sft")
+
+    assert drill(run, "sft", fault="finish=0:kill") == [-9]
+    assert stage.model.exists()
+    assert stage.newest_checkpoint() == 8  # the manifest does not say yet what the model is
+    assert drill(run, "sft") == [0]
+
+    resumed = [r.get("step") for r in read_jsonl(stage.events_path) if r["event"] == "resumed"]
+    assert 8 in resumed
+    assert outcome(stage) == straight
+    assert not stage.checkpoints.exists()
+
+
 def test_a_damaged_checkpoint_is_passed_over(
     make_run: Any, drill: Any, straight: dict[str, Any]
 ) -> None:

@@ -287,6 +287,7 @@ def _one_stage(
     account.steps.append(step)
     if decision.action == "skip":
         terminal.say(f"{stage:<6} skipped: {decision.reason}")
+        execute(step, recipe, run, start=lambda name: None)
         return
     with signals.at_once():
         _ask_before_redo(stage, run, decision, wishes)

@@ -7,6 +7,7 @@ several are separated by commas. Places:
 - `step`: an optimizer step is done
 - `saving`: a checkpoint is about to be written; `save`: it is written, and not yet renamed
 - `publish`: the model is written, and not yet renamed (number 0)
+- `finish`: a stage has made everything, and its manifest does not say so yet (number 0)
 - `answer`, `judgment`: one is kept, counted from 1
 
 Actions:
@@ -35,10 +36,10 @@ from zephyrctl.errors import UsageError
 
 VARIABLE = "ZEPHYRCTL_FAULT"
 ONCE = "ZEPHYRCTL_FAULT_ONCE"
-Place = Literal["chunk", "step", "save", "saving", "publish", "answer", "judgment"]
+Place = Literal["chunk", "step", "save", "saving", "publish", "finish", "answer", "judgment"]
 Action = Literal["kill", "term", "term2", "int", "usr1", "hang", "nan", "oom"]
 _FORM = re.compile(
-    r"(chunk|step|save|saving|publish|answer|judgment)=(\d+)(?:@(\d+))?"
+    r"(chunk|step|save|saving|publish|finish|answer|judgment)=(\d+)(?:@(\d+))?"
     r":(kill|term2?|int|usr1|hang|nan|oom)"
 )
 _SIGNALS: dict[Action, tuple[signal.Signals, ...]] = {

@@ -172,6 +172,8 @@ def execute(
     where they could not write it themselves. InputsChanged where the decision is to refuse.
     """
     if step.decision.action == "skip":
+        # Where a kill came after the end, and before they were gone.
+        checkpoints.clear(run.stage(step.stage).checkpoints)
         return
     if step.decision.action == "refuse":
         raise refusal(step.stage, run, step.decision)

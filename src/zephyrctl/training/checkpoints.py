@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,9 +189,10 @@ def rotate(checkpoints: Path, *, keep: int, newest: Path, keep_best: bool = Fals
 
 def clear(checkpoints: Path) -> None:
     """Delete every checkpoint, whole or not; where the folder is a link to another disk, it stays a
-    link."""
+    link. Another process may be doing the same."""
     for path in checkpoints.glob(f"{PREFIX}*"):
-        atomic.remove(path)
+        with suppress(FileNotFoundError):
+            _discard(path)
     if checkpoints.is_dir() and not checkpoints.is_symlink():
         shutil.rmtree(checkpoints, ignore_errors=True)
 

@@ -93,8 +93,6 @@ def _train(recipe: Recipe, run: Run, method: Method, world: World) -> Result:
         model = by_first(lambda: _publish(recipe, method, whole, held_out))
     metrics[verdict.METRIC] = verdict.to_metric(plan.watch.canaries.finish(steps=plan.job.steps))
     barrier()
-    if world.is_first:
-        checkpoints.clear(plan.folder.checkpoints)  # the model stands for them
     outputs = [model, plan.folder.samples_path] if plan.watch.sampler.prompts else [model]
     return Result(metrics, outputs)
 
