@@ -28,8 +28,16 @@ def question(
     *texts: str, models: Sequence[str] = ("sft", "dpo", "base", "other"), blind: bool = True,
     prompt: Sequence[Message] = (Message("user", "Which sea is salty?"),),
 ) -> Question:  # fmt: skip
-    replies = tuple(Answered(m, text) for m, text in zip(models, texts, strict=False))
+    replies = tuple(map(Answered, "abcd", models, texts))
     return Question(tuple(prompt), replies, SAMPLING, blind)
+
+
+SOUND = {"id": "i", "choice": "a", "shown": ["x", "y"], "preferred": ["x"], "blind": True,
+         "made": {}}  # fmt: skip
+
+
+def of(*models: str) -> dict[str, str | None]:
+    return dict.fromkeys(models)
 
 
 def rows(folder: Path, name: str = votes.PAIRS) -> list[dict[str, Any]]:
@@ -56,7 +64,7 @@ def test_a_tie_and_none_are_counted_and_are_no_pair(tmp_path: Path, choice: str)
     _, pairs = votes.keep(question("x", "y"), choice, folder=tmp_path)
     assert pairs == []
     assert not (tmp_path / votes.PAIRS).exists()
-    (duel,) = votes.duels(votes.read(tmp_path).ballots, ["sft", "dpo"])
+    (duel,) = votes.duels(votes.read(tmp_path).ballots, of("sft", "dpo"))
     assert (duel.ties, duel.none, duel.decided) == (choice == "tie", choice == "none", 0)
 
 
@@ -65,17 +73,17 @@ def test_replies_that_are_the_same_cannot_be_preferred_but_tied(tmp_path: Path) 
         votes.keep(question("x", "x"), "a", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
     votes.keep(question("x", "x"), "tie", folder=tmp_path)
-    assert votes.duels(votes.read(tmp_path).ballots, ["sft", "dpo"])[0].ties == 1
+    assert votes.duels(votes.read(tmp_path).ballots, of("sft", "dpo"))[0].ties == 1
 
 
 def test_of_three_the_two_that_said_the_same_win_and_lose_together(tmp_path: Path) -> None:
     votes.keep(question("x", "x", "y"), "b", folder=tmp_path / "won")
     assert len(rows(tmp_path / "won")) == 1
-    duels = votes.duels(votes.read(tmp_path / "won").ballots, ["sft", "dpo", "base"])
+    duels = votes.duels(votes.read(tmp_path / "won").ballots, of("sft", "dpo", "base"))
     assert [(d.a_wins, d.b_wins, d.ties) for d in duels] == [(0, 0, 1), (1, 0, 0), (1, 0, 0)]
     votes.keep(question("x", "x", "y"), "c", folder=tmp_path / "lost")
     assert len(rows(tmp_path / "lost")) == 1
-    duels = votes.duels(votes.read(tmp_path / "lost").ballots, ["sft", "dpo", "base"])
+    duels = votes.duels(votes.read(tmp_path / "lost").ballots, of("sft", "dpo", "base"))
     assert [(d.a_wins, d.b_wins, d.ties) for d in duels] == [(0, 0, 0), (0, 1, 0), (0, 1, 0)]
 
 
@@ -87,8 +95,8 @@ def test_an_empty_reply_cannot_be_preferred(tmp_path: Path) -> None:
 @pytest.mark.parametrize("typed", ["c", "", "ab", "both", "1", "-"])
 def test_only_shown_letters_tie_and_none_are_votes(typed: str) -> None:
     with pytest.raises(UsageError, match="one of a, b, tie, none"):
-        votes.choice_of(typed, 2)
-    assert [votes.choice_of(text, 3) for text in (" A", "c", "TIE", "none ")] == [
+        votes.choice_of(typed, "ab")
+    assert [votes.choice_of(text, "abc") for text in (" A", "c", "TIE", "none ")] == [
         "a", "c", "tie", "none",
     ]  # fmt: skip
 
@@ -96,18 +104,31 @@ def test_only_shown_letters_tie_and_none_are_votes(typed: str) -> None:
 def test_the_tally_counts_wins_and_what_was_blind_in_any_order() -> None:
     def ballot(number: int, first: str, won: str, *, blind: bool) -> Ballot:
         second = {"sft": "dpo", "dpo": "sft"}[first]
-        return Ballot(str(number), "a" if won == first else "b", (first, second), (won,), blind)
+        return Ballot(str(number), "a" if won == first else "b", (first, second), (won,), blind, {})
 
     ballots = [ballot(i, "sft", "dpo", blind=False) for i in range(5)]
     ballots += [ballot(10 + i, "dpo", "dpo", blind=True) for i in range(3)]
     ballots += [ballot(20 + i, "sft", "sft", blind=True) for i in range(3)]
-    (duel,) = votes.duels(ballots, ["dpo", "sft"])
+    (duel,) = votes.duels(ballots, of("dpo", "sft"))
     assert (duel.a_wins, duel.b_wins, duel.blind) == (8, 3, 6)
     # Wilson's interval of 8 of 11, by hand: 0.434 to 0.903.
     assert str(duel) == "dpo over sft: 8 of 11 votes (73%, interval 43–90%); 6 blind"
     (place,) = votes.places(ballots)
     assert (place.of, place.first, place.decided) == (2, 6, 6)
     assert "6 of 6 votes (100%, interval 61–100%); 50% without" in str(place)
+
+
+def test_votes_on_another_training_of_the_same_name_do_not_count(tmp_path: Path) -> None:
+    old, new = (Answered("b", "dpo", "x", made=made) for made in ("before", "after"))
+    for mine in (old, old, new):
+        votes.keep(
+            Question((Message("user", "?"),), (Answered("a", "sft", "y"), mine), SAMPLING, False),
+            "b",
+            folder=tmp_path,
+        )
+    (duel,) = votes.duels(votes.read(tmp_path).ballots, {"dpo": "after", "sft": None})
+    assert (duel.a_wins, duel.decided, duel.others) == (1, 1, 2)
+    assert str(duel).endswith("; 2 of other trainings left out")
 
 
 def test_the_tally_is_kept_over_sessions_and_says_a_torn_line(tmp_path: Path) -> None:
@@ -130,8 +151,8 @@ def test_lines_of_others_are_counted_and_change_nothing(tmp_path: Path) -> None:
         '{"chosen": "x", "rejected": "y", "prompt": "p"}',
         "not json",
         '{"vote": 3}',
-        '{"vote": {"id": 1, "choice": "a", "shown": ["x", "y"], "preferred": [], "blind": 1}}',
-        '{"vote": {"id": "i", "choice": "a", "shown": "ab", "preferred": "c", "blind": 1}}',
+        json.dumps({"vote": {**SOUND, "id": 1}}),
+        json.dumps({"vote": {**SOUND, "preferred": ["z"]}}),
     ]
     path.write_text("\n".join(odd) + "\n" + path.read_text())
     tally = votes.read(tmp_path)
@@ -147,7 +168,7 @@ from zephyrctl.generation.sampling import Sampling
 folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for i in range(count):
     prompt = (Message("user", f"{name} {i} " + "long " * 2000),)
-    replies = tuple(Answered(m, f"{m} {i}") for m in ("sft", "dpo", "base"))
+    replies = tuple(Answered(x, m, f"{m} {i}") for x, m in zip("abc", ("sft", "dpo", "base")))
     keep(Question(prompt, replies, Sampling(), True), "a" if i % 2 else "tie", folder=folder)
     print(i, flush=True)
 """

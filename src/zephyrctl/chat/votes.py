@@ -31,11 +31,14 @@ TIE, NONE = "tie", "none"
 
 @dataclass(frozen=True)
 class Answered:
-    """A model's whole reply. `cut` is true where the limit of tokens ended it."""
+    """A model's whole reply, shown under `letter`. `cut` is true where the limit of tokens ended
+    it; `made` tells the model from another training of the same name, where that is known."""
 
+    letter: str
     model: str
     text: str
     cut: bool = False
+    made: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Ballot:
     shown: tuple[str, ...]
     preferred: tuple[str, ...]
     blind: bool
+    made: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Duel:
     none: int = 0
     blind: int = 0
     """How many of the decided votes were cast blind."""
+    others: int = 0
+    """Votes on other trainings of these names, which do not count."""
 
     @property
     def decided(self) -> int:
@@ -80,9 +86,10 @@ class Duel:
 
     def __str__(self) -> str:
         told = f"{self.a} over {self.b}: {share(self.a_wins, self.decided)}"
-        rest = [f"{self.ties} ties"] * bool(self.ties) + [f"{self.none} none"] * bool(self.none)
-        blind = f"{self.blind} blind"
-        return "; ".join([told, ", ".join([blind, *rest])])
+        counts = {"blind": self.blind, "tied": self.ties, "none": self.none,
+                  "of other trainings left out": self.others}  # fmt: skip
+        rest = [f"{count} {what}" for what, count in counts.items() if count]
+        return f"{told}; {', '.join(rest)}" if rest else told
 
 
 @dataclass(frozen=True)
@@ -122,13 +129,16 @@ def share(part: int, whole: int) -> str:
     return f"{part} of {whole} {noun} ({part / whole:.0%}, interval {low * 100:.0f}–{high:.0%})"
 
 
-def choice_of(text: str, count: int) -> str:
-    """What was typed after /prefer: one of `count` letters, `tie` or `none`."""
+def choice_of(text: str, letters: Sequence[str]) -> str:
+    """What was typed after /prefer: one of `letters`, `tie` or `none`."""
     choice = text.strip().lower()
-    if choice in (TIE, NONE) or (len(choice) == 1 and choice in LETTERS[:count]):
-        return choice
-    known = ", ".join([*LETTERS[:count], TIE, NONE])
-    raise UsageError(f"/prefer takes one of {known}, not '{text.strip()}'", hint="/prefer a")
+    known = [*letters, TIE, NONE]
+    if choice not in known:
+        raise UsageError(
+            f"/prefer takes one of {', '.join(known)}, not '{text.strip()}'",
+            hint=f"/prefer {known[0]}",
+        )
+    return choice
 
 
 def keep(question: Question, choice: str, *, folder: Path) -> tuple[Ballot, list[dict[str, Any]]]:
@@ -149,8 +159,8 @@ def ballot_of(question: Question, choice: str) -> Ballot:
     """The vote that `choice` is on `question`; see `keep` for what is refused."""
     shown = tuple(reply.model for reply in question.replies)
     preferred: tuple[str, ...] = ()
-    if choice in LETTERS:
-        best = question.replies[LETTERS.index(choice)].text
+    if choice not in (TIE, NONE):
+        best = next(reply.text for reply in question.replies if reply.letter == choice)
         if not best:
             raise UsageError(
                 f"{choice.upper()}'s reply is empty: a model would learn to say nothing",
@@ -161,7 +171,8 @@ def ballot_of(question: Question, choice: str) -> Ballot:
             raise UsageError(
                 "the replies are the same word for word: none is better", hint="/prefer tie"
             )
-    return Ballot(secrets.token_hex(6), choice, shown, preferred, question.blind)
+    made = {reply.model: reply.made for reply in question.replies}
+    return Ballot(secrets.token_hex(6), choice, shown, preferred, question.blind, made)
 
 
 def pairs_of(question: Question, ballot: Ballot) -> list[dict[str, Any]]:
@@ -203,6 +214,7 @@ def _record(question: Question, ballot: Ballot) -> dict[str, Any]:
         "shown": list(ballot.shown),
         "preferred": list(ballot.preferred),
         "blind": ballot.blind,
+        "made": dict(ballot.made),
         "cut": [reply.model for reply in question.replies if reply.cut],
         "sampling": {**question.sampling.to_json(), "seed": question.sampling.seed},
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -211,8 +223,11 @@ def _record(question: Question, ballot: Ballot) -> dict[str, Any]:
 
 def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """One write; the lock also keeps a torn tail from being mended by two chats at once."""
-    with _locked(path):
-        append_records(path, rows, sync=True)
+    try:
+        with _locked(path):
+            append_records(path, rows, sync=True)
+    except OSError as error:
+        raise UsageError(f"the vote cannot be kept in {path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -229,7 +244,10 @@ def read(folder: Path) -> Tally:
     torn, strange = [], 0
     for name in (PAIRS, UNDECIDED):
         path = folder / name
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        try:
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from None
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -249,25 +267,29 @@ def _ballot_in(row: Mapping[str, Any] | None) -> Ballot | None:
     vote: Any = (row or {}).get("vote")
     try:
         shown, preferred = tuple(vote["shown"]), tuple(vote["preferred"])
-        found = Ballot(vote["id"], vote["choice"], shown, preferred, bool(vote["blind"]))
-    except (KeyError, TypeError):
+        made = dict(vote["made"])
+        found = Ballot(vote["id"], vote["choice"], shown, preferred, bool(vote["blind"]), made)
+    except (KeyError, TypeError, ValueError):
         return None
     names = (found.id, found.choice, *shown)
     is_sound = all(isinstance(name, str) for name in names) and set(preferred) <= set(shown)
     return found if is_sound and len(shown) > 1 else None
 
 
-def duels(ballots: Iterable[Ballot], models: Sequence[str]) -> list[Duel]:
-    """How each two of `models` stand, in their order."""
+def duels(ballots: Iterable[Ballot], models: Mapping[str, str | None]) -> list[Duel]:
+    """How each two of `models` stand, in their order; the values tell which training is meant."""
     ballots = list(ballots)
-    return [_duel(ballots, a, b) for a, b in combinations(models, 2)]
+    return [_duel(ballots, models, a, b) for a, b in combinations(models, 2)]
 
 
-def _duel(ballots: Iterable[Ballot], a: str, b: str) -> Duel:
+def _duel(ballots: Iterable[Ballot], models: Mapping[str, str | None], a: str, b: str) -> Duel:
     """A choice decides between its model and each other; of two that were not chosen, nothing."""
     duel = Duel(a, b)
     for ballot in ballots:
         if not {a, b} <= set(ballot.shown):
+            continue
+        if any(ballot.made.get(name) != models[name] for name in (a, b)):
+            duel = replace(duel, others=duel.others + 1)
             continue
         won = a in ballot.preferred, b in ballot.preferred
         if won == (True, False):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from zephyrctl.errors import DataError
+from zephyrctl.models.weight_files import count_weights
 from zephyrctl.planning import families
 from zephyrctl.planning.families import LLAMA, Family
 
@@ -273,26 +272,3 @@ def of_config(config: Mapping[str, Any]) -> Architecture | None:
         active_experts=active,
         family=family,
     )
-
-
-def count_weights(folder: Path) -> int | None:
-    """Weights in a folder's safetensors files, read from their headers; None without any."""
-    files = sorted(folder.glob("model*.safetensors"))
-    counts = [_count_header(path) for path in files]
-    return sum(counts) if counts else None
-
-
-def _count_header(path: Path) -> int:
-    """Sum of the sizes in one safetensors header (8 bytes length, then JSON)."""
-    try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-        tensors = [item["shape"] for key, item in header.items() if key != "__metadata__"]
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise DataError(
-            f"a file of weights is damaged: {error}",
-            where=str(path),
-            hint="copy or download the model again",
-        ) from error
-    return sum(math.prod(shape) for shape in tensors)
