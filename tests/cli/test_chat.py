@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -96,7 +97,7 @@ def server() -> Any:
         yield server
 
 
-def test_one_answer_is_one_json_object_with_exactly_five_keys(
+def test_one_answer_is_one_json_object_that_says_how_it_came_about(
     tiny_base: Path, tmp_path: Path
 ) -> None:
     done = run(
@@ -106,7 +107,13 @@ def test_one_answer_is_one_json_object_with_exactly_five_keys(
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     record = json.loads(line)
-    assert list(record) == ["model", "messages", "reply", "tokens", "seconds"]
+    assert list(record) == [
+        "model", "messages", "reply", "finish_reason", "tokens", "prompt_tokens", "seconds",
+        "seed", "sampling", "template_sha256",
+    ]  # fmt: skip
+    assert record["finish_reason"] == ("length" if record["tokens"] == 6 else "stop")
+    assert record["prompt_tokens"] > 6
+    assert re.fullmatch("[0-9a-f]{64}", record["template_sha256"])
     assert record["messages"] == [
         {"role": "system", "content": "be kind"},
         {"role": "user", "content": "Offer tea to Mia."},

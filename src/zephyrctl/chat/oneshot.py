@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from zephyrctl import terminal
+from zephyrctl.chat.replying import Render, open_view
 from zephyrctl.chat.session import Session
 from zephyrctl.chat.talker import Talker
 from zephyrctl.data.messages import to_json
@@ -15,27 +21,49 @@ from zephyrctl.generation.sampling import Completion, Sampling
 def as_record(
     talker: Talker, prompt: str, *, system: str | None, sampling: Sampling
 ) -> dict[str, Any]:
-    """The answer as `zephyrctl chat --prompt … --json` prints it."""
+    """The answer as `zephyrctl chat --prompt … --json` prints it.
+
+    `finish_reason` is as in OpenAI's API: `stop` where the model ended the reply, else `length`.
+    `template_sha256` is null for an endpoint, and its token counts are those it reports.
+    """
     session = _asked(prompt, system)
     completion = talker.answer(session.messages, sampling=sampling)
     return {
         "model": talker.name,
         "messages": to_json(session.messages),
         "reply": completion.text,
+        "finish_reason": "stop" if completion.stopped else "length",
         "tokens": completion.tokens,
+        "prompt_tokens": completion.prompt_tokens,
         "seconds": round(completion.seconds, 3),
+        "seed": sampling.seed,
+        "sampling": sampling.to_json(),
+        "template_sha256": talker.template_sha256,
     }
 
 
-def to_stdout(talker: Talker, prompt: str, *, system: str | None, sampling: Sampling) -> Completion:
-    """Write the answer to stdout as it comes."""
+def to_stdout(
+    talker: Talker,
+    prompt: str,
+    *,
+    system: str | None,
+    sampling: Sampling,
+    render: Render = "auto",
+) -> Completion:
+    """Write the answer to stdout as it comes; ends early where the reader of a pipe has left."""
     session = _asked(prompt, system)
-    reply = talker.reply(session.messages, sampling=sampling, stop=lambda: False)
-    shown = terminal.SafeStream()
-    for piece in reply:
-        terminal.out(shown.feed(piece), end="")
-    terminal.out(shown.close())
-    return reply.completion
+    with _reader_left() as has_left:
+        reply = talker.reply(session.messages, sampling=sampling, stop=has_left)
+        view = open_view(render)
+        try:
+            for piece in reply:
+                view.feed(piece)
+        finally:
+            view.close()
+        completion = reply.completion
+        if not completion.stopped and not has_left():
+            terminal.say(f"(cut at {completion.tokens} tokens: --max-new-tokens)")
+        return completion
 
 
 def _asked(prompt: str, system: str | None) -> Session:
@@ -44,3 +72,22 @@ def _asked(prompt: str, system: str | None) -> Session:
     session = Session(system)
     session.ask(prompt)
     return session
+
+
+@contextmanager
+def _reader_left() -> Iterator[Callable[[], bool]]:
+    """Tells whether the other end of stdout's pipe is closed: `… | head`.
+
+    It is asked of a copy of stdout, which itself is turned to nothing when a write fails.
+    """
+    try:
+        descriptor = os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):
+        yield lambda: False
+        return
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are reported unasked
+    try:
+        yield lambda: any(event & select.POLLERR for _, event in poll.poll(0))
+    finally:
+        os.close(descriptor)

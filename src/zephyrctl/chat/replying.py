@@ -46,7 +46,7 @@ def draw(
     reply: Reply | None = None
     error: ZephyrctlError | None = None
     broken_off = begun = False
-    view = _open_view(render, label=label)
+    view = open_view(render, label=label)
     with quiet_keyboard(), _stopping(lambda: begun) as stop:
         try:
             reply = talker.reply(messages, sampling=sampling, stop=stop)
@@ -121,7 +121,8 @@ class _Plain:
             self._stream = None
 
 
-def _open_view(render: Render, *, label: str | None) -> _Plain:
+def open_view(render: Render, *, label: str | None = None) -> _Plain:
+    """Where a reply is shown, headed by `label`."""
     del render
     if label is not None:
         terminal.out(f"[{label}]")

@@ -1,10 +1,10 @@
 """`zephyrctl chat`: talk with a model of a run, a folder, a Hub id or an endpoint."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from zephyrctl.cli.options import JsonOption
+from zephyrctl.cli.options import ConfigOption, JsonOption, RecipeOption, SetOption
 
 
 def chat(
@@ -15,6 +15,9 @@ def chat(
             help="@last, @sft, RUN/dpo, a folder, a Hub id; with --url its name there.",
         ),
     ] = None,
+    config: ConfigOption = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="Answer this and end.")
     ] = None,
@@ -26,24 +29,45 @@ def chat(
         typer.Option(metavar="URL", help="OpenAI-compatible service: http://host:8000/v1."),
     ] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, help="Longest reply.")
+        int | None,
+        typer.Option("--max-new-tokens", min=1, help="Longest reply [chat.max_new_tokens]."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.")
+        float | None,
+        typer.Option(min=0.0, help="Sampling temperature; 0 is greedy [chat.temperature]."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
     ] = "auto",
+    quantize: Annotated[
+        Literal["none", "8bit", "4bit"] | None,
+        typer.Option(help="Load the weights quantized [chat.quantize]."),
+    ] = None,
+    render: Annotated[
+        Literal["auto", "markdown", "plain"] | None,
+        typer.Option(help="How replies are drawn [chat.render]."),
+    ] = None,
+    no_history: Annotated[
+        bool,
+        typer.Option("--no-history", help="Keep nothing of what is typed [chat.history]."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Talk with a model, in the chat template that it was trained with.
 
     zephyrctl chat @dpo, or with --prompt "…" --json one answer for a script; text on stdin is a
-    prompt too.
+    prompt too. The settings are those of the model's own run, unless -c or --recipe is given.
     """
     from zephyrctl.cli import talking
 
-    given = {"temperature": temperature, "max_new_tokens": max_new_tokens, "system": system}
-    wish = talking.Wish(model, url, device, seed, prompt, json)
-    talking.talk(wish, {name: value for name, value in given.items() if value is not None})
+    given = {
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+        "system": system,
+        "quantize": quantize,
+        "render": render,
+        "history": False if no_history else None,
+    }
+    wish = talking.Wish(model, url, device, seed, prompt, json, config, recipe, tuple(set_ or ()))
+    talking.talk(wish, given)

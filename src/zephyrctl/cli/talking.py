@@ -72,7 +72,13 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
                 oneshot.as_record(talker, prompt, system=settings.system, sampling=sampling)
             )
         else:
-            oneshot.to_stdout(talker, prompt, system=settings.system, sampling=sampling)
+            oneshot.to_stdout(
+                talker,
+                prompt,
+                system=settings.system,
+                sampling=sampling,
+                render=settings.render,
+            )
 
 
 def _prompt(wish: Wish) -> str | None:
