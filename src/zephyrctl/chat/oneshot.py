@@ -49,12 +49,14 @@ def to_stdout(
     system: str | None,
     sampling: Sampling,
     render: Render = "auto",
+    label: str | None = None,
 ) -> Completion:
-    """Write the answer to stdout as it comes; ends early where the reader of a pipe has left."""
+    """Write the answer to stdout as it comes, under `label` where several are compared; ends early
+    where the reader of a pipe has left."""
     session = _asked(prompt, system)
-    with _reader_left() as has_left:
+    with reader_left() as has_left:
         reply = talker.reply(session.messages, sampling=sampling, stop=has_left)
-        view = open_view(render)
+        view = open_view(render, label=label)
         try:
             for piece in reply:
                 view.feed(piece)
@@ -75,7 +77,7 @@ def _asked(prompt: str, system: str | None) -> Session:
 
 
 @contextmanager
-def _reader_left() -> Iterator[Callable[[], bool]]:
+def reader_left() -> Iterator[Callable[[], bool]]:
     """Tells whether the other end of stdout's pipe is closed: `… | head`.
 
     It is asked of a copy of stdout, which itself is turned to nothing when a write fails.

@@ -46,19 +46,21 @@ def draw(
     reply: Reply | None = None
     error: ZephyrctlError | None = None
     broken_off = begun = False
-    view = open_view(render, label=label)
+    view = open_view(render, label=label) if label is not None else None
     with quiet_keyboard(), _stopping(lambda: begun) as stop:
         try:
             reply = talker.reply(messages, sampling=sampling, stop=stop)
             for piece in reply:
                 begun = True
+                view = view or open_view(render)
                 view.feed(piece)
         except KeyboardInterrupt:
             broken_off = True
         except ZephyrctlError as caught:
             error = caught
         finally:
-            view.close()
+            if view is not None:
+                view.close()
         completion = reply.completion if reply is not None else Completion("", 0, 0, False, 0.0)
         return Drawn(completion, broken_off or stop(), error)
 
