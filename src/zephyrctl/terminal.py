@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, ZephyrctlError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -49,7 +50,7 @@ _STREAMED = re.compile(rf"{_COMPLETE}|{_PARTIAL}|{_ESCAPE}|{_LONE}|(?P<surrogate
 _ASCII_SIGNS = str.maketrans(
     {"✓": "+", "✗": "x", "→": "->", "←": "<-", "…": "...", "×": "x", "−": "-", "–": "-", "—": "-",
      "·": "-", "±": "+/-", "≈": "~", "≤": "<=", "≥": ">=", "Δ": "d", "│": "|", "─": "-",
-     "■": "#", "█": "#", "⟦": "[[", "⟧": "]]"}
+     "■": "#", "█": "#", "⟦": "[[", "⟧": "]]", "•": "*", "▌": "|"}
 )  # fmt: skip
 
 _color_mode: ColorMode = "auto"
@@ -111,9 +112,9 @@ def out(text: str = "", *, end: str = "\n") -> None:
     _write_data(safe(text) + end)
 
 
-def out_styled(text: str) -> None:
-    """Write a line of data with our own colours in it; its foreign text is `safe` already."""
-    _write_data(text + "\n")
+def out_styled(text: str, *, end: str = "\n") -> None:
+    """Write data with our own escape sequences in it; its foreign text is `safe` already."""
+    _write_data(text + end)
 
 
 def emit_json(value: object) -> None:
@@ -175,6 +176,25 @@ def speaks_unicode(stream: IO[str]) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def mute_keys() -> Callable[[], None]:
+    """Stop the echo of typed keys, which would move the cursor under a drawing; returns the undo.
+
+    Ctrl-C still interrupts, and what is typed waits for whoever reads next.
+    """
+    import termios
+
+    try:
+        descriptor = sys.stdin.fileno()
+        if os.tcgetpgrp(descriptor) != os.getpgrp():  # in the background it would stop us
+            return lambda: None
+        before = termios.tcgetattr(descriptor)
+    except (OSError, ValueError, termios.error):  # not a terminal, or closed
+        return lambda: None
+    muted = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(descriptor, termios.TCSANOW, muted)
+    return lambda: termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def stderr_console() -> Console:
