@@ -56,12 +56,14 @@ def to_stdout(
     session = _asked(prompt, system)
     with reader_left() as has_left:
         reply = talker.reply(session.messages, sampling=sampling, stop=has_left)
-        view = open_view(render, label=label)
+        view = open_view(render, label=label) if label is not None else None
         try:
             for piece in reply:
+                view = view or open_view(render)
                 view.feed(piece)
         finally:
-            view.close()
+            if view is not None:
+                view.close()
         completion = reply.completion
         if not completion.stopped and not has_left():
             terminal.say(f"(cut at {completion.tokens} tokens: --max-new-tokens)")
