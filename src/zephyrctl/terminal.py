@@ -18,7 +18,6 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, ZephyrctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -176,25 +175,6 @@ def speaks_unicode(stream: IO[str]) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
-
-
-def mute_keys() -> Callable[[], None]:
-    """Stop the echo of typed keys, which would move the cursor under a drawing; returns the undo.
-
-    Ctrl-C still interrupts, and what is typed waits for whoever reads next.
-    """
-    import termios
-
-    try:
-        descriptor = sys.stdin.fileno()
-        if os.tcgetpgrp(descriptor) != os.getpgrp():  # in the background it would stop us
-            return lambda: None
-        before = termios.tcgetattr(descriptor)
-    except (OSError, ValueError, termios.error):  # not a terminal, or closed
-        return lambda: None
-    muted = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-    termios.tcsetattr(descriptor, termios.TCSANOW, muted)
-    return lambda: termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def stderr_console() -> Console:

@@ -18,8 +18,6 @@ from rich import box
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
-from rich.syntax import ANSISyntaxTheme
-from rich.table import Table
 from rich.text import Text
 
 from zephyrctl.chat.markup import Block, Container, cells_of
@@ -28,6 +26,7 @@ from zephyrctl.terminal import safe
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
+    from rich.syntax import ANSISyntaxTheme
 
 _STYLES = {
     "strong_open": Style(bold=True),
@@ -220,7 +219,7 @@ def _lexer(info: str) -> Any:
 
 @cache
 def _theme() -> ANSISyntaxTheme:
-    from rich.syntax import ANSI_DARK
+    from rich.syntax import ANSI_DARK, ANSISyntaxTheme
 
     return ANSISyntaxTheme(ANSI_DARK)
 
@@ -247,6 +246,8 @@ def _table(block: Block, pen: Pen, *, console: Console, width: int) -> tuple[lis
 
     The widths of the first part stay, so that rows far below stand under their header.
     """
+    from rich.table import Table
+
     lines = block.content.splitlines()
     header = [inline(cell) for cell in cells_of(lines[0])]
     count = len(header)

@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
 
-from zephyrctl import terminal
 from zephyrctl.chat.talker import Reply, Talker
+from zephyrctl.chat.view import Render, open_view
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import ZephyrctlError
 from zephyrctl.generation.sampling import Completion, Sampling
-
-Render = Literal["auto", "markdown", "plain"]
 
 
 @dataclass(frozen=True)
@@ -103,29 +100,3 @@ def quiet_keyboard() -> Iterator[None]:
     finally:
         with suppress(termios.error):  # a terminal that was closed meanwhile
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
-
-
-class _Plain:
-    """The text of a reply as it comes."""
-
-    def __init__(self) -> None:
-        self._stream: terminal.SafeStream | None = terminal.SafeStream()
-
-    def feed(self, text: str) -> None:
-        """Show a piece."""
-        if self._stream is not None:
-            terminal.out(self._stream.feed(text), end="")
-
-    def close(self) -> None:
-        """End the reply's last line."""
-        if self._stream is not None:
-            terminal.out(self._stream.close())
-            self._stream = None
-
-
-def open_view(render: Render, *, label: str | None = None) -> _Plain:
-    """Where a reply is shown, headed by `label`."""
-    del render
-    if label is not None:
-        terminal.out(f"[{label}]")
-    return _Plain()

@@ -50,6 +50,20 @@ def open_view(render: Render, *, label: str | None = None) -> View:
     return LiveView(label) if can_redraw else BlockView(label)
 
 
+def prepare_view(render: Render) -> None:
+    """Load what drawing needs in the background, so that a first reply does not wait for it."""
+    if render != "plain" and terminal.is_tty(sys.stdout):
+        threading.Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    from zephyrctl.chat.drawing import Pen, draw
+    from zephyrctl.chat.markup import Block
+
+    for block in (Block("paragraph", "", "a"), Block("code", "", "0", info="python")):
+        draw(block, Pen(), console=terminal.stdout_console(), width=80)
+
+
 class PlainView:
     """The text as it comes, without control characters."""
 
@@ -152,7 +166,6 @@ class LiveView:
         self._texts: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._failure: Exception | None = None
-        self._restore_keys = terminal.mute_keys()
         self._thread = threading.Thread(target=self._run, args=(label,), daemon=True)
         self._thread.start()
 
@@ -165,10 +178,7 @@ class LiveView:
         """See View."""
         self._ending.set()
         self._texts.put("")
-        try:
-            self._thread.join()
-        finally:
-            self._restore_keys()
+        self._thread.join()
         self._raise_failure()
 
     def _raise_failure(self) -> None:
