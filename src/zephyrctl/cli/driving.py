@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 
 from zephyrctl import terminal
-from zephyrctl.catalogue import BENCHMARKS
+from zephyrctl.cli.concluding import Account, as_rows, asked_of, conclude, write_report
 from zephyrctl.cli.launching import launch, plan_stage, show_launch
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.paths import local_sources
@@ -24,11 +23,8 @@ from zephyrctl.launch.nodes import Leader
 from zephyrctl.launch.slurm.standing import standing_jobs
 from zephyrctl.launch.stopping import listening, stopping_early
 from zephyrctl.models.resolve import locate
-from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.progress import Mode, choose_mode
-from zephyrctl.reports.tables import results_lines
 from zephyrctl.runs import signals
-from zephyrctl.runs.score_files import read_score_files
 from zephyrctl.runs.store import (
     STAGES,
     Run,
@@ -39,7 +35,6 @@ from zephyrctl.runs.store import (
     write_config,
     write_stage_configs,
 )
-from zephyrctl.runs.summary import summarize
 from zephyrctl.stages.pipeline import (
     Decision,
     Step,
@@ -71,15 +66,6 @@ class Wishes:
     """Fields that may have changed since unfinished training was begun."""
     verify_hashes: bool = True
     """Whether checkpoints are compared with their digests before training goes on from one."""
-
-
-@dataclass
-class Account:
-    """What a command did, for its last lines or its JSON object."""
-
-    steps: list[Step] = field(default_factory=list)
-    report: Path | None = None
-    missed: GateMissed | None = None
 
 
 def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
@@ -116,9 +102,10 @@ def _lead(loaded: Loaded, stages: Sequence[str], wishes: Wishes, *, alone: bool)
                     standing=standing.get(stage),
                 )  # fmt: skip
             if "report" in stages:
-                account.report = _write_report(run)
-    asked = _asked_of(recipe) if wanted == ["eval"] else None
-    _conclude(run, account, stages=stages, as_json=wishes.json, asked=asked)
+                account.report = write_report(run)
+    asked = asked_of(recipe) if wanted == ["eval"] else None
+    silent = mode == "none"
+    conclude(run, account, stages=stages, as_json=wishes.json, silent=silent, asked=asked)
 
 
 def _begin(loaded: Loaded, run: Run, stages: Sequence[str], wishes: Wishes) -> None:
@@ -150,7 +137,7 @@ def show_steps(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
             raise refusal(refused.stage, run, refused.decision)
     bills = _bills(loaded.recipe, stages, wishes)
     if wishes.json:
-        shown = {"run": run.name, "root": str(run.root), "steps": _as_rows(steps)}
+        shown = {"run": run.name, "root": str(run.root), "steps": as_rows(steps)}
         terminal.emit_json(shown if bills is None else {**shown, "judge": bills[1]})
         return
     if "data" in wanted:
@@ -326,92 +313,3 @@ def _ask_before_redo(stage: StageName, run: Run, decision: Decision, wishes: Wis
         raise Interrupted(
             f"{stage} was left as it is", hint="give the new one its own name: --set name=OTHER"
         )
-
-
-def _write_report(run: Run) -> Path:
-    from zephyrctl.reports.html import write_report
-
-    return write_report(run)
-
-
-def _asked_of(recipe: Recipe) -> set[tuple[str, str | None]]:
-    """Benchmark and judge of each of the recipe's, as their scores name them."""
-    from zephyrctl.evaluation.benchmark import LeftOut
-
-    made = [BENCHMARKS.load(name)(recipe) for name in recipe.eval.benchmarks]
-    return {(each.name, each.judge_name) for each in made if not isinstance(each, LeftOut)}
-
-
-def _conclude(
-    run: Run,
-    account: Account,
-    *,
-    stages: Sequence[str],
-    as_json: bool,
-    asked: Collection[tuple[str, str | None]] | None,
-) -> None:
-    """The results, the report and the next command; then the gate, where one was missed."""
-    following = _next(run, account)
-    summary = summarize(run, counted=True)
-    if as_json and account.missed is None:
-        report = str(account.report) if account.report else None
-        terminal.emit_json(
-            {
-                **summary,
-                "root": str(run.root),
-                "steps": _as_rows(account.steps),
-                "report": report,
-                "next": following,
-            }
-        )
-    elif not as_json:
-        if "eval" in stages:
-            _say_scores(run, summary, asked=asked)
-        _say_spent(run, account)
-        if account.report:
-            terminal.say(f"report {account.report}")
-        terminal.say(f"Next: {following}")
-    if account.missed is not None:
-        raise account.missed
-
-
-def _say_scores(
-    run: Run, summary: dict[str, Any], *, asked: Collection[tuple[str, str | None]] | None
-) -> None:
-    """The scores of the benchmarks and judges that were asked (None: of all), and which others
-    there are."""
-    scores = summary["scores"]
-    mine = [s for s in scores if asked is None or (s["benchmark"], s["judge"]) in asked]
-    for line in results_lines({**summary, "scores": mine}, read_score_files(run)):
-        terminal.say(line)
-    others = dict.fromkeys((s["benchmark"], s["judge"]) for s in scores if s not in mine)
-    if others:
-        names = [name if judge is None else f"{name} by {judge}" for name, judge in others]
-        shown = f"zephyrctl runs show {shlex.quote(str(run.root))}"
-        terminal.say(f"also   {terminal.safe(', '.join(names))}, scored earlier: {shown}")
-
-
-def _say_spent(run: Run, account: Account) -> None:
-    """What the judge really cost, where it was asked by this command."""
-    manifest = run.stage("eval").read_manifest()
-    asked = any(step.stage == "eval" and step.decision.action != "skip" for step in account.steps)
-    if not asked or manifest is None or "judge.calls" not in manifest.metrics:
-        return
-    from zephyrctl.cli import spending
-
-    terminal.say(spending.spent_line(manifest.metrics))
-
-
-def _next(run: Run, account: Account) -> str:
-    """The command that comes next: a chat where everything is done."""
-    trained = [name for name in ("dpo", "sft") if run.stage(name).is_finished()]
-    if account.report and trained:
-        return f"zephyrctl chat {shlex.quote(str(run.root / trained[0]))}"
-    return next_command(run, account.steps[-1].stage if account.steps else "eval")
-
-
-def _as_rows(steps: Sequence[Step]) -> list[dict[str, str]]:
-    return [
-        {"stage": step.stage, "action": step.decision.action, "reason": step.decision.reason}
-        for step in steps
-    ]
