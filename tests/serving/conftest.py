@@ -12,8 +12,14 @@ import pytest
 
 from zephyrctl.generation.engine import Engine, load_engine
 from zephyrctl.serving.app import make_app
-from zephyrctl.serving.server import bind, make_server
+from zephyrctl.serving.budget import Budget
+from zephyrctl.serving.line import Line
+from zephyrctl.serving.listening import Server
+from zephyrctl.serving.server import bind
 from zephyrctl.serving.turns import Turns
+
+ROOMY = Budget(rows=8, tokens=10**6, part=64, joins=True)
+CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +29,22 @@ def engine(tiny_base: Path) -> Engine:
 
 
 @contextmanager
-def running(engine: Any, *, api_key: str | None = None) -> Iterator[str]:
+def running(
+    engine: Any, *, api_key: str | None = None, budget: Budget = ROOMY, line: Line | None = None
+) -> Iterator[str]:
     """A server of `engine` as model `@dpo`; yields its address."""
+    turns = Turns(engine, max_new_tokens=12, budget=budget)
+    with answering(turns, api_key=api_key, line=line) as url:
+        yield url
+
+
+@contextmanager
+def answering(turns: Any, *, api_key: str | None = None, line: Line | None = None) -> Iterator[str]:
+    """A server of whatever answers."""
     listener = bind("127.0.0.1", 0)
-    turns = Turns(engine, max_new_tokens=12)
-    server = make_server(make_app(turns, name="@dpo", api_key=api_key))
+    line = line or Line()
+    app = make_app(turns, name="@dpo", api_key=api_key, line=line)
+    server = Server(app, line=line, grace_s=60, break_off=turns.break_off)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
@@ -35,8 +52,8 @@ def running(engine: Any, *, api_key: str | None = None) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
-        thread.join(timeout=30)
+        server.drain()
+        thread.join(timeout=90)
         turns.close()
         assert not thread.is_alive()
 

@@ -1,25 +1,27 @@
 """The service over HTTP: a real server, the tiny model, and clients of several kinds."""
 
 import asyncio
+import itertools
 import json
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
 import pytest
-from tests.serving.conftest import running
+import torch
+from tests.serving.conftest import CHAT, running
 
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import CredentialsError, EnvironmentProblem
 from zephyrctl.generation.endpoint import Asked, Endpoint, models_at
 from zephyrctl.generation.engine import Engine
 from zephyrctl.generation.sampling import Sampling
-from zephyrctl.serving.app import LARGEST_BODY
+from zephyrctl.serving.line import LARGEST_BODY
 
-CHAT = "/v1/chat/completions"
 SENTENCE = "Offer tea to Mia politely , then tell Ravi about the weather"
 
 
@@ -51,18 +53,14 @@ def answer_of(engine: Engine, text: str, **settings: Any) -> Any:
 
 
 def test_an_answer_is_that_of_the_engine(client: httpx.Client, engine: Engine) -> None:
-    read: list[list[int]] = []
-    hook = engine.model.register_forward_pre_hook(
-        lambda _, __, kwargs: read.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
-    )
-    record = client.post(CHAT, json=ask("Something never asked before .")).json()
-    hook.remove()
-    want = answer_of(engine, "Something never asked before .")
-    ids = engine.encode([Message("user", "Something never asked before .")])
-    assert ids[-len(read[0]) :] == read[0]  # what the last request had in common is not read again
+    record = client.post(CHAT, json=ask("Offer tea to Mia .")).json()
+    want = answer_of(engine, "Offer tea to Mia .")
+    ids = engine.encode([Message("user", "Offer tea to Mia .")])
     assert (record["object"], record["model"]) == ("chat.completion", "@dpo")
     (choice,) = record["choices"]
-    assert choice["message"] == {"role": "assistant", "content": want.text}
+    assert choice["message"] == {
+        "role": "assistant", "content": want.text, "refusal": None,
+    }  # fmt: skip
     assert choice["finish_reason"] == ("stop" if want.stopped else "length")
     assert record["usage"] == {
         "prompt_tokens": len(ids), "completion_tokens": want.tokens,
@@ -139,36 +137,35 @@ def test_many_streams_at_once_are_all_answered_and_never_mixed_up(url: str, engi
     assert asyncio.run(all_of_them()) == want
 
 
-class Endless:
-    """An engine that goes on until it is told to stop, or for a minute."""
+@contextmanager
+def slow(engine: Engine, *, seconds: float) -> Iterator[list[int]]:
+    """Let every forward pass take so long; yields how many rows each one had."""
+    widths: list[int] = []
 
-    context = None
+    def wait(model: Any, arguments: Any, kwargs: Any) -> None:
+        del model, arguments
+        widths.append(len(kwargs["input_ids"]))
+        time.sleep(seconds)
 
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-
-    def as_text(self, messages: Any) -> Any:
-        return messages
-
-    def encode(self, messages: Any) -> list[int]:
-        return [1, 2]
-
-    def stream(self, messages: Any, *, sampling: Sampling, stop: Any) -> Any:
-        for _ in range(6000):
-            yield "word "
-            if stop():
-                self.stopped.set()
-                raise EnvironmentProblem("nobody listens any more")
-            time.sleep(0.01)
+    hook = engine.model.register_forward_pre_hook(wait, with_kwargs=True)
+    try:
+        yield widths
+    finally:
+        hook.remove()
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_the_model(stream: bool) -> None:
-    engine = Endless()
-    with running(engine) as url:
+def test_a_client_that_leaves_frees_the_model(
+    stream: bool, url: str, engine: Engine, client: httpx.Client
+) -> None:
+    with slow(engine, seconds=0.02) as widths:
         with suppress(httpx.ReadTimeout):
-            begin(url, ask("x", stream=stream))
-        assert engine.stopped.wait(timeout=20)
+            begin(url, ask("x", stream=stream, max_tokens=900))
+        client.post(CHAT, json=ask("y", max_tokens=40))
+        assert widths[-20:] == [1] * 20
+        count = len(widths)
+        time.sleep(0.2)
+        assert len(widths) == count, "nothing is decoded for nobody"
 
 
 def begin(url: str, sent: dict[str, Any]) -> None:
@@ -191,7 +188,7 @@ def test_a_prompt_over_the_context_is_a_400(client: httpx.Client, engine: Engine
     ("method", "path", "sent", "kind", "status"),
     [
         ("POST", CHAT, b"{", "application/json", 400),
-        ("POST", CHAT, json.dumps(ask("x", logprobs=True)).encode(), "application/json", 400),
+        ("POST", CHAT, json.dumps(ask("x", top_logprobs=3)).encode(), "application/json", 400),
         ("POST", CHAT, json.dumps({**ask("x"), "model": "y"}).encode(), "application/json", 404),
         ("POST", CHAT, json.dumps(ask("x")).encode(), "text/plain", 415),
         ("POST", CHAT, b" " * (LARGEST_BODY + 1), "application/json", 413),
@@ -252,46 +249,49 @@ def test_a_key_is_asked_for_everywhere_but_at_health(engine: Engine, tmp_path: A
             list(bare.stream(Asked([Message("user", "hi")], 4)))
 
 
-class Breaking:
-    """An engine whose n-th token fails: out of memory, or a fault of our own."""
+@contextmanager
+def breaking(engine: Engine, error: Exception, *, at: int) -> Iterator[None]:
+    """Let one forward pass fail, counted from 1."""
+    passes = itertools.count(1)
 
-    context = 100
+    def fail(model: Any, arguments: Any) -> None:
+        del model, arguments
+        if next(passes) == at:
+            raise error
 
-    def __init__(self, error: Exception, *, after: int) -> None:
-        self.error = error
-        self.after = after
-
-    def as_text(self, messages: Any) -> Any:
-        return messages
-
-    def encode(self, messages: Any) -> list[int]:
-        return [1, 2]
-
-    def stream(self, messages: Any, *, sampling: Sampling, stop: Any) -> Any:
-        for _ in range(self.after):
-            yield "word "
-        raise self.error
+    hook = engine.model.register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
-        (EnvironmentProblem("the accelerator's memory is too small"), "memory is too small"),
+        (EnvironmentProblem("the card has fallen off the bus"), "fallen off the bus"),
         (RuntimeError("/home/me/secret.py broke"), "the server failed on this request"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory is too small for a single answer"),
     ],
+    ids=lambda value: type(value).__name__,
 )
 def test_a_failure_is_said_and_the_next_request_is_served(
-    error: Exception, shown: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with running(Breaking(error, after=2)) as url:
-        whole = httpx.post(url + CHAT, json=ask("x"), trust_env=False)
-        assert whole.status_code == 500
-        assert shown in whole.json()["error"]["message"]
-        stream = httpx.post(url + CHAT, json=ask("x", stream=True), trust_env=False)
-        *chunks, last = events(stream)
-        assert text_of(chunks) == "word word "
-        assert shown in last["error"]["message"]
-    assert str(error) in capsys.readouterr().err
+    error: Exception, shown: str, url: str, engine: Engine, client: httpx.Client,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with breaking(engine, error, at=1):
+        whole = client.post(CHAT, json=ask("x"))
+    assert whole.status_code == 500
+    assert shown in whole.json()["error"]["message"]
+    want = answer_of(engine, "Offer tea").text
+    with breaking(engine, error, at=4):
+        *chunks, last = events(client.post(CHAT, json=ask("Offer tea", stream=True)))
+    assert want.startswith(text_of(chunks[:-1]))
+    assert shown in last["error"]["message"]
+    assert "a request failed" in capsys.readouterr().err
+    assert (
+        client.post(CHAT, json=ask("Offer tea")).json()["choices"][0]["message"]["content"] == want
+    )
 
 
 def test_an_open_stream_is_finished_when_the_server_is_told_to_end(engine: Engine) -> None:

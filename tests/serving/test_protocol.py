@@ -24,11 +24,22 @@ def test_every_supported_field_is_read() -> None:
     found = parse(
         body(
             temperature=0, top_p=0.5, max_completion_tokens=7, seed=3, n=2, stop=["a", "b"],
-            stream=True, stream_options={"include_usage": True},
+            stream=True, stream_options={"include_usage": True}, logprobs=True, top_logprobs=4,
         )
     )  # fmt: skip
     assert found == ChatRequest(
-        "m", (Message("user", "hi"),), 0.0, 0.5, 7, 3, 2, ("a", "b"), True, True
+        "m",
+        (Message("user", "hi"),),
+        0.0,
+        0.5,
+        7,
+        3,
+        2,
+        ("a", "b"),
+        logprobs=True,
+        top_logprobs=4,
+        stream=True,
+        include_usage=True,
     )
     assert parse(body(max_tokens=9)).max_tokens == 9
     assert parse(body(stop="x")).stop == ("x",)
@@ -104,8 +115,10 @@ WRONG: list[tuple[bytes, str | None]] = [
     (body(stream_options={"include_usage": True}), "stream_options"),
     (body(stream=True, stream_options={"x": 1}), "stream_options"),
     (body(stream=True, stream_options=[]), "stream_options"),
-    (body(logprobs=True), "logprobs"),
+    (body(logprobs=1), "logprobs"),
     (body(top_logprobs=2), "top_logprobs"),
+    (body(logprobs=True, top_logprobs=21), "top_logprobs"),
+    (body(logprobs=True, top_logprobs=True), "top_logprobs"),
     (body(tools=[{"type": "function"}]), "tools"),
     (body(response_format={"type": "json_object"}), "response_format"),
     (body(presence_penalty=0.5), "presence_penalty"),

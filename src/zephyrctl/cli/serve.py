@@ -1,11 +1,13 @@
 """`zephyrctl serve`: a model as an OpenAI-compatible service."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from zephyrctl import terminal
+
+EngineName = Literal["auto", "transformers", "vllm"]
 
 
 def serve(
@@ -23,24 +25,41 @@ def serve(
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Where a request names no limit.")
     ] = 1024,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", min=1, help="Answers at once; more wait in line.")
+    ] = 32,
+    engine: Annotated[
+        EngineName, typer.Option(metavar="NAME", help="auto, transformers or vllm.")
+    ] = "auto",
     device: Annotated[
         str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
     ] = "auto",
+    grace: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="For open answers at the end.")
+    ] = 300,
 ) -> None:
     """Serve a model: /v1/chat/completions (streamed or not), /v1/models and /health.
 
-    Clients call the model by the name given here. Requests are answered one after the other; a
-    field that is not supported is refused. Ctrl-C and SIGTERM answer what is open, then end.
+    Clients call the model by the name given here. Requests share one running batch, each with its
+    own sampling, seed, stop texts, log-probabilities and choices; a field that is not supported is
+    refused. As many run at once as --max-batch and half of the free memory allow; the others wait
+    in line, and a full line answers 503.
+
+    Ctrl-C and SIGTERM answer what is open, for --grace seconds at most, then end; a second Ctrl-C
+    breaks off.
     """
     from zephyrctl.config.layers import load
-    from zephyrctl.generation.endpoint import key_of_file
     from zephyrctl.runs.references import resolve_model
     from zephyrctl.serving import server
 
     server.require_extra()
     recipe = load().recipe
     ref = resolve_model(model, output_root=Path(recipe.output_root).expanduser(), recipe=recipe)
-    key = key_of_file(api_key_file.expanduser()) if api_key_file is not None else None
-    service = server.Service(ref, model, host, port, key, max_new_tokens, device)
+    key, said = server.key_in(api_key_file.expanduser()) if api_key_file else (None, [])
+    for text in said:
+        terminal.say(f"! {text}")
+    service = server.Service(
+        ref, model, host, port, key, max_new_tokens, device, engine, max_batch, grace
+    )
     own = ref.run.recipe() if ref.run is not None else recipe
     server.serve(service, model=own.model, say=terminal.say)

@@ -88,7 +88,7 @@ def subject_of(
     """
     if ref.kind == "endpoint":
         return _remote(ref, at_once=at_once)
-    located, digest = folder_of(ref), _digest_of(ref)
+    located, digest = folder_of(ref), digest_of(ref)
     template, notices = template_of(located, fallback=model.chat_template)
     tokenizer = load_tokenizer(tokenizer_folder(located), chat_template=template)
     template_lock.check(Path(located), tokenizer)
@@ -231,7 +231,7 @@ def template_of(located: str, *, fallback: str) -> tuple[str, tuple[str, ...]]:
     return OWN_TEMPLATE, ()
 
 
-def _digest_of(ref: ModelRef) -> str:
+def digest_of(ref: ModelRef) -> str:
     """A digest of all weights that the model stands on."""
     if ref.kind in ("base", "hub"):
         from zephyrctl.models.resolve import locate

@@ -20,6 +20,7 @@ from zephyrctl.errors import EnvironmentProblem, TrainingDiverged
 from zephyrctl.generation import kv_cache
 from zephyrctl.generation.choosing import adjusted, next_tokens, repetition_penalty, scores_of
 from zephyrctl.generation.rows import Row
+from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs import heartbeat
 from zephyrctl.runs.signals import raise_if_stopping
 
@@ -64,6 +65,16 @@ class Reader:
             arguments["logits_to_keep"] = 1
         out = self.model(**arguments, past_key_values=cache, use_cache=True)
         return out.logits[:, -1].float()
+
+    @torch.inference_mode()
+    def footprint(self, ids: list[int]) -> tuple[int, bool]:
+        """Bytes that the keys and values of a token take, measured on a prompt, and whether rows
+        can join others under way."""
+        batch = Batch(self)
+        batch.begin([Row(0, ids, 1, Sampling(max_new_tokens=1))])
+        batch.read()
+        size = kv_cache.size_of(batch.cache) // len(ids)
+        return size, kv_cache.takes_newcomers(batch.cache, self.model)
 
     def extend(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Give each row that is not done its next token, from logits (B, V), or its problem."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import re
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -51,22 +52,28 @@ def is_installed() -> bool:
 
 
 def choose(
-    setting: str, *, visible: Sequence[Gpu], installed: Sequence[Gpu], has_vllm: bool
+    setting: str,
+    *,
+    visible: Sequence[Gpu],
+    installed: Sequence[Gpu],
+    has_vllm: bool,
+    way_round: str = _HINT,
 ) -> tuple[str, tuple[str, ...]]:
-    """The engine that `eval.engine` means here, and what is to be said of it.
+    """The engine that `eval.engine` or `--engine` means here, and what is to be said of it.
 
     `visible` are this process's GPUs and `installed` those of the machine: the same for every
     process, so that all of them choose alike. vLLM serves GPUs that compute in bfloat16.
+    `way_round` is how a user asks for transformers.
     """
     serves = bool(visible) and all(gpu.bf16 for gpu in installed)
     if setting == "vllm" and not has_vllm:
         raise EnvironmentProblem(
-            "vLLM is not installed", hint=f"pip install 'zephyrctl[vllm]', or {_HINT}"
+            "vLLM is not installed", hint=f"pip install 'zephyrctl[vllm]', or {way_round}"
         )
     if setting == "vllm" and not serves:
         raise EnvironmentProblem(
             "vLLM needs GPUs that compute in bfloat16 (compute capability 8.0 or later)",
-            hint=_HINT,
+            hint=way_round,
         )
     if setting == "transformers" or not (has_vllm or visible):
         return "transformers", ()
@@ -143,11 +150,13 @@ def require_safe(*folders: str, version: str | None) -> bool:
     return any(trusted)
 
 
-def prepare_environment(env: MutableMapping[str, str]) -> None:
+def prepare_environment(
+    env: MutableMapping[str, str], wanted: Mapping[str, str] = _ENVIRONMENT
+) -> None:
     """Set what vLLM reads when it is imported, and take away what torchrun left for others."""
     for name in [name for name in env if name.startswith(_LAUNCHER)]:
         del env[name]
-    env.update({name: value for name, value in _ENVIRONMENT.items() if name not in env})
+    env.update({name: value for name, value in wanted.items() if name not in env})
 
 
 class VllmAnswerer:
@@ -229,6 +238,52 @@ class VllmAnswerer:
         )
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A model in vLLM with what its answers are read by."""
+
+    engine: Any
+    tokenizer: Any
+    params: Callable[..., Any]
+    stop_ids: frozenset[int]
+    repetition_penalty: float
+
+
+class AsyncVllm:
+    """A model in vLLM that is asked by many at once; it runs in a process of its own."""
+
+    def __init__(self, loaded: _Loaded, *, delta: Any) -> None:
+        self._engine = loaded.engine
+        self._params = loaded.params
+        self._delta = delta
+        self.tokenizer = loaded.tokenizer
+        self.stop_ids = loaded.stop_ids
+        self.repetition_penalty = loaded.repetition_penalty
+        self.context: int = loaded.engine.model_config.max_model_len
+
+    async def stream(
+        self, ids: list[int], arguments: dict[str, Any], number: int
+    ) -> AsyncGenerator[Any]:
+        """vLLM's outputs for one prompt, each with the tokens that are new; `number` is unique.
+
+        Closing the generator ends the request.
+        """
+        params = self._params(**arguments, output_kind=self._delta)
+        name = str(number)
+        is_done = False
+        try:
+            async for output in self._engine.generate({"prompt_token_ids": ids}, params, name):
+                is_done = output.finished
+                yield output.outputs[0]
+        finally:
+            if not is_done:
+                await self._engine.abort(name)
+
+    def close(self) -> None:
+        """End vLLM's process."""
+        self._engine.shutdown()
+
+
 def load_vllm(
     path: str,
     *,
@@ -243,18 +298,78 @@ def load_vllm(
     `digest` is that of all its weights, `tokenizer` the tokenizer's folder, `chat_template` as in
     `load_tokenizer`.
     """
+
+    def make(arguments: dict[str, Any]) -> tuple[Any, Any]:
+        prepare_environment(os.environ)
+        from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
+
+        return LLM(**arguments), SamplingParams
+
+    folder = _one_folder(path, digest=digest, dtype=dtype, say=say)
+    loaded = _load(
+        folder, tokenizer=tokenizer, chat_template=chat_template, dtype=dtype, make=make, say=say
+    )
+    return VllmAnswerer(
+        loaded.engine,
+        loaded.tokenizer,
+        params=loaded.params,
+        stop_ids=loaded.stop_ids,
+        context=loaded.engine.llm_engine.model_config.max_model_len,
+        repetition_penalty=loaded.repetition_penalty,
+    )
+
+
+def load_async(
+    path: str,
+    *,
+    digest: str,
+    tokenizer: str,
+    chat_template: str,
+    dtype: str,
+    say: Callable[[str], None],
+    at_once: int,
+) -> AsyncVllm:
+    """As `load_vllm`, to be asked by at most `at_once` at a time; more wait in vLLM."""
+    found: list[Any] = []
+
+    def make(arguments: dict[str, Any]) -> tuple[Any, Any]:
+        # Its asynchronous engine runs in a process of its own only.
+        prepare_environment(os.environ, {**_ENVIRONMENT, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"})
+        from vllm import AsyncEngineArgs, SamplingParams  # pyright: ignore[reportMissingImports]
+        from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
+            RequestOutputKind,
+        )
+        from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
+
+        found.append(RequestOutputKind.DELTA)
+        wanted = AsyncEngineArgs(**arguments, max_num_seqs=at_once)
+        return AsyncLLM.from_engine_args(wanted), SamplingParams
+
+    folder = _one_folder(path, digest=digest, dtype=dtype, say=say)
+    loaded = _load(
+        folder, tokenizer=tokenizer, chat_template=chat_template, dtype=dtype, make=make, say=say
+    )
+    return AsyncVllm(loaded, delta=found[0])
+
+
+def _load(
+    folder: str,
+    *,
+    tokenizer: str,
+    chat_template: str,
+    dtype: str,
+    make: Callable[[dict[str, Any]], tuple[Any, Any]],
+    say: Callable[[str], None],
+) -> _Loaded:
+    """What both ways of asking need; `make` is given the engine's arguments, and imports vLLM."""
     from transformers import GenerationConfig
 
     from zephyrctl.generation.choosing import repetition_penalty, unused_settings
     from zephyrctl.generation.engine import stop_ids
 
-    folder = _one_folder(path, digest=digest, dtype=dtype, say=say)
     own_code = require_safe(folder, tokenizer, version=package_version("vllm"))
-    prepare_environment(os.environ)
     try:
-        from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
-
-        llm = LLM(**engine_arguments(folder, tokenizer, dtype=dtype, own_code=own_code))
+        engine, params = make(engine_arguments(folder, tokenizer, dtype=dtype, own_code=own_code))
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise EnvironmentProblem(
@@ -270,14 +385,7 @@ def load_vllm(
     for name in unused:
         say(f"the model's generation setting {name} is not applied")
     ours = load_tokenizer(tokenizer, chat_template=chat_template)
-    return VllmAnswerer(
-        llm,
-        ours,
-        params=SamplingParams,
-        stop_ids=stop_ids(settings, ours),
-        context=llm.llm_engine.model_config.max_model_len,
-        repetition_penalty=repetition_penalty(settings),
-    )
+    return _Loaded(engine, ours, params, stop_ids(settings, ours), repetition_penalty(settings))
 
 
 def _one_folder(path: str, *, digest: str, dtype: str, say: Callable[[str], None]) -> str:

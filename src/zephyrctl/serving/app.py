@@ -1,46 +1,52 @@
-"""Which addresses does the service have, and in which form do answers leave it?
+"""Which addresses does the service have, and who may ask there?
 
-Source: OpenAI's API reference, "Chat completions", "Streaming" and "List models".
+Source: OpenAI's API reference, "Create chat completion" and "List models".
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import json
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from zephyrctl import terminal
 from zephyrctl.errors import ZephyrctlError
+from zephyrctl.serving.completions import EventStream, Stalled, completion, lines, until_gone
+from zephyrctl.serving.events import Answering, Event
+from zephyrctl.serving.line import Line, Place
 from zephyrctl.serving.protocol import ChatRequest, Refusal, parse
-from zephyrctl.serving.turns import Begun, Ended, Event, Piece, Turns
 
-LARGEST_BODY = 8 * 2**20
-_STILL_THERE_S = 0.5
+BODY_S = 60.0
+"""How long a body may take to come."""
 _GONE = 499  # nginx's status for a client that left; nobody reads it
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(turns: Turns, *, name: str, api_key: str | None = None) -> Starlette:
+def make_app(
+    answering: Answering, *, name: str, api_key: str | None = None, line: Line | None = None
+) -> Starlette:
     """The ASGI application of one model, which answers to `name`.
 
     With `api_key` everything but /health needs `Authorization: Bearer KEY`.
     """
-    began = int(time.time())
-    card = {"id": name, "object": "model", "created": began, "owned_by": "zephyrctl"}
+    line = line or Line()
+    card = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zephyrctl"}
 
     async def health(request: Request) -> Response:
         del request
+        if line.is_draining:
+            return JSONResponse({"status": "stopping", "model": name}, 503, _HEADERS[503])
         return JSONResponse({"status": "ok", "model": name})
 
     async def models(request: Request) -> Response:
@@ -51,18 +57,13 @@ def make_app(turns: Turns, *, name: str, api_key: str | None = None) -> Starlett
         _check_name(request.path_params["name"], name)
         return JSONResponse(card)
 
-    async def complete(request: Request) -> Response:
-        asked = parse(await _body(request))
-        _check_name(asked.model, name)
-        return await _answer(turns, asked, request)
-
     def guarded(endpoint: Endpoint) -> Endpoint:
         async def guard(request: Request) -> Response:
             try:
                 _check_key(request, api_key)
                 return await endpoint(request)
             except Exception as error:  # left to Starlette, it would be a page of text
-                return _refused(_said(error))
+                return _refused(said(error))
 
         return guard
 
@@ -71,128 +72,86 @@ def make_app(turns: Turns, *, name: str, api_key: str | None = None) -> Starlett
             Route("/health", health),
             Route("/v1/models", guarded(models)),
             Route("/v1/models/{name:path}", guarded(one_model)),
-            Route("/v1/chat/completions", guarded(complete), methods=["POST"]),
+            Route("/v1/chat/completions", _Chat(answering, name, api_key, line), methods=["POST"]),
         ],
         exception_handlers={HTTPException: _no_such},
     )
 
 
-async def _answer(turns: Turns, asked: ChatRequest, request: Request) -> Response:
+class _Chat:
+    """The address of chat completions: an ASGI application, which has its place in the line until
+    the last byte of the answer is sent."""
+
+    def __init__(self, answering: Answering, name: str, api_key: str | None, line: Line) -> None:
+        self._answering = answering
+        self._name = name
+        self._api_key = api_key
+        self._line = line
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            _check_key(request, self._api_key)
+            with self._line.place() as place:
+                asked = parse(await _body(request, place))
+                _check_name(asked.model, self._name)
+                async with aclosing(self._answering.ask(asked)) as events:
+                    response = await _answer(asked, events, receive)
+                    await response(scope, receive, send)
+        except Stalled:
+            return  # unfinished, for which uvicorn closes the connection
+        except Exception as error:
+            await _refused(said(error))(scope, receive, send)
+
+
+async def _answer(asked: ChatRequest, events: AsyncGenerator[Event], receive: Receive) -> Response:
     """Wait for the request's turn; only then is it known whether it can be answered."""
-    events = turns.ask(asked)
-    whole = asyncio.ensure_future(anext(events) if asked.stream else _collect(events))
+    whole = asyncio.ensure_future(_first(events) if asked.stream else _collect(events))
+    leaving = asyncio.ensure_future(until_gone(receive))
     try:
-        while not (await asyncio.wait([whole], timeout=_STILL_THERE_S))[0]:
-            if await request.is_disconnected():
-                return Response(status_code=_GONE)
-        found = await whole
+        await asyncio.wait([whole, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not whole.done():
+            return Response(status_code=_GONE)
+        found = whole.result()
     finally:
-        # Ends the work where the client left; where everything came, there is nothing to end.
-        whole.cancel()
-        await asyncio.wait([whole])
-    if isinstance(found, list):
-        return JSONResponse(_completion(asked, found))
-    assert isinstance(found, Begun)
-    return StreamingResponse(
-        _lines(asked, found, events),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+        for task in (whole, leaving):
+            task.cancel()
+        await asyncio.wait([whole, leaving])
+    if not asked.stream:
+        return JSONResponse(completion(asked, found))
+    return EventStream(lines(asked, _from(found, events), said=said))
 
 
-async def _collect(events: AsyncIterator[Event]) -> list[Event]:
+async def _first(events: AsyncGenerator[Event]) -> list[Event]:
+    return [await anext(events)]
+
+
+async def _collect(events: AsyncGenerator[Event]) -> list[Event]:
     return [event async for event in events]
 
 
-def _completion(asked: ChatRequest, events: list[Event]) -> dict[str, Any]:
-    """The object of an answer that is sent at once."""
-    texts = [""] * asked.n
-    choices: list[dict[str, Any]] = []
-    begun = events[0]
-    assert isinstance(begun, Begun)
-    tokens = 0
-    for event in events:
-        if isinstance(event, Piece):
-            texts[event.choice] += event.text
-        elif isinstance(event, Ended):
-            tokens += event.tokens
-            message = {"role": "assistant", "content": texts[event.choice]}
-            choices.append(
-                {
-                    "index": event.choice, "message": message, "logprobs": None,
-                    "finish_reason": event.reason,
-                }
-            )  # fmt: skip
-    return {**_head(asked, "chat.completion"), "choices": choices, "usage": _usage(begun, tokens)}
+async def _from(first: list[Event], rest: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+    for event in first:
+        yield event
+    async for event in rest:
+        yield event
 
 
-async def _lines(
-    asked: ChatRequest, begun: Begun, events: AsyncIterator[Event]
-) -> AsyncIterator[str]:
-    """Server-sent events of a streamed answer. A failure on the way is an event of its own, and
-    no `[DONE]` follows it."""
-    head = _head(asked, "chat.completion.chunk")
-    if asked.include_usage:
-        head["usage"] = None
-
-    def chunk(choice: int, delta: dict[str, str], reason: str | None = None) -> str:
-        one = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return _event({**head, "choices": [one]})
-
-    opened: set[int] = set()
-    tokens = 0
-    try:
-        async for event in events:
-            assert not isinstance(event, Begun)
-            if event.choice not in opened:
-                opened.add(event.choice)
-                yield chunk(event.choice, {"role": "assistant", "content": ""})
-            if isinstance(event, Piece):
-                yield chunk(event.choice, {"content": event.text})
-            else:
-                tokens += event.tokens
-                yield chunk(event.choice, {}, event.reason)
-    except Exception as error:
-        yield _event(_said(error).to_json())
-        return
-    if asked.include_usage:
-        yield _event({**head, "choices": [], "usage": _usage(begun, tokens)})
-    yield "data: [DONE]\n\n"
-
-
-def _event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value)}\n\n"
-
-
-def _head(asked: ChatRequest, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{secrets.token_hex(12)}", "object": kind, "created": int(time.time()),
-        "model": asked.model,
-    }  # fmt: skip
-
-
-def _usage(begun: Begun, tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": begun.prompt_tokens, "completion_tokens": tokens,
-        "total_tokens": begun.prompt_tokens + tokens,
-    }  # fmt: skip
-
-
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, place: Place) -> bytes:
     """The body, JSON by its own word: a page in a browser cannot send that unasked."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal("the body must be sent as content-type: application/json", status=415)
     parts: list[bytes] = []
-    size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > LARGEST_BODY:
-                raise Refusal(f"the body is over {LARGEST_BODY // 2**20} MiB", status=413)
-            parts.append(part)
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                place.hold(len(part))
+                parts.append(part)
     except ClientDisconnect:
         raise Refusal("the client left", status=_GONE) from None
+    except TimeoutError:
+        raise Refusal(f"the body took over {BODY_S:g} s to come", status=408) from None
     return b"".join(parts)
 
 
@@ -214,8 +173,9 @@ def _check_key(request: Request, api_key: str | None) -> None:
 
 
 def _refused(refusal: Refusal) -> Response:
-    headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(refusal.status)
-    return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=headers)
+    return JSONResponse(
+        refusal.to_json(), status_code=refusal.status, headers=_HEADERS.get(refusal.status)
+    )
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
@@ -225,12 +185,15 @@ async def _no_such(request: Request, error: Exception) -> Response:
     return JSONResponse(refusal.to_json(), status_code=error.status_code, headers=error.headers)
 
 
-def _said(error: Exception) -> Refusal:
-    """What a client is told of a failure of ours; the operator reads all of it on stderr."""
+def said(error: Exception) -> Refusal:
+    """What a client is told of a failure; the operator reads all of ours on stderr."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, ZephyrctlError):
+    if isinstance(error, ZephyrctlError) and error.kind != "job":
         terminal.say(f"! a request failed: {error.message}")
         return Refusal(error.message, status=500)
-    terminal.say(f"! a request failed: {type(error).__name__}: {error}")
+    shown = (
+        error.message if isinstance(error, ZephyrctlError) else f"{type(error).__name__}: {error}"
+    )
+    terminal.say(f"! a request failed: {shown}")
     return Refusal("the server failed on this request", status=500)

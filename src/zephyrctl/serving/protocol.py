@@ -19,6 +19,7 @@ from zephyrctl.errors import DataError
 
 MOST_CHOICES = 16
 MOST_STOPS = 4
+MOST_TOP_LOGPROBS = 20
 LONGEST_STOP = 256
 """Characters of a stop text, which bounds what a stream holds back."""
 DEFAULT_TEMPERATURE = 1.0
@@ -27,12 +28,12 @@ _LARGEST_SEED = 2**63
 # Fields of the protocol that are not supported, and the values (besides null) that ask for nothing.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (), "best_of": (1,), "echo": (False,), "frequency_penalty": (0,), "function_call": (),
-    "functions": ([],), "logit_bias": ({},), "logprobs": (False,), "metadata": ({},),
-    "modalities": (["text"],), "parallel_tool_calls": (), "prediction": (),
-    "presence_penalty": (0,), "prompt_cache_key": (), "reasoning_effort": (), "repetition_penalty":
-    (1,), "response_format": ({"type": "text"},), "safety_identifier": (), "service_tier": ("auto",
-    "default"), "store": (False,), "tool_choice": ("none",), "tools": ([],), "top_logprobs": (),
-    "user": (), "verbosity": (), "web_search_options": (), "min_p": (0,), "top_k": (0, -1),
+    "functions": ([],), "logit_bias": ({},), "metadata": ({},), "min_p": (0,), "modalities":
+    (["text"],), "parallel_tool_calls": (), "prediction": (), "presence_penalty": (0,),
+    "prompt_cache_key": (), "reasoning_effort": (), "repetition_penalty": (1,), "response_format":
+    ({"type": "text"},), "safety_identifier": (), "service_tier": ("auto", "default"), "store":
+    (False,), "tool_choice": ("none",), "tools": ([],), "top_k": (0, -1), "user": (), "verbosity":
+    (), "web_search_options": (),
 }  # fmt: skip
 
 
@@ -72,6 +73,8 @@ class ChatRequest:
     seed: int | None = None
     n: int = 1
     stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    top_logprobs: int = 0
     stream: bool = False
     include_usage: bool = False
 
@@ -92,6 +95,8 @@ def parse(body: bytes) -> ChatRequest:
     values = {name: _READERS[name](name, value) for name, value in fields.items()}
     if (limit := values.pop("max_completion_tokens", None)) is not None:
         values["max_tokens"] = limit
+    if "top_logprobs" in values and not values.get("logprobs"):
+        raise Refusal("top_logprobs needs logprobs: true", param="top_logprobs")
     if "stream_options" in values:
         if not values.get("stream"):
             raise Refusal("stream_options needs stream: true", param="stream_options")
@@ -101,17 +106,32 @@ def parse(body: bytes) -> ChatRequest:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "not UTF-8 JSON"
+        is_ours = isinstance(error, json.JSONDecodeError | _NotJson)
+        reason = str(error) if is_ours else "not UTF-8 JSON"
         raise Refusal(f"the body is not valid JSON: {reason}", code="invalid_json") from error
     if not isinstance(value, dict):
         raise Refusal("the body is not a JSON object", code="invalid_json")
     return value
 
 
+class _NotJson(ValueError):
+    """What Python's parser takes and JSON's standard does not."""
+
+
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise _NotJson(f"{name} is no number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields; of two with one name, one would be left out unsaid."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _NotJson(f"the field '{name[:100]}' stands twice in one object")
+        found[name] = value
+    return found
 
 
 def _asks_nothing(name: str, value: Any) -> bool:
@@ -244,6 +264,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "max_completion_tokens": _integer(1, 2**31),
     "seed": _integer(-_LARGEST_SEED, _LARGEST_SEED - 1),
     "n": _integer(1, MOST_CHOICES),
+    "logprobs": _flag,
+    "top_logprobs": _integer(0, MOST_TOP_LOGPROBS),
     "stop": _stops,
     "stream": _flag,
     "stream_options": _stream_options,

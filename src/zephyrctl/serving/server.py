@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
-import signal
+import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from zephyrctl import environment
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
-from zephyrctl.errors import EnvironmentProblem, Interrupted, UsageError
-from zephyrctl.generation.answerer import open_engine
+from zephyrctl.errors import (
+    CredentialsError,
+    DataError,
+    EnvironmentProblem,
+    Interrupted,
+    Terminated,
+    UsageError,
+)
+from zephyrctl.generation import vllm
+from zephyrctl.generation.answerer import (
+    digest_of,
+    folder_of,
+    open_engine,
+    template_of,
+    tokenizer_folder,
+)
+from zephyrctl.generation.endpoint import key_of_file
 from zephyrctl.runs.references import ModelRef
 
 if TYPE_CHECKING:
-    import uvicorn
+    from zephyrctl.serving.events import Answering
 
 _EXTRA = ("starlette", "uvicorn")
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_WAY_ROUND = "--engine transformers"
+EngineName = Literal["auto", "transformers", "vllm"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,11 @@ class Service:
     max_new_tokens: int = 1024
     """Longest answer where a request names no limit."""
     device: str = "auto"
+    engine: EngineName = "auto"
+    max_batch: int = 32
+    """Answers at once; the memory that is free can mean fewer."""
+    grace_s: float = 300
+    """How long open answers may go on once the service is told to end."""
 
 
 def require_extra() -> None:
@@ -51,56 +71,117 @@ def require_extra() -> None:
         )
 
 
+def key_in(path: Path) -> tuple[str, list[str]]:
+    """The key in a file that clients must send, and what is to be said of the file.
+
+    CredentialsError where it is this user's own and others may read it. Another one's was put there
+    by whoever runs the machine, as mounted secrets are.
+    """
+    key = key_of_file(path)
+    found = path.stat()
+    if not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return key, []
+    if found.st_uid == os.getuid():
+        raise CredentialsError(
+            "others may read the key file", where=str(path), hint=f"chmod 600 {path}"
+        )
+    return key, [f"others may read the key file {path}"]
+
+
 def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that have come are answered first.
 
     `model` holds number format, attention and the template for a base model without one. A second
-    Ctrl-C breaks off what is open and raises Interrupted.
+    Ctrl-C breaks off what is open and raises Interrupted; the end of the grace time Terminated.
     """
     require_extra()
     if service.ref.kind == "endpoint":
         raise UsageError(f"'{service.ref.target}' is an endpoint already")
     listener = bind(service.host, service.port)
     try:
-        url = _url(listener)
-        say(f"loading {service.name} …")
-        engine, notices = open_engine(service.ref, model=model, device=service.device)
-        template_lock.check(Path(engine.path), engine.tokenizer)
-        for text in (*notices, *engine.notices, *_exposed(service)):
-            say(f"! {text}")
+        from zephyrctl.serving import listening
         from zephyrctl.serving.app import make_app
-        from zephyrctl.serving.turns import Turns
+        from zephyrctl.serving.line import Line
 
-        turns = Turns(engine, max_new_tokens=service.max_new_tokens)
-        server = make_server(make_app(turns, name=service.name, api_key=service.api_key))
-        say(f"serving {service.name} on {engine.device} at {url}/v1 (Ctrl-C ends it)")
-        say("requests are answered one after the other")
+        for text in _exposed(service):
+            say(f"! {text}")
+        say(f"loading {service.name} …")
+        answering, where = _open(service, model=model, say=say)
         try:
-            _run(server, listener)
+            line = Line()
+            app = make_app(answering, name=service.name, api_key=service.api_key, line=line)
+            server = listening.Server(
+                app, line=line, grace_s=service.grace_s, break_off=answering.break_off
+            )
+            say(f"serving {service.name} on {where} at {_url(listener)}/v1 (Ctrl-C ends it)")
+            listening.run(server, listener)
         finally:
-            turns.close()
-            engine.close()
+            answering.close()
     finally:
         listener.close()
-    if server.force_exit:
-        raise Interrupted("open requests were broken off")
+    if server.broken_off:
+        error = Interrupted if server.is_impatient else Terminated
+        raise error(f"{server.broken_off} open requests were broken off")
     say("all requests were answered; stopped")
 
 
-def make_server(app: object) -> uvicorn.Server:
-    """A server of our settings: quiet, one process, in no hurry to end."""
-    import uvicorn
-
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,  # pyright: ignore[reportArgumentType]
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=None,
+def _open(service: Service, *, model: Model, say: Callable[[str], None]) -> tuple[Answering, str]:
+    """The model, loaded, and the device it is on."""
+    is_other = service.device not in ("auto", "cuda")
+    if service.engine == "vllm" and is_other:
+        raise UsageError(
+            f"vLLM chooses its GPUs itself, not '{service.device}'",
+            hint="CUDA_VISIBLE_DEVICES=1 zephyrctl serve …, or --engine transformers",
         )
+    visible = [] if is_other else environment.visible_gpus()
+    chosen, said = vllm.choose(
+        service.engine,
+        visible=visible,
+        installed=environment.installed_gpus(),
+        has_vllm=vllm.is_installed() and not (is_other and service.engine == "auto"),
+        way_round=_WAY_ROUND,
     )
+    for text in said:
+        say(f"! {text}")
+    if chosen == "vllm":
+        return _open_vllm(service, model=model, say=say), "vLLM"
+    from zephyrctl.serving.budget import budget_of
+    from zephyrctl.serving.turns import Turns
+
+    engine, notices = open_engine(service.ref, model=model, device=service.device)
+    template_lock.check(Path(engine.path), engine.tokenizer)
+    for text in (*notices, *engine.notices):
+        say(f"! {text}")
+    budget = budget_of(engine, rows=service.max_batch)
+    for text in budget.said():
+        say(text)
+    turns = Turns(engine, max_new_tokens=service.max_new_tokens, budget=budget, say=say)
+    return turns, str(engine.device)
+
+
+def _open_vllm(service: Service, *, model: Model, say: Callable[[str], None]) -> Answering:
+    from zephyrctl.serving.vllm_turns import VllmTurns
+
+    folder = folder_of(service.ref)
+    template, notices = template_of(folder, fallback=model.chat_template)
+    loaded = vllm.load_async(
+        folder,
+        digest=digest_of(service.ref),
+        tokenizer=tokenizer_folder(folder),
+        chat_template=template,
+        dtype=model.dtype,
+        say=say,
+        at_once=service.max_batch,
+    )
+    for text in notices:
+        say(f"! {text}")
+    turns = VllmTurns(loaded, max_new_tokens=service.max_new_tokens)
+    try:
+        template_lock.check(Path(folder), loaded.tokenizer)
+    except DataError:
+        turns.close()
+        raise
+    return turns
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -126,35 +207,6 @@ def bind(host: str, port: int) -> socket.socket:
             hint="--port 0 takes a free port",
         ) from error
     return listener
-
-
-def _run(server: uvicorn.Server, listener: socket.socket) -> None:
-    with _signals_are_ours():
-        try:
-            server.run(sockets=[listener])
-        except OSError as error:  # between our bind and uvicorn's listen another process came
-            raise EnvironmentProblem(
-                f"the port cannot be used: {error.strerror or error}", hint="--port 0"
-            ) from error
-
-
-@contextmanager
-def _signals_are_ours() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more at the end, for whoever started it. Its
-    end was asked for and is clean, so nothing more is to follow from it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _ended_already) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ended_already(number: int, frame: FrameType | None) -> None:
-    del number, frame
 
 
 def _url(listener: socket.socket) -> str:

@@ -1,164 +1,104 @@
-"""How do many requests share one model? One after the other, in the order in which they came.
+"""How do requests become rows of the running batch, and its tokens answers?
 
-One thread holds the model, so that no two requests meet in it; the others wait in line. Pieces
-travel to the event loop through a queue per request, which an answer's length bounds.
+With the same seed and prompt a choice draws the same numbers whatever else is in the batch. Its
+probabilities are the same up to the last bits of the arithmetic, which depend on how many rows are
+read together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+import itertools
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
-from zephyrctl.errors import DataError, ZephyrctlError
-from zephyrctl.generation.sampling import Sampling
-from zephyrctl.serving.protocol import ChatRequest, Refusal
-from zephyrctl.serving.stops import StopText
+from zephyrctl.generation.detokenize import TokenBytes
+from zephyrctl.generation.rows import Row
+from zephyrctl.serving.budget import MOST_ROWS, Budget, budget_of
+from zephyrctl.serving.choices import Choice
+from zephyrctl.serving.events import Begun, Ended, Event
+from zephyrctl.serving.mailbox import Mailbox, Post
+from zephyrctl.serving.prompts import Prompts
+from zephyrctl.serving.protocol import ChatRequest
+from zephyrctl.serving.scheduler import Scheduler, Task
 
-MOST_WAITING = 512
-"""Requests that may wait for the model; more are told to come back."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """The model starts on a request."""
-
-    prompt_tokens: int
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Text of one choice."""
-
-    choice: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """One choice is complete."""
-
-    choice: int
-    reason: Literal["stop", "length"]
-    tokens: int
-
-
-Event = Begun | Piece | Ended
+if TYPE_CHECKING:
+    from zephyrctl.generation.engine import Engine
 
 
 class Turns:
-    """The line in front of one engine."""
+    """The weights of this process, asked by many; see `Answering`."""
 
-    def __init__(self, engine: Any, *, max_new_tokens: int) -> None:
-        self._engine = engine
-        self._max_new_tokens = max_new_tokens
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._waiting = 0
-        self._ending = threading.Event()
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_new_tokens: int,
+        budget: Budget | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.budget = budget or budget_of(engine, rows=MOST_ROWS)
+        self._tokenizer = engine.tokenizer
+        self._prompts = Prompts(
+            engine.tokenizer, context=engine.context, max_new_tokens=max_new_tokens
+        )
+        self._names = TokenBytes(engine.tokenizer)
+        self._numbers = itertools.count()
+        self._post = Post()
+        self._scheduler = Scheduler(
+            engine.decoder.reader, budget=self.budget, say=say, after_pass=self._post.carry
+        )
 
-    async def ask(self, request: ChatRequest) -> AsyncIterator[Event]:
-        """The events of an answer: Begun, then Pieces and one Ended per choice.
-
-        Refusal comes before Begun where the prompt cannot be answered. Closing the iterator ends
-        the work, also while it still waits in line.
-        """
-        if self._waiting >= MOST_WAITING:
-            raise Refusal("too many requests are waiting", status=503, code="overloaded")
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-        gone = threading.Event()
-
-        def send(event: Event | BaseException | None) -> None:
-            if not gone.is_set():
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        def stopped() -> bool:
-            return gone.is_set() or self._ending.is_set()
-
-        self._waiting += 1
-        work = self._thread.submit(self._work, request, send, stopped)
+    async def ask(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """See `Answering`."""
+        self._post.loop = asyncio.get_running_loop()
+        ids = await self._prompts.encode(request)
+        wanted = request.top_logprobs if request.logprobs else None
+        rows = [
+            Row(next(self._numbers), ids, one.max_new_tokens, one, top_logprobs=wanted)
+            for one in self._prompts.samplings(request, len(ids))
+        ]
+        mailbox = Mailbox()
+        tasks = [self._task(row, choice, request, mailbox) for choice, row in enumerate(rows)]
         try:
-            while (event := await events.get()) is not None:
-                if isinstance(event, BaseException):
-                    raise event
+            self._scheduler.submit(tasks)
+            still_open = request.n
+            event = await mailbox.get()
+            yield Begun(len(ids))
+            while True:
                 yield event
+                still_open -= isinstance(event, Ended)
+                if not still_open:
+                    return
+                event = await mailbox.get()
         finally:
-            self._waiting -= 1
-            gone.set()
-            work.cancel()
+            self._scheduler.leave(rows)
+
+    def break_off(self) -> None:
+        """See `Answering`."""
+        self._scheduler.break_off()
 
     def close(self) -> None:
-        """End the work under way and let go of the thread."""
-        self._ending.set()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """See `Answering`."""
+        self._scheduler.close()
+        self._prompts.close()
 
-    def _work(
-        self,
-        request: ChatRequest,
-        send: Callable[[Event | BaseException | None], None],
-        stopped: Callable[[], bool],
-    ) -> None:
-        """In the engine's thread: decode every choice, and hand over what happens."""
-        try:
-            # What a client quotes cannot end a turn and speak for another.
-            request = replace(request, messages=tuple(self._engine.as_text(request.messages)))
-            prompt_tokens = self._checked(request)
-            send(Begun(prompt_tokens))
-            seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-            sampling = Sampling(
-                request.temperature, request.top_p, 0,
-                request.max_tokens or self._max_new_tokens, seed,
-            )  # fmt: skip
-            for choice in range(request.n):
-                if stopped():
-                    break
-                self._decode(choice, request, sampling, send, stopped)
-            send(None)
-        except BaseException as error:  # a thread has nobody else to tell
-            send(error)
+    def _task(self, row: Row, number: int, request: ChatRequest, mailbox: Mailbox) -> Task:
+        choice = Choice(number, self._tokenizer, stops=request.stop, names=self._names)
 
-    def _checked(self, request: ChatRequest) -> int:
-        """The number of prompt tokens; Refusal where the prompt leaves no room for an answer."""
-        try:
-            tokens = len(self._engine.encode(request.messages))
-        except ZephyrctlError as error:
-            raise Refusal(error.message, param="messages") from error
-        context = self._engine.context
-        if context is not None and tokens >= context:
-            raise Refusal(
-                f"the prompt has {tokens} tokens, and the model's context of {context} must hold "
-                "it and at least one token of the answer",
-                param="messages",
-                code="context_length_exceeded",
-            )
-        return tokens
+        def grown(row: Row) -> None:
+            """In the model's thread."""
+            if row.problem is not None:
+                self._post.drop(mailbox, row.problem)
+                return
+            score = row.scores.pop() if row.scores else None
+            piece = choice.feed(row.tokens[-1], score, ends=row.stopped)
+            if piece is not None:
+                self._post.drop(mailbox, piece)
+            ended_itself = row.stopped
+            row.stopped = row.stopped or choice.is_stopped
+            if row.is_done:
+                for last in choice.close(stopped=ended_itself, tokens=len(row.tokens)):
+                    self._post.drop(mailbox, last)
 
-    def _decode(
-        self,
-        choice: int,
-        request: ChatRequest,
-        sampling: Sampling,
-        send: Callable[[Event | BaseException | None], None],
-        stopped: Callable[[], bool],
-    ) -> None:
-        """One choice. The first is drawn from the seed itself, each other from the next one."""
-        stop = StopText(request.stop)
-        try:
-            stream = self._engine.stream(
-                request.messages,
-                sampling=replace(sampling, seed=sampling.seed + choice),
-                stop=lambda: stop.found or stopped(),
-            )
-            for piece in stream:
-                if text := stop.feed(piece):
-                    send(Piece(choice, text))
-        except DataError as error:
-            raise Refusal(error.message, param="messages") from error
-        if rest := stop.close():
-            send(Piece(choice, rest))
-        ended = stop.found or stream.completion.stopped
-        send(Ended(choice, "stop" if ended else "length", stream.completion.tokens))
+        return Task(row, grown)
