@@ -14,7 +14,9 @@ DOUBT = "identical answers to 30 of 80 questions"
 
 
 def account() -> Account:
-    return Account([Step("data", Decision("skip", "finished")), Step("sft", Decision("run", "new"))])
+    return Account(
+        [Step("data", Decision("skip", "finished")), Step("sft", Decision("run", "new"))]
+    )
 
 
 @pytest.fixture
