@@ -42,7 +42,8 @@ def test_the_metadata_names_hub_data_sets_and_no_local_file(run: Run) -> None:
 
 def test_a_base_of_the_hub_is_named(run: Run) -> None:
     for base, expected in (
-        ("mistralai/Mistral-7B-v0.1", ("mistralai/Mistral-7B-v0.1", "unknown")),
+        ("mistralai/Mistral-7B-v0.1", ("mistralai/Mistral-7B-v0.1", "apache-2.0")),
+        ("someone/model-1b", ("someone/model-1b", "unknown")),
         ("smollm2-135m-instruct", ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")),
         ("/home/me/model", (None, "unknown")),
     ):
@@ -90,7 +91,7 @@ def test_scores_stand_with_interval_and_judge_and_cannot_break_the_page(run: Run
     card = card_of(run)
     row = r"| rules | sft | pass\_rate | 0.500 | 0.250 to 0.750 | 32 | none (checked by code) |"
     assert row in card
-    assert "rules: sft − base = 0.200 (0.100 to 0.300)" in card
+    assert r"rules pass\_rate: sft − base = 0.200 (0.100 to 0.300)" in card
     assert "<img" not in card.replace("\\<img", "")
     assert "\n# heading" not in card
 

@@ -7,45 +7,49 @@ that says something else is not published.
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig
 
+from zephyrctl import environment
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
-from zephyrctl.data.load import split_file
-from zephyrctl.data.messages import Message
+from zephyrctl.data.template_lock import TemplateLock
 from zephyrctl.data.tokenizers import load_tokenizer
-from zephyrctl.data.tokens import encode_prompt
-from zephyrctl.errors import DataError, EnvironmentProblem, JobFailed, UsageError
-from zephyrctl.generation.adapters import ADAPTER_CONFIG, Chain, chain_of
+from zephyrctl.errors import DiskFull, EnvironmentProblem, JobFailed, UsageError
+from zephyrctl.generation.adapters import Chain, chain_of
 from zephyrctl.generation.answerer import folder_of, template_of, tokenizer_folder
 from zephyrctl.generation.engine import stop_ids
-from zephyrctl.generation.weights import cast, load_base, merged, put_on, quiet
+from zephyrctl.generation.weights import cast, load_base, quiet
 from zephyrctl.models import remote_code
-from zephyrctl.publishing.card import CARD, Facts, model_card
-from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
+from zephyrctl.publishing import chains, files, standing
+from zephyrctl.publishing.agreement import (
+    TOLERANCE,
+    compared,
+    fixed_rows,
+    log_probs,
+    texts_to_compare,
+)
+from zephyrctl.publishing.card import Facts, model_card, public_lock
+from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
 from zephyrctl.runs.references import ModelRef
 
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Say = Callable[[str], None]
 
-TOLERANCE = {"float32": 0.001, "float16": 0.01, "bfloat16": 0.05}
-"""Largest mean difference of a token's log-probability, in nats, between the unmerged chain and
-the published weights, both computed in float32. What rounding a weight to 11 or 8 bits moves."""
-_TEXTS = 4
-_LONGEST = 512
-_FIXED = (
-    "What is the capital of France?",
-    "Write two sentences about the sea, then list three colours.",
-    "Explain to a child why the sky is blue.",
-)
+SHARD = "5GB"
+"""Largest file of weights where nothing else is asked for; the Hub's own advice, and what a slow
+line brings in one piece."""
+_OF_THIS_MACHINE = ("is_local", "local_files_only", "name_or_path")
+_SAMPLING = (
+    "temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,182 +66,146 @@ class Exported:
     tolerance: float
     notices: tuple[str, ...]
 
+    @property
+    def facts(self) -> Facts:
+        """What the card says of it."""
+        return Facts(
+            self.dtype, self.parameters, self.adapters, self.tokens, self.checked_on,
+            self.difference,
+        )  # fmt: skip
+
 
 def export_merged(
-    ref: ModelRef, *, out: Path, dtype: DType, model: Model, force: bool, say: Say
+    ref: ModelRef,
+    *,
+    out: Path,
+    dtype: DType,
+    model: Model,
+    force: bool,
+    say: Say,
+    shard: str = SHARD,
 ) -> Exported:
     """Write the model that `ref` names into the folder `out`.
 
     `dtype` auto keeps the number format in which the base's weights are stored. `model` names the
-    template for a base model that has none of its own. JobFailed where the folder does not say
-    the same as the chain.
+    template for a base model that has none of its own. No file of weights is larger than `shard`
+    (`5GB`, `300MB`). JobFailed where the folder does not say the same as the chain.
     """
-    if ref.kind == "endpoint":
-        raise UsageError(f"'{ref.target}' is an endpoint; its weights are not here")
+    refuse_endpoint(ref)
     out = out.expanduser()
     refuse_to_replace(out, force=force)
     source = folder_of(ref)
     chain = chain_of(source)
     refuse_sources(out, source, chain)
-    number_format = _stored_format(chain.base) if dtype == "auto" else dtype
+    stored = _stored_format(chain.base)
+    number_format = stored if dtype == "auto" else dtype
     template, notices = template_of(source, fallback=model.chat_template)
     tokenizer = load_tokenizer(tokenizer_folder(source), chat_template=template)
     lock = template_lock.check(Path(source), tokenizer)
+    made_from = standing.made_from(ref, chain, dtype=number_format, shard=shard)
     with staged_directory(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
-        before, parameters = _write_weights(chain, source, tokenizer, folder, number_format, rows)
-        tokenizer.save_pretrained(folder)
-        if lock is not None:
-            shutil.copyfile(
-                Path(source) / template_lock.LOCK_FILE, folder / template_lock.LOCK_FILE
-            )
+        plain, before = merge_chain(chain, rows)
+        cast(plain, getattr(torch, number_format))
+        said = _set_generation(plain, tokenizer, Path(source))
+        parameters = _save(plain, folder, shard)
+        del plain
+        gc.collect()  # a PEFT model holds itself, and two of 28 GB need not be here at once
+        save_tokenizer(tokenizer, folder, lock=public_lock(lock, ref))
         say("loading the folder again …")
-        after = _of_published(folder, rows)
-        difference = _compared(before, after, number_format, out)
+        after = _of_published(folder, rows, tokenizer)
+        difference = compared(before, after, number_format, out)
         exported = Exported(
             out, number_format, parameters, len(chain.adapters), checked_on, before.numel(),
-            difference, TOLERANCE[number_format], notices,
+            difference, TOLERANCE[number_format], (*notices, *said),
         )  # fmt: skip
-        write_text(folder / CARD, model_card(ref, _facts(exported), lock=lock, template=template))
+        card = model_card(ref, exported.facts, lock=lock, template=template)
+        standing.close(folder, card, made_from=made_from, facts=_recorded(exported))
         make_readable(folder)
     return exported
 
 
-def _facts(exported: Exported) -> Facts:
-    return Facts(
-        exported.dtype, exported.parameters, exported.adapters, exported.tokens,
-        exported.checked_on, exported.difference,
-    )  # fmt: skip
+def identity(ref: ModelRef, *, dtype: DType, shard: str = SHARD) -> str:
+    """What `export.json` of this model says that it was made from."""
+    chain = chain_of(folder_of(ref))
+    number_format = _stored_format(chain.base) if dtype == "auto" else dtype
+    return standing.made_from(ref, chain, dtype=number_format, shard=shard)
 
 
-def _write_weights(
-    chain: Chain,
-    source: str,
-    tokenizer: Any,
-    folder: Path,
-    number_format: str,
-    rows: list[list[int]],
-) -> tuple[torch.Tensor, int]:
-    """Merge, cast and save; returns the unmerged chain's log-probs (N,) and the parameters."""
-    model, before = merge_chain(chain, rows)
-    cast(model, getattr(torch, number_format))
-    _set_generation(model, tokenizer, Path(source))
-    model.config.use_cache = True  # training turns it off, and it would be saved so
-    model.save_pretrained(folder)
-    return before, sum(weight.numel() for weight in model.parameters())
+def exported_of(folder: Path, facts: Mapping[str, Any]) -> Exported:
+    """What `export_merged` said of a folder that stands, by its `export.json`."""
+    known = {field.name: facts[field.name] for field in fields(Exported) if field.name in facts}
+    return Exported(folder=folder, **{"notices": (), **known})
+
+
+def _recorded(exported: Exported) -> dict[str, Any]:
+    return {
+        name: value for name, value in vars(exported).items() if name not in ("folder", "notices")
+    }
 
 
 def merge_chain(chain: Chain, rows: list[list[int]]) -> tuple[Any, torch.Tensor]:
-    """The chain's model merged in float32, and the unmerged chain's log-probs (N,) of `rows`."""
-    model = load_base(chain.base, dtype=torch.float32)
-    live = _live(model, chain)
+    """The chain as one plain model in float32, and the unmerged chain's log-probs (N,)."""
+    live = chains.unmerged(chain)
     before = log_probs(live, rows)
-    if chain.adapters:
-        model = live.unload() if _adds_up(chain) else load_base(chain.base, dtype=torch.float32)
-        del live
-        for adapter in chain.adapters:
-            model = merged(model, adapter)
-    return model, before
+    if not chain.adapters:
+        return live, before
+    plain = live.unload() if chains.adds_up(chain) else None
+    del live
+    if plain is None:  # its base holds adapters already
+        gc.collect()
+        plain = load_base(chain.base, dtype=torch.float32)
+    return chains.add_in(plain, chain), before
 
 
-def _live(model: Any, chain: Chain) -> Any:
-    """The chain unmerged: every adapter at work beside the base's weights.
-
-    LoRA adapters add up, so all of them run side by side. Where one does not (DoRA scales by the
-    weights below it), those below the last are merged in float32 and the last one runs live.
-    """
-    if not _adds_up(chain):
-        for adapter in chain.adapters[:-1]:
-            model = merged(model, adapter)
-        return put_on(model, chain.adapters[-1])
-    names = [f"link{place}" for place in range(len(chain.adapters))]
-    for name, adapter in zip(names, chain.adapters, strict=True):
-        model = put_on(model, adapter, name=name)
-    if len(names) > 1:
-        model.base_model.set_adapter(names)
-    return model
-
-
-def _adds_up(chain: Chain) -> bool:
-    settings = [
-        json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        for adapter in chain.adapters
-    ]
-    return len(settings) < 2 or all(
-        one.get("peft_type") == "LORA"
-        and not one.get("use_dora")
-        and not one.get("modules_to_save")
-        for one in settings
+def _save(model: Any, folder: Path, shard: str) -> int:
+    """Write weights and configuration; returns the number of parameters."""
+    weights = list(model.parameters())
+    needed = sum(weight.numel() * weight.element_size() for weight in weights)
+    free = environment.free_disk(folder)
+    full = DiskFull(
+        f"no space left for the weights: {needed / 1e9:.2f} GB are needed",
+        where=f"{folder.parent} ({free / 1e9:.2f} GB free)",
+        hint="--out FOLDER_ELSEWHERE",
     )
+    if free < needed:
+        raise full
+    model.config.use_cache = True  # training turns it off, and it would be saved so
+    try:
+        model.save_pretrained(folder, max_shard_size=shard)
+    except SafetensorError as error:
+        if "StorageFull" in str(error) or "os error 28" in str(error):
+            raise full from error
+        raise
+    return sum(weight.numel() for weight in weights)
 
 
-@torch.inference_mode()
-def log_probs(model: Any, rows: list[list[int]]) -> torch.Tensor:
-    """Log-probability of every token after the first of each row, one after the other (N,).
-
-    Computed in float32 whatever the weights are stored in.
-    """
-    model.eval()
-    found = []
-    for row in rows:
-        ids = torch.tensor([row], device=model.device)  # (1, T)
-        scores = model(input_ids=ids, use_cache=False).logits[0, :-1].float().log_softmax(dim=-1)
-        found.append(scores.gather(1, ids[0, 1:, None])[:, 0])
-    return torch.cat(found)
+def save_tokenizer(tokenizer: Any, folder: Path, *, lock: TemplateLock | None) -> None:
+    """Write tokenizer, template and template lock, without what only holds on this machine."""
+    for key in _OF_THIS_MACHINE:
+        tokenizer.init_kwargs.pop(key, None)
+    tokenizer.save_pretrained(folder)
+    if lock is not None:
+        write_json(folder / template_lock.LOCK_FILE, asdict(lock))
 
 
-def _of_published(folder: Path, rows: list[list[int]]) -> torch.Tensor:
-    """Log-probs (N,) of the folder as any reader loads it."""
-    tokenizer = load_tokenizer(str(folder))
-    template_lock.check(folder, tokenizer)
+def _of_published(folder: Path, rows: list[list[int]], tokenizer: Any) -> torch.Tensor:
+    """Log-probs (N,) of the folder as any reader loads it; JobFailed where its tokenizer reads
+    otherwise than the one that was saved."""
+    again = load_tokenizer(str(folder))
+    template_lock.check(folder, again)
+    if fixed_rows(again) != fixed_rows(tokenizer):
+        raise JobFailed(
+            "the exported tokenizer reads a text otherwise than the model's own",
+            where=str(folder),
+            hint="please report this",
+        )
     return log_probs(load_base(str(folder), dtype=torch.float32), rows)
 
 
-def _compared(before: torch.Tensor, after: torch.Tensor, number_format: str, where: Path) -> float:
-    """The mean absolute difference; JobFailed where it is over the tolerance, or not a number."""
-    difference = float((after - before).abs().mean())
-    tolerance = TOLERANCE[number_format]
-    if difference <= tolerance:
-        return difference
-    wider = "float32" if number_format == "bfloat16" else "bfloat16"
-    raise JobFailed(
-        f"the exported weights do not say what the model says: a token's log-probability moves by "
-        f"{difference:.4f} nats on average, and {tolerance} is allowed in {number_format}",
-        where=str(where),
-        hint=f"--dtype {wider}" if number_format != "float32" else "please report this",
-    )
-
-
-def texts_to_compare(ref: ModelRef, tokenizer: Any) -> tuple[list[list[int]], str]:
-    """Token ids to compare on, and what they are: held-out prompts of the run, else fixed ones."""
-    if ref.run is not None:
-        for stage in ("dpo", "sft"):
-            try:
-                rows = _held_out(split_file(ref.run, stage, "test"))
-            except DataError:  # this run did not prepare data for that stage
-                continue
-            if rows:
-                return rows, "held-out rows of the run"
-    rows = [encode_prompt(tokenizer, [Message("user", text)])[:_LONGEST] for text in _FIXED]
-    return rows, "fixed prompts"
-
-
-def _held_out(path: Path) -> list[list[int]]:
-    from pyarrow.parquet import ParquetFile
-
-    batch = next(ParquetFile(path).iter_batches(batch_size=_TEXTS), None)
-    records = batch.to_pylist() if batch is not None else []
-    rows = [
-        record["input_ids"]
-        if "input_ids" in record
-        else record["prompt_ids"] + record["chosen_ids"]
-        for record in records
-    ]
-    return [row[:_LONGEST] for row in rows if len(row) > 1]
-
-
-def _set_generation(model: Any, tokenizer: Any, source: Path) -> None:
-    """End tokens: all that decoding here stops at, the tokenizer's EOS first."""
+def _set_generation(model: Any, tokenizer: Any, source: Path) -> list[str]:
+    """Write down all tokens that decoding here stops at, the tokenizer's EOS first; returns what
+    had to be left out."""
     if (source / "generation_config.json").is_file():  # an adapter folder's own, over its base's
         model.generation_config = GenerationConfig.from_pretrained(str(source))
     config = model.generation_config
@@ -246,25 +214,49 @@ def _set_generation(model: Any, tokenizer: Any, source: Path) -> None:
     config.eos_token_id = ends if len(ends) > 1 else own
     config.pad_token_id = tokenizer.pad_token_id
     config.use_cache = True
+    try:
+        config.validate(strict=True)
+    except ValueError:  # it forbids sampling and sets it too: transformers would not save that
+        idle = [name for name in _SAMPLING if getattr(config, name, None) is not None]
+        for name in idle:
+            setattr(config, name, None)
+        return [f"generation_config.json: {', '.join(idle)} left out, since do_sample is off"]
+    return []
 
 
 def _stored_format(base: str) -> str:
-    """The number format in which the base's weights are stored."""
+    """The number format in which the base's weights are stored; UsageError for quantized ones,
+    which no adapter can be added to."""
     try:
         own_code = remote_code.may_run(base)
-        stored = AutoConfig.from_pretrained(base, trust_remote_code=own_code).dtype
+        config = AutoConfig.from_pretrained(base, trust_remote_code=own_code)
     except (OSError, ValueError) as error:
         if remote_code.is_about_code(error):
             raise remote_code.needed(base) from None
         reason = str(error).strip().splitlines()[0]
         raise EnvironmentProblem(f"the model cannot be read: {reason}", where=base) from error
-    name = str(stored).removeprefix("torch.")
+    if getattr(config, "quantization_config", None):
+        raise UsageError(
+            "the weights are stored quantized, and what was rounded away cannot be written again",
+            where=base,
+            hint="export from the model in bfloat16 that they were made from",
+        )
+    name = str(config.dtype).removeprefix("torch.")
     return name if name in TOLERANCE else "float32"
 
 
-def refuse_to_replace(out: Path, *, force: bool, sign: str = "config.json") -> None:
-    """Refuse a file, and a folder with something in it that is not surely an older model: one
-    without folders, with the file `sign`."""
+def refuse_endpoint(ref: ModelRef) -> None:
+    """UsageError for a model that is only behind a service."""
+    if ref.kind == "endpoint":
+        raise UsageError(f"'{ref.target}' is an endpoint; its weights are not here")
+
+
+def refuse_to_replace(out: Path, *, force: bool, sign: str | None = None) -> None:
+    """Refuse a file, and a folder with something in it that is not surely an older model.
+
+    `sign` is a file that only an older export of this kind holds; None stands for a folder of
+    nothing but a transformers model.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     where = str(out)
@@ -274,13 +266,16 @@ def refuse_to_replace(out: Path, *, force: bool, sign: str = "config.json") -> N
         raise UsageError(
             "the folder is not empty", where=where, hint="--force replaces an older model there"
         )
-    is_model = (out / sign).is_file() and not any(path.is_dir() for path in out.iterdir())
-    if not is_model:
+    if not (_has_sign(out, sign) if sign is not None else files.holds_only_a_model(out)):
         raise UsageError(
             "the folder holds something else than a model, and --force would delete it",
             where=where,
             hint="--out ANOTHER_FOLDER",
         )
+
+
+def _has_sign(folder: Path, sign: str) -> bool:
+    return (folder / sign).is_file() and not any(path.is_dir() for path in folder.iterdir())
 
 
 def refuse_sources(out: Path, source: str, chain: Chain) -> None:

@@ -51,6 +51,10 @@ class ScoreFile:
     """When, as seconds since 1970."""
     stale: str | None = None
     """Why the score does not belong beside the newest one of its benchmark and judge."""
+    scores: tuple[Mapping[str, Any], ...] = ()
+    """As `zephyrctl runs show --json` has them: metric, value, low, high, n."""
+    weights: str | None = None
+    """Digest of the model that was asked; None where that was not recorded."""
 
 
 def read_score_files(run: Run) -> list[ScoreFile]:
@@ -97,6 +101,8 @@ def _read(record: Mapping[str, Any], parts: tuple[str, ...]) -> ScoreFile:
         model=str(scores[0].get("model", parts[1])),
         judge=scores[0].get("judge", record.get("judge")),
         opponent=about.get("opponent"),
+        scores=tuple(score for score in scores if "metric" in score and "value" in score),
+        weights=about.get("weights"),
         categories=tuple(_categories(record.get("categories") or {}, main)),
         facts=tuple(_facts(record, about)),
         judge_card=tuple(map(str, (record.get("judge_card") or {}).get("lines") or ())),
