@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,12 +21,14 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import (
     DataError,
     EnvironmentProblem,
+    Terminated,
     TrainingDiverged,
     UsageError,
     ZephyrctlError,
 )
 from zephyrctl.launch.slurm import controller, jobs, record
 from zephyrctl.launch.slurm.submission import submission
+from zephyrctl.runs import signals
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import Run, StageName, open_run
 
@@ -232,6 +235,87 @@ def test_a_job_whose_number_was_never_written_down_is_found_by_its_mark(
     assert jobs.at_work(folder) == job
     controller.cancel(job)
     _wait_for(lambda: jobs.at_work(folder) is None)
+
+
+def test_an_unheard_submission_is_looked_for_before_another_is_made(
+    start: Callable[..., None],
+    run: Run,
+    slurm: Cluster,
+    say: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as here:
+        settings = settings_for()
+        here.setenv("SLURM_CONF", slurm.unanswered(tmp_path))
+        with pytest.raises(EnvironmentProblem, match="did not say whether it took the job"):
+            jobs.start(plan_for(run, "data", settings), settings)
+    assert not run.stage("data").manifest_path.exists()
+
+    # The controller takes the job, and its answer is lost on the way.
+    real = shutil.which("sbatch")
+    lost = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    fake = tmp_path / "sbatch"
+    fake.write_text(f'#!/bin/sh\n{real} "$@" >/dev/null\necho "{lost}" >&2\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    start("data")
+    assert _ended(run) == ("COMPLETED", 0)
+    assert f"Slurm job {_job(run)} submitted" in say[0]
+
+
+def test_a_stop_that_came_before_the_submission_submits_nothing(
+    start: Callable[..., None], run: Run
+) -> None:
+    with signals.noting():
+        os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        with pytest.raises(Terminated):
+            start("data")
+    finally:
+        signals.clear()
+    assert record.read(run.stage("data")) is None
+
+
+def test_an_error_of_an_earlier_job_is_not_told_of_this_one(
+    start: Callable[..., None], run: Run
+) -> None:
+    with pytest.raises(DataError):
+        start("data", "refuse")
+    with pytest.raises(EnvironmentProblem, match="cannot run zephyrctl with /nowhere/python"):
+        start("data", python="/nowhere/python")
+
+
+def test_a_working_folder_behind_a_link_is_seen_by_the_nodes(
+    start: Callable[..., None], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "link")
+    monkeypatch.setenv("PWD", str(tmp_path / "link"))  # as a shell sets it
+    start("data")
+    assert _ended(run) == ("COMPLETED", 0)
+
+
+def test_an_option_with_which_sbatch_submits_nothing_is_an_error(
+    start: Callable[..., None], run: Run
+) -> None:
+    with pytest.raises(UsageError, match="sbatch submitted no job"):
+        start("data", options=["--version"])
+    assert record.read(run.stage("data")) is None
+
+
+def test_a_users_defaults_for_slurms_commands_hide_no_job_and_ask_nothing_back(
+    follow: Callable[..., "subprocess.Popen[str]"], run: Run, slurm: Cluster
+) -> None:
+    defaults = {"SCANCEL_INTERACTIVE": "true", "SCANCEL_PARTITION": "closed"}
+    child = follow("finish", hold=True, SQUEUE_STATES="RUNNING", **defaults)
+    assert child.stdout is not None
+    while "is pending (JobHeldUser)" not in child.stdout.readline():
+        assert child.poll() is None
+    child.send_signal(signal.SIGINT)
+    assert _end(child)[0] == 130
+    assert slurm.job(_job(run))["JobState"] == "CANCELLED"
 
 
 @pytest.mark.parametrize(

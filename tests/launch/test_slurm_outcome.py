@@ -106,5 +106,8 @@ def test_a_state_is_read_from_scontrol() -> None:
     state = parse(shown)
     assert state == State("PENDING", "BeginTime", 75, 0, 2, "")
     assert state.in_words() == "pending (BeginTime)"
+    # Whoever names a folder may write what looks like a field; the real ones come before it.
+    odd = parse("JobState=RUNNING Restarts=0 ExitCode=0:0 WorkDir=/data/x JobState=FAILED")
+    assert (odd.name, odd.restarts) == ("RUNNING", 0)
     running = parse("JobState=RUNNING Reason=None NodeList=n[1-2] ExitCode=0:0")
     assert (running.in_words(), running.ended) == ("running on n[1-2]", False)

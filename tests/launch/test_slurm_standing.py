@@ -58,6 +58,19 @@ def test_a_record_of_an_end_is_not_asked_about(run: Run, job: str) -> None:
     assert _standing(run) == {}
 
 
+def test_a_number_that_is_another_job_by_now_does_not_stand(
+    run: Run, job: str, slurm: Cluster
+) -> None:
+    """A controller that lost its state counts from 1 again."""
+    begun = record.begin(
+        run.stage("sft"), mark="m", command=["sbatch", "--job-name=mine-sft"], log_starts=0
+    )
+    record.with_job(run.stage("sft"), begun, Job(job))
+    assert _standing(run) == {}
+    slurm("scontrol", "update", f"JobId={job}", "Comment=m")  # renamed by its owner
+    assert _standing(run) != {}
+
+
 def test_other_settings_are_refused_before_they_are_written(run: Run, job: str) -> None:
     for stages in ("sft", "data"):
         with pytest.raises(UsageError, match=r"with other settings: seed 42 → 7") as caught:

@@ -128,8 +128,12 @@ def test_values_that_could_be_more_than_values_are_refused(field: str, value: An
 
 
 @pytest.mark.parametrize(
-    "option", ["--export=NONE", "--output=/tmp/x", "--wrap=id", "--array=1-9", "--job-name=x"]
-)
+    "option",
+    [
+        "--export=NONE", "--output=/tmp/x", "--wrap=id", "--array=1-9", "--job-name=x",
+        "--arr=1-9", "--no-req", "--out=/tmp/x",  # cut short, as sbatch takes them too
+    ],
+)  # fmt: skip
 def test_an_option_that_would_break_the_job_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match="is set by zephyrctl itself"):
         _submit(slurm={"options": [option]})
@@ -141,7 +145,8 @@ def test_the_environment_holds_named_secrets_and_no_other_ones() -> None:
         "HF_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "GITHUB_TOKEN": "g", "DB_PASSWORD": "p",
         "ANTHROPIC_API_KEY": "k", "SLURM_CONF": "/etc/slurm.conf", "SLURM_JOB_ID": "7",
         "SLURM_NTASKS": "4", "CUDA_VISIBLE_DEVICES": "0", "RANK": "3",
-        "ZEPHYRCTL_SFT__LEARNING_RATE": "1", "ZEPHYRCTL_OFFLINE": "1",
+        "ZEPHYRCTL_SFT__LEARNING_RATE": "1", "ZEPHYRCTL_OFFLINE": "1", "SBATCH_WAIT": "1",
+        "SBATCH_ARRAY_INX": "0-1", "SBATCH_ACCOUNT": "lab",
     }  # fmt: skip
     settings = _launch()
     given = submission(
@@ -149,7 +154,7 @@ def test_the_environment_holds_named_secrets_and_no_other_ones() -> None:
     )
     assert set(given.env) == {
         "PATH", "HOME", "SSH_AUTH_SOCK", "HF_HOME", "HF_TOKEN", "SLURM_CONF", "ZEPHYRCTL_OFFLINE",
-        "PYTHONSAFEPATH",
+        "PYTHONSAFEPATH", "SBATCH_ACCOUNT",
     }  # fmt: skip
     assert given.left_behind == (
         "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "GITHUB_TOKEN",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 
+from zephyrctl.launch.slurm.commands import run
 from zephyrctl.terminal import safe
 
 _PATIENCE_S = 10.0
@@ -49,12 +49,13 @@ def is_here() -> bool:
 
 def ask() -> Cluster | str:
     """The cluster that sbatch would submit to, or why it does not answer."""
-    config = _run(["scontrol", "show", "config"])
+    config = run(["scontrol", "show", "config"], patience_s=_PATIENCE_S)
     if config.returncode != 0:
         lines = safe(config.stderr or config.stdout).strip().splitlines()
         return lines[-1] if lines else f"scontrol ended with exit code {config.returncode}"
     version = re.search(r"^SLURM_VERSION\s*=\s*(\S+)", config.stdout, re.MULTILINE)
-    shown = _run(["sinfo", "--noheader", "--format=%R|%P|%a|%D|%G"]).stdout
+    words = ["sinfo", "--noheader", "--format=%R|%P|%a|%D|%G"]
+    shown = run(words, patience_s=_PATIENCE_S).stdout
     return Cluster(version.group(1) if version else "unknown version", _parse(safe(shown)))
 
 
@@ -73,18 +74,3 @@ def _parse(shown: str) -> tuple[Partition, ...]:
             gpus=before.gpus if before and before.gpus else gpus,
         )
     return tuple(found.values())
-
-
-def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(argv, 1, "", str(error))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zephyrctl.errors import EnvironmentProblem, UsageError
+from zephyrctl.launch.slurm.commands import NO_ANSWER, run, said
 from zephyrctl.terminal import safe
 
 ENDED = frozenset(
@@ -19,9 +19,11 @@ ENDED = frozenset(
 )  # fmt: skip
 """States that a job does not leave again by itself."""
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUE_HOLD", "REQUEUED", "SPECIAL_EXIT"})
-_ANSWER_S = 60.0
-_SHOWN_LINES = 4
-_IS_GONE = ("Invalid job id", "Invalid user id", "not found")
+_UNHEARD = (
+    NO_ANSWER, "Unable to contact slurm controller", "Socket timed out", "Message send failure",
+    "Message receive failure", "Zero Bytes were transmitted",
+)  # fmt: skip
+"""What sbatch says where the controller may have taken the job all the same."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Job:
 
     number: str
     cluster: str | None = None
+    name: str | None = field(default=None, compare=False)
+    """What it was called, and …"""
+    mark: str | None = field(default=None, compare=False)
+    """… its comment: after a controller began to count anew, a number is another job's."""
 
     @property
     def where(self) -> list[str]:
@@ -66,15 +72,22 @@ class Unreachable(Exception):
 
 
 def submit(argv: Sequence[str], *, env: Mapping[str, str]) -> Job:
-    """Submit a job; UsageError with sbatch's own words where it refuses."""
-    done = _run(argv, env=env)
+    """Submit a job; UsageError with sbatch's own words where it refuses, Unreachable where nobody
+    said whether the job was taken."""
+    done = run(argv, env=env)
     if done.returncode != 0:
+        if any(words in done.stderr for words in _UNHEARD):
+            raise Unreachable(said(done))
         raise UsageError(
-            f"sbatch refused the job: {_said(done)}",
+            f"sbatch refused the job: {said(done)}",
             where="launch.slurm",
             hint="sinfo; sacctmgr show assoc user=$USER   (partitions, accounts)",
         )
-    number, _, cluster = done.stdout.strip().splitlines()[-1].partition(";")
+    number, _, cluster = (done.stdout.strip().splitlines() or [""])[-1].partition(";")
+    if not number.isdecimal():  # after --help, --version or the like
+        raise UsageError(
+            "sbatch submitted no job", where="launch.slurm.options", hint="remove the last of them"
+        )
     return Job(number, cluster or None)
 
 
@@ -83,17 +96,18 @@ def look(job: Job) -> State | None:
 
     Unreachable where nobody answers.
     """
-    done = _run(["scontrol", *job.where, "show", "job", "--oneliner", job.number])
+    done = run(["scontrol", *job.where, "show", "job", "--oneliner", job.number])
     if done.returncode == 0 and "JobState=" in done.stdout:
-        return parse(done.stdout)
-    if any(words in done.stdout + done.stderr for words in _IS_GONE):
+        return None if _is_of_another(job, done.stdout) else parse(done.stdout)
+    gone = ("Invalid job id specified", f"Job {job.number} not found")
+    if any(words in done.stdout + done.stderr for words in gone):
         return _from_accounting(job)
-    raise Unreachable(_said(done))
+    raise Unreachable(said(done))
 
 
 def parse(shown: str) -> State:
     """The state in one line of `scontrol show job --oneliner`."""
-    words = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    words = _words(shown)
     code, _, number = words.get("ExitCode", "0:0").partition(":")
     nodes = words.get("NodeList", "")
     return State(
@@ -108,45 +122,51 @@ def parse(shown: str) -> State:
 
 def find(mark: str) -> Job | None:
     """The job that was submitted with this mark, where it still stands in the queue."""
-    done = _run(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A|%k"])
+    done = run(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A|%k"])
     if done.returncode != 0:
-        raise Unreachable(_said(done))
+        raise Unreachable(said(done))
     found = [line.partition("|")[0] for line in done.stdout.splitlines() if line.endswith(mark)]
     return Job(found[0].strip()) if found else None
 
 
-def let_it_end(job: Job) -> None:
-    """Take back the permission to put the job into the queue again."""
-    _run(["scontrol", *job.where, "update", f"JobId={job.number}", "Requeue=0"])
+def let_it_end(job: Job) -> bool:
+    """Take back the permission to put the job into the queue again; False where nobody heard it."""
+    return _is_heard(["scontrol", *job.where, "update", f"JobId={job.number}", "Requeue=0"])
 
 
-def ask_to_stop(job: Job) -> None:
-    """Remove a waiting job; SIGTERM to every process of a running one, so that it saves."""
-    _run(["scancel", *job.where, "--state=PENDING", job.number])
-    _run(["scancel", *job.where, "--signal=TERM", "--state=RUNNING", job.number])
+def ask_to_stop(job: Job) -> bool:
+    """Remove a waiting job; SIGTERM to every process of a running one, so that it saves. False
+    where nobody heard it."""
+    removed = _is_heard(["scancel", *job.where, "--state=PENDING", job.number])
+    signalled = ["scancel", *job.where, "--signal=TERM", "--state=RUNNING", job.number]
+    return removed and _is_heard(signalled)
 
 
-def cancel(job: Job) -> None:
-    """End a job: SIGTERM, and SIGKILL when the cluster's patience is over."""
-    _run(["scancel", *job.where, job.number])
+def cancel(job: Job) -> bool:
+    """End a job: SIGTERM, and SIGKILL when the cluster's patience is over. False where nobody heard
+    it."""
+    return _is_heard(["scancel", *job.where, job.number])
 
 
-def kill(job: Job) -> None:
-    """End a job at once: SIGKILL to every process, and then what is left of it."""
-    _run(["scancel", *job.where, "--signal=KILL", "--full", job.number])
-    cancel(job)
+def kill(job: Job) -> bool:
+    """End a job at once: SIGKILL to every process, and then what is left of it. False where nobody
+    heard it."""
+    killed = _is_heard(["scancel", *job.where, "--signal=KILL", "--full", job.number])
+    return cancel(job) and killed
 
 
 def keeps_environments() -> bool:
     """Whether the cluster's accounting stores the environment of jobs."""
-    shown = _run(["scontrol", "show", "config"]).stdout
+    shown = run(["scontrol", "show", "config"]).stdout
     lines = [line for line in shown.splitlines() if line.startswith("AccountingStoreFlags")]
     return any("job_env" in line for line in lines)
 
 
 def require() -> None:
     """EnvironmentProblem where Slurm's commands are not on this machine."""
-    missing = [name for name in ("sbatch", "scontrol", "scancel") if shutil.which(name) is None]
+    missing = [
+        name for name in ("sbatch", "scontrol", "scancel", "squeue") if shutil.which(name) is None
+    ]
     if missing:
         raise EnvironmentProblem(
             f"{missing[0]} is not on this machine",
@@ -160,7 +180,7 @@ def _from_accounting(job: Job) -> State | None:
     if shutil.which("sacct") is None:
         return None
     words = ["--allocations", "--noheader", "--parsable2", "--format=State,ExitCode"]
-    done = _run(["sacct", *job.where, f"--jobs={job.number}", *words])
+    done = run(["sacct", *job.where, f"--jobs={job.number}", *words])
     if done.returncode != 0 or not done.stdout.strip():
         return None
     state, _, codes = done.stdout.strip().splitlines()[-1].partition("|")
@@ -169,29 +189,28 @@ def _from_accounting(job: Job) -> State | None:
     return State(state.split()[0].rstrip("+"), "", int(code or 0), int(number or 0))
 
 
-def _run(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands; one that never answers counts as refused."""
-    try:
-        return subprocess.run(
-            argv,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_S,
-            check=False,
-            # A Ctrl-C at the terminal is this process's to handle, not sbatch's.
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 1, "", f"no answer within {_ANSWER_S:.0f} s")
+def _is_heard(argv: Sequence[str]) -> bool:
+    """Whether the controller answered a command, be it that the job has ended already."""
+    done = run(argv)
+    return done.returncode == 0 or not any(words in done.stderr for words in _UNHEARD)
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """The last lines of a command's complaint, without its own name before each."""
-    lines = [line.strip() for line in safe(done.stderr or done.stdout).splitlines()]
-    kept = [line.removeprefix("sbatch: error: ") for line in lines if line][-_SHOWN_LINES:]
-    return "; ".join(kept) or f"exit code {done.returncode}"
+def _words(shown: str) -> dict[str, str]:
+    """The fields of a job. The first of a name counts: folders and comments, which may hold
+    anything, come after those that are asked for here."""
+    found: dict[str, str] = {}
+    for word in shown.split():
+        name, equals, value = word.partition("=")
+        if equals:
+            found.setdefault(name, value)
+    return found
+
+
+def _is_of_another(job: Job, shown: str) -> bool:
+    """Whether a number now belongs to a job that neither bears the name nor the mark of ours."""
+    words = _words(shown)
+    return (
+        job.name is not None
+        and words.get("JobName") != job.name
+        and words.get("Comment") != job.mark
+    )

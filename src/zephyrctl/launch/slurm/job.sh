@@ -35,7 +35,7 @@ check='
 stop() { printf "error: node %s %s\nhint: %s\n" "$SLURMD_NODENAME" "$1" "$2"; exit 3; }
 [ -r "$1/config.json" ] || stop "does not see the run folder $1" \
     "--set output_root=FOLDER, one on a disk that the nodes share"
-[ "$PWD" = "$2" ] || stop "does not see the working folder $2" \
+[ "$2" -ef . ] || stop "does not see the working folder $2" \
     "run the command from a folder on a disk that the nodes share"
 [ -z "$3" ] || "$3" -c "import zephyrctl" || stop "cannot run zephyrctl with $3" \
     "--set launch.slurm.python=PYTHON, one that the nodes share"

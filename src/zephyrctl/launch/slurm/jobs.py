@@ -7,6 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from zephyrctl.launch.slurm.controller import Job, State, Unreachable
 from zephyrctl.launch.slurm.record import Record
 from zephyrctl.launch.slurm.submission import LOG, submission
 from zephyrctl.launch.stopping import Request, taking
+from zephyrctl.runs import signals
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.store import Run, StageDir
 
@@ -26,6 +28,8 @@ _SOON_S = 0.5
 """Between two looks while a job is about to end."""
 _SLACK_S = 15.0
 """Added to the grace: the cluster takes its time to deliver a signal and to end a job."""
+_LOOKS = 4
+"""For a job of which sbatch was not told whether it was taken."""
 _ON_ITS_OWN = "it goes on if this command is killed"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """SIGHUP is not among them: a lost connection ends this process and leaves the job alone."""
@@ -35,8 +39,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class _Stop(Request):
     """A request to stop, and what was done about it."""
 
-    asked: bool = False
-    cancelled: bool = False
+    heard_at: float | None = None
+    """When the cluster heard it, by the monotonic clock."""
+    killed: bool = False
+    """The cluster heard that the job has to end now."""
+    told: bool = False
+    """It was said to the user."""
+    due: float = 0.0
+    """When the cluster is spoken to again."""
 
 
 def start(
@@ -57,6 +67,7 @@ def start(
     stage = Run(plan.run).stage(plan.stage)
     stop = _Stop()
     with taking(stop, _SIGNALS):
+        signals.raise_if_stopping()  # asked for since the last look, before these handlers
         standing = record.read(stage)
         try:
             job = at_work(stage)
@@ -117,14 +128,38 @@ def _submit(
         )
     log = plan.log_dir / LOG
     starts = log.stat().st_size if log.exists() else 0
+    # What an earlier job left of errors would be taken for this one's.
+    for pattern in ("error-rank*.json", "error-node*.json"):
+        for old in stage.path.glob(pattern):
+            old.unlink(missing_ok=True)
     begun = record.begin(stage, mark=mark, command=given.argv, log_starts=starts)
     try:
         job = controller.submit(given.argv, env=given.env)
+    except Unreachable as error:
+        job = _by_its_mark(stage, mark, error)
     except BaseException:
         record.path_of(stage).unlink(missing_ok=True)
         raise
     say(f"{plan.stage:<6} Slurm job {job.number} submitted; {_ON_ITS_OWN}")
-    return record.with_job(stage, begun, job), job
+    written = record.with_job(stage, begun, job)
+    return written, written.of_job() or job
+
+
+def _by_its_mark(stage: StageDir, mark: str, error: Unreachable) -> Job:
+    """The job that sbatch was not told about, where the controller took it after all; else
+    EnvironmentProblem. The record stays: the same command looks again before it submits."""
+    found = None
+    with suppress(Unreachable):
+        for _ in range(_LOOKS):
+            found = found or controller.find(mark)
+            time.sleep(0.0 if found else _SOON_S)
+    if found is None:
+        raise EnvironmentProblem(
+            f"{stage.name}: the cluster did not say whether it took the job: {error}",
+            where=str(record.path_of(stage)),
+            hint="scontrol ping; then the same command, which follows the job or submits it",
+        )
+    return found
 
 
 def _follow(
@@ -156,7 +191,7 @@ def _follow(
         state = teller.look()
         if (state is not None and state.ended) or teller.forgotten:
             return state
-        if stop.asked and state is not None and state.name in controller.WAITING:
+        if stop.heard_at is not None and state is not None and state.name in controller.WAITING:
             # It was put back into the queue before it heard of the stop.
             controller.cancel(job)
         hurry = time.monotonic() < hurry_until
@@ -210,18 +245,22 @@ class _Teller:
 def _pass_on(
     job: Job, plan: LaunchPlan, stop: _Stop, *, waits: bool, say: Callable[[str], None]
 ) -> None:
-    """Pass a request to stop on to the job, once; end it where it takes too long or is hurried."""
-    if not stop.asked:
-        stop.asked = True
-        controller.let_it_end(job)
-        controller.ask_to_stop(job)
+    """Pass a request to stop on to the job, once; end it where it takes too long or is hurried. A
+    cluster that does not answer is asked again."""
+    now = time.monotonic()
+    if not stop.told:
+        stop.told = True
         again = " (Ctrl-C again to kill)" if stop.first == signal.SIGINT else ""
         text = f"stopping Slurm job {job.number}: up to {plan.grace_s:.0f} s to save{again}"
         say(f"taking Slurm job {job.number} out of the queue" if waits else text)
-    late = time.monotonic() - stop.at > plan.grace_s + _SLACK_S
-    if (stop.again or late) and not stop.cancelled:
-        stop.cancelled = True
-        controller.kill(job)
+    if stop.heard_at is None and now >= stop.due:
+        stop.due = now + _SOON_S
+        if controller.let_it_end(job) and controller.ask_to_stop(job):
+            stop.heard_at = now
+    late = stop.heard_at is not None and now - stop.heard_at > plan.grace_s + _SLACK_S
+    if (stop.again or late) and not stop.killed and now >= stop.due:
+        stop.due = now + _SOON_S
+        stop.killed = controller.kill(job)
 
 
 def _stamp(path: Path) -> int:

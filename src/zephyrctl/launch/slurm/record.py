@@ -14,6 +14,9 @@ from zephyrctl.launch.slurm.controller import Job, State
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import StageDir
 
+NAME = "--job-name="
+"""Beginning of the word of sbatch's that names a job."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -35,7 +38,10 @@ class Record:
 
     def of_job(self) -> Job | None:
         """The job, where its number is known."""
-        return Job(self.job, self.cluster) if self.job else None
+        if not self.job:
+            return None
+        names = (word.removeprefix(NAME) for word in self.command if word.startswith(NAME))
+        return Job(self.job, self.cluster, name=next(names, None), mark=self.mark)
 
 
 def begin(stage: StageDir, *, mark: str, command: Sequence[str], log_starts: int) -> Record:

@@ -15,6 +15,7 @@ from pathlib import Path
 from zephyrctl.config.schema.launch import Launch, Slurm
 from zephyrctl.errors import ConfigError
 from zephyrctl.launch.plan import SHARED, LaunchPlan, inherited
+from zephyrctl.launch.slurm.record import NAME
 from zephyrctl.runs.store import RUN_NAME
 
 SCRIPT = Path(__file__).with_name("job.sh")
@@ -28,6 +29,10 @@ _OURS = (
 """Options of sbatch that the job depends on; users cannot set them."""
 _OF_SLURM = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS")
 """Variables that find the cluster; others that begin so belong to a job that we may be inside."""
+_OF_SBATCH = (
+    "SBATCH_ARRAY_INX", "SBATCH_ERROR", "SBATCH_GET_USER_ENV", "SBATCH_INPUT", "SBATCH_WAIT",
+)  # fmt: skip
+"""Defaults of a user's that no option of ours overrules, and that would break the job."""
 _OF_THE_LOGIN_NODE = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "ROCR_VISIBLE_DEVICES", "TMPDIR")
 _LOOKS_SECRET = re.compile(
     r"(?i)(secret|passw|credential|private|(api|access|auth)_?key|(^|_)(token|key|pw|pat|jwt)$)"
@@ -58,7 +63,7 @@ def submission(
     argv = (
         "sbatch",
         "--parsable",
-        f"--job-name={plan.run.name}-{plan.stage}",
+        f"{NAME}{plan.run.name}-{plan.stage}",
         f"--comment={mark}",
         f"--nodes={plan.nodes}",
         "--ntasks-per-node=1",
@@ -122,8 +127,10 @@ def _placement(slurm: Slurm) -> list[str]:
 
 def _further(slurm: Slurm) -> list[str]:
     for option in slurm.options:
-        name = option.removeprefix("--").partition("=")[0]
-        if name in _OURS:
+        given = option.removeprefix("--").partition("=")[0]
+        # sbatch takes a name that is cut short for the whole one.
+        name = next((own for own in _OURS if own.startswith(given)), None)
+        if name is not None:
             raise ConfigError(
                 f"sbatch's --{name} is set by zephyrctl itself",
                 where="launch.slurm.options",
@@ -170,7 +177,9 @@ def _environment(
     env: dict[str, str] = {}
     left: list[str] = []
     for name, value in inherited(environ).items():
-        if name in _OF_THE_LOGIN_NODE or (name.startswith("SLURM_") and name not in _OF_SLURM):
+        if name in (*_OF_THE_LOGIN_NODE, *_OF_SBATCH) or (
+            name.startswith("SLURM_") and name not in _OF_SLURM
+        ):
             continue
         if name in secrets or name in _OF_SLURM or not _LOOKS_SECRET.search(name):
             env[name] = value
