@@ -59,7 +59,7 @@ SETTINGS = {
 }
 PLACES = (
     "chunk=1", "chunk=4", "step=1", "step=5", "saving=3", "save=3", "saving=6", "save=6", "save=9",
-    "publish=0", "saving=2", "save=2", "saving=4", "save=4", "answer=5", "answer=17",
+    "publish=0", "finish=0", "saving=2", "save=2", "saving=4", "save=4", "answer=5", "answer=17",
 )  # fmt: skip
 """Where the run holds still to be killed (`runs.faults`); 2 and 4 are steps that only DPO saves."""
 PATHS = (

@@ -210,6 +210,8 @@ def _configure(folder: Path) -> None:
         "AccountingStorageType=accounting_storage/none",
         "MpiDefault=none",
         "GresTypes=gpu",
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=CANCEL",
         "ReturnToService=2",
         "KillWait=5",
         "SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,bf_interval=1",
@@ -227,8 +229,14 @@ def _configure(folder: Path) -> None:
         "RealMemory=4000 Gres=gpu:2"
         for name, port in zip(NODES, nodes, strict=True)
     ]
-    lines.append("PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 State=UP")
-    lines.append("PartitionName=closed Nodes=n1 State=DOWN")
+    lines += [
+        "PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 State=UP PriorityTier=2 "
+        "PreemptMode=OFF",
+        "PartitionName=closed Nodes=n1 State=DOWN",
+        # Its jobs make room for those of main, after a warning.
+        "PartitionName=spare Nodes=n1,n2 MaxTime=60 State=UP PriorityTier=1 PreemptMode=CANCEL "
+        "GraceTime=3",
+    ]
     (folder / "state").mkdir()
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
     (folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
