@@ -44,7 +44,9 @@ def test_a_job_in_a_cloud_shows_its_task(cli: Cli) -> None:
     cloud = {"backend": "skypilot", "skypilot.bucket": "s3://runs"}
     plan = _plan(cli, **cloud)
     assert (plan["processes"], plan["task"]["num_nodes"]) == (8, 1)
-    assert "num_nodes: 1" in _show(cli, **cloud).out
+    shown = _show(cli, **cloud)
+    assert "num_nodes: 1" in shown.out
+    assert "STAGE.config.json, which printing does" in shown.err
 
 
 @pytest.mark.parametrize(

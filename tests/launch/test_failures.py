@@ -70,6 +70,14 @@ def test_a_rank_that_a_signal_ended_goes_before_its_neighbours_complaint(
     assert found.message.endswith("| last words")
 
 
+def test_the_heading_of_an_attempt_is_no_line_of_its_log(stage: StageDir) -> None:
+    heading = "--- sft, rank 0, process 11, 2026-11-22T10:00:00+00:00\n"
+    (stage.logs / "rank0.log").write_text(heading)
+    assert "  | " not in first_failure(stage, -9, logs={}).message
+    (stage.logs / "rank0.log").write_text(heading + "ValueError: bad\n")
+    assert first_failure(stage, -9, logs={}).message.endswith("\n  | ValueError: bad")
+
+
 def test_a_killed_rank_is_found_also_where_its_neighbour_was_seen_first(stage: StageDir) -> None:
     (stage.logs / "launcher.log").write_text(
         "E1123 api.py:1002] failed (exitcode: 1) local_rank: 0 (pid: 10) of binary: python\n"

@@ -68,6 +68,9 @@ def show_launch(
     ]
     if settings.backend == "skypilot":
         plans = [plan for plan in plans if plan.stage != "data"]  # prepared here, as no job
+        if plans:
+            terminal.say(f"# copies {run.root / 'launch'}/STAGE.config.json, which printing does")
+            terminal.say("# not write; the command without --print-launch writes it and the job")
     elif plans and not own_config:
         _tell_of_config(recipe, run)
     if as_json:

@@ -20,6 +20,8 @@ from zephyrctl.runs.store import StageDir
 TAIL_LINES = 20
 # Rows of the table only: the line before it speaks of a `local_rank: 0` too.
 _REPORTED = re.compile(r"^\s*rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL | re.MULTILINE)
+# The line with which a rank's log of one attempt begins (worker._redirect_output).
+_HEADING = re.compile(r"--- \w+, rank \d+, process \d+, ")
 # Of a rank whose neighbours fell silent or are gone (launch/neighbours.py).
 _OF_NEIGHBOURS = ("hang", "neighbour")
 # Of a rank that outlived one that was killed; torchrun asks it to stop.
@@ -150,4 +152,5 @@ def _no_reason(
 
 
 def _joined(text: str, lines: list[str]) -> str:
-    return "\n".join([text, *(f"  | {line}" for line in lines)])
+    said = [line for line in lines if not _HEADING.match(line)]
+    return "\n".join([text, *(f"  | {line}" for line in said)])
