@@ -359,6 +359,12 @@ CHAT_COMMANDS = Registry(
         Entry("raw", "the last reply as the model wrote it", f"{_CHAT}.showing:raw"),
         Entry("copy", "the last reply to the clipboard", f"{_CHAT}.showing:copy"),
         Entry("model", "who answers, or another model: /model @sft", f"{_CHAT}.models:model"),
+        Entry(
+            "compare",
+            "let other models answer too: /compare @sft",
+            f"{_CHAT}.comparing:compare",
+        ),
+        Entry("prefer", "vote on compared replies: /prefer a", f"{_CHAT}.comparing:prefer"),
         Entry("quit", "leave", f"{_CHAT}.conversation:quit_"),
     ],
 )

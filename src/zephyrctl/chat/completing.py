@@ -48,13 +48,15 @@ class Commands(Completer):
         if name == "regen":
             return [f"{setting}=" for setting in SETTINGS]
         if name == "compare" or (name in _REFERENCES and is_first):
-            return self._references()
+            words = ["blind", "open", "off"] if is_first and name == "compare" else []
+            return words + self._references()
         if not is_first:
             return []
         return {
             "set": list(SETTINGS),
             "help": CHAT_COMMANDS.names(),
             "edit": ["new"],
+            "prefer": ["a", "b", "tie", "none"],
             "system": ["-"],
         }.get(name, [])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
@@ -22,13 +22,9 @@ from zephyrctl.errors import UsageError, ZephyrctlError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean
 
-
-class Comparing(Protocol):
-    """Several models that answer in the place of one."""
-
-    def answer(self, repl: Repl) -> None:
-        """Let each reply to the newest question of `repl.session`."""
-        ...
+if TYPE_CHECKING:
+    from zephyrctl.chat.comparison import Comparison
+    from zephyrctl.chat.seats import Seating
 
 
 def _opens_nothing(ref: str) -> Talker:
@@ -50,7 +46,9 @@ class Repl:
     read: Callable[[str], str]
     opener: Callable[[str], Talker] = _opens_nothing
     check: Callable[[str], object] = lambda ref: ref
-    comparison: Comparing | None = None
+    comparison: Comparison | None = None
+    seating: Seating | None = None
+    """How the models of a comparison are found; None where there can be none."""
     render: Render = "auto"
     totals: Totals = field(default_factory=Totals)
     left_out: int = 0
@@ -62,12 +60,16 @@ class Repl:
         self.greet()
         while not self.left:
             try:
-                self.handle(self.next_input())
+                text = self.next_input()
             except EOFError:
-                terminal.say()
                 return
             except KeyboardInterrupt:
-                terminal.say("\n(Ctrl-D or /quit leaves)")
+                terminal.say("(Ctrl-D or /quit leaves)")
+                continue
+            try:
+                self.handle(text)
+            except KeyboardInterrupt:
+                terminal.say("(interrupted)")
             except ZephyrctlError as error:
                 terminal.say_error(error)
 
@@ -77,6 +79,8 @@ class Repl:
         terminal.say(f"{self.talker.name} · {facts} · /help")
         for text in self.talker.notices:
             terminal.say(f"! {text}")
+        if self.comparison is not None:
+            self.comparison.greet()
 
     def next_input(self) -> str:
         """The next line, or several between lines with three quotation marks."""

@@ -24,6 +24,16 @@ def chat(
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="System prompt [chat.system].")
     ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compare", metavar="MODEL", help="Let this model answer too (up to 3 times)."
+        ),
+    ] = None,
+    blind: Annotated[
+        bool,
+        typer.Option("--blind", help="Shuffle the compared replies, names hidden until the vote."),
+    ] = False,
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="OpenAI-compatible service: http://host:8000/v1."),
@@ -69,5 +79,8 @@ def chat(
         "render": render,
         "history": False if no_history else None,
     }
-    wish = talking.Wish(model, url, device, seed, prompt, json, config, recipe, tuple(set_ or ()))
+    sets, compared = tuple(set_ or ()), tuple(compare or ())
+    wish = talking.Wish(
+        model, url, device, seed, prompt, json, config, recipe, sets, compared, blind
+    )
     talking.talk(wish, given)

@@ -13,7 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
-from zephyrctl.chat import oneshot
+from zephyrctl.chat import oneshot, side_by_side
+from zephyrctl.chat.seats import Bench, Seating, loading
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.options import load_from
 from zephyrctl.config.schema import Recipe
@@ -44,6 +45,8 @@ class Wish:
     config: Path | None = None
     recipe: str | None = None
     sets: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
+    blind: bool = False
 
 
 def talk(wish: Wish, given: Mapping[str, Any]) -> None:
@@ -54,6 +57,7 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
     prompt = _prompt(wish)
     with _ended_by_signals():
         models = Models(wish, given)
+        models.check_compared()
         talker, settings = models.first()
         sampling = Sampling(
             settings.temperature,
@@ -67,18 +71,16 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
             return
         for text in talker.notices:
             terminal.say(f"! {text}")
-        if wish.json:
-            terminal.emit_json(
-                oneshot.as_record(talker, prompt, system=settings.system, sampling=sampling)
-            )
+        bench = models.bench(talker)
+        how: dict[str, Any] = {"system": settings.system, "sampling": sampling}
+        if wish.json and bench is not None:
+            terminal.emit_json(side_by_side.as_record(bench, prompt, **how))
+        elif wish.json:
+            terminal.emit_json(oneshot.as_record(talker, prompt, **how))
+        elif bench is not None:
+            side_by_side.to_stdout(bench, prompt, render=settings.render, **how)
         else:
-            oneshot.to_stdout(
-                talker,
-                prompt,
-                system=settings.system,
-                sampling=sampling,
-                render=settings.render,
-            )
+            oneshot.to_stdout(talker, prompt, render=settings.render, **how)
 
 
 def _prompt(wish: Wish) -> str | None:
@@ -100,7 +102,7 @@ class Models:
     """Finds and opens the models of one chat."""
 
     def __init__(self, wish: Wish, given: Mapping[str, Any]) -> None:
-        self._wish = wish
+        self.wish = wish
         flags = {f"chat.{name}": value for name, value in given.items()}
         self._loaded = load_from(wish.config, wish.recipe, wish.sets, flags)
         self._root = Path(self._loaded.recipe.output_root).expanduser()
@@ -108,7 +110,7 @@ class Models:
 
     def first(self) -> tuple[Talker, Chat]:
         """The talker of the command line, and the settings of the chat."""
-        wish = self._wish
+        wish = self.wish
         if wish.url is not None:
             return open_endpoint(f"openai+{wish.url.rstrip('/')}:{_model_at(wish)}"), self._chat()
         ref = self.find(wish.model or self._newest())
@@ -120,11 +122,34 @@ class Models:
 
     def find(self, ref: str) -> ModelRef:
         """What `ref` names; with --url a bare name is one at its service."""
-        url = self._wish.url
+        url = self.wish.url
         if url is not None and not ref.startswith(_LOCAL):
             ref = f"openai+{url.rstrip('/')}:{ref}"
         recipe = self._loaded.recipe
         return resolve_model(ref, output_root=self._root, run=self._run(), recipe=recipe)
+
+    def check_compared(self) -> None:
+        """Refuse what cannot be compared before anything is loaded."""
+        wish = self.wish
+        if wish.blind and not wish.compare:
+            raise UsageError(
+                "--blind is for a comparison", hint="zephyrctl chat @dpo --compare @sft --blind"
+            )
+        if wish.blind and (wish.prompt is not None or not terminal.is_tty(sys.stdin)):
+            raise UsageError("--blind is for a conversation: nobody votes on one answer")
+        for ref in wish.compare:
+            self.find(ref)
+
+    @property
+    def seating(self) -> Seating:
+        """How the models of a comparison are found here."""
+        return Seating(self.find, self._recipe_of, self._load, self._root, self.wish.device)
+
+    def bench(self, own: Talker) -> Bench | None:
+        """`own` and the models of --compare, loaded where they fit; None without that flag."""
+        if not self.wish.compare:
+            return None
+        return self.seating.bench(self.seating.seats(own, self.wish.compare))
 
     def references(self) -> list[str]:
         """What can be named here, for completion."""
@@ -157,12 +182,18 @@ class Models:
         return _overridden(run.recipe(), self._loaded).chat
 
     def _open(self, ref: ModelRef) -> Talker:
+        return self._load(ref) if ref.kind == "endpoint" else _loading(ref, self._load)
+
+    def _load(self, ref: ModelRef) -> Talker:
         if ref.kind == "endpoint":
             return open_endpoint(ref.target)
-        recipe = self._loaded.recipe
-        if ref.run is not None:
-            recipe = _overridden(ref.run.recipe(), self._loaded)
-        return _loading(ref, lambda: open_local(ref, recipe=recipe, device=self._wish.device))
+        return open_local(ref, recipe=self._recipe_of(ref), device=self.wish.device)
+
+    def _recipe_of(self, ref: ModelRef) -> Recipe:
+        """The configuration that a model is loaded with: that of its own run, if it has one."""
+        if ref.run is None:
+            return self._loaded.recipe
+        return _overridden(ref.run.recipe(), self._loaded)
 
 
 def _overridden(recipe: Recipe, loaded: Loaded) -> Recipe:
@@ -196,17 +227,14 @@ def _model_at(wish: Wish) -> str:
     return names[0]
 
 
-def _loading(ref: ModelRef, load_it: Callable[[], Talker]) -> Talker:
+def _loading(ref: ModelRef, load_it: Callable[[ModelRef], Talker]) -> Talker:
     """Load with a sign of life on stderr."""
-    text = f"loading {terminal.safe(ref.name)} …"
-    if terminal.is_tty(sys.stderr):
-        with terminal.stderr_console().status(text):
-            return load_it()
-    terminal.say(text)
-    return load_it()
+    with loading(ref.name):
+        return load_it(ref)
 
 
 def _converse(models: Models, talker: Talker, sampling: Sampling, settings: Chat) -> None:
+    from zephyrctl.chat.comparison import Comparison
     from zephyrctl.chat.history import history_path, open_history
     from zephyrctl.chat.reading import open_reader
     from zephyrctl.chat.repl import Repl
@@ -214,6 +242,7 @@ def _converse(models: Models, talker: Talker, sampling: Sampling, settings: Chat
 
     history = open_history(history_path(os.environ)) if settings.history else None
     read = open_reader(history=history, references=models.references)
+    bench = models.bench(talker)
     Repl(
         talker,
         sampling,
@@ -221,6 +250,8 @@ def _converse(models: Models, talker: Talker, sampling: Sampling, settings: Chat
         read=read,
         opener=models.open,
         check=models.find,
+        comparison=bench and Comparison(bench, models.wish.blind, sampling.seed),
+        seating=models.seating,
         render=settings.render,
     ).run()
 

@@ -24,6 +24,8 @@ def model(repl: Repl, rest: str) -> None:
     if not rest:
         terminal.say(f"model: {repl.talker.name} ({repl.talker.ref_name})")
         return
+    if repl.comparison is not None:
+        raise UsageError("several models are compared", hint="/compare off, then /model REF")
     repl.check(rest)
     before = repl.talker
     before.close()

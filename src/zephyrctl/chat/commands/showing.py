@@ -48,6 +48,7 @@ def status(repl: Repl, rest: str) -> None:
     rows = [
         ("model", repl.talker.name),
         *repl.talker.facts,
+        *(repl.comparison.status() if repl.comparison is not None else ()),
         ("sampling", settings),
         ("system", repl.session.system or "(none)"),
         ("messages", str(len(repl.session.turns))),
@@ -137,5 +138,9 @@ def template(repl: Repl, rest: str) -> None:
         probe = Session(repl.session.system, list(repl.session.turns))
         probe.ask("(your next question)")
         messages = probe.messages
+    if repl.comparison is not None:
+        for name, prompt in repl.comparison.rendered(messages):
+            terminal.say(f"[{name}]\n{prompt}")
+        return
     terminal.say(repl.talker.rendered(messages))
     terminal.say(f"({repl.talker.count(messages)} tokens)")

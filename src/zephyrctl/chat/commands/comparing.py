@@ -1,0 +1,65 @@
+"""How do several models answer from now on, and which of their replies was the better one?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zephyrctl import terminal
+from zephyrctl.chat.comparison import Comparison
+from zephyrctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from zephyrctl.chat.repl import Repl
+
+_HINT = "/compare @sft   (2 to 4 models with the chat's own; /compare blind hides which is which)"
+
+
+def compare(repl: Repl, rest: str) -> None:
+    """Let other models answer too: /compare @sft. Up to three, beside the chat's own.
+
+    /compare blind shuffles the replies to each question and hides whose they are until the vote,
+    /compare open shows the names again, /compare off goes on with the chat's own model, and
+    /compare alone shows how the votes stand.
+    """
+    words = rest.split()
+    if not words:
+        current(repl).greet()
+        current(repl).say_tally()
+    elif words == ["off"]:
+        current(repl).end(repl)
+        terminal.say(f"({repl.talker.name} goes on alone)")
+    elif words in (["blind"], ["open"]):
+        current(repl).blind = words == ["blind"]
+        terminal.say(f"(from the next question on: {words[0]})")
+    else:
+        _begin(repl, [word for word in words if word != "blind"], blind="blind" in words)
+
+
+def prefer(repl: Repl, rest: str) -> None:
+    """Vote on the newest replies: /prefer a, b, …, tie (equally good) or none (equally bad).
+
+    A letter stores that reply against each other one as a preference pair, and the conversation
+    goes on with it. A tie, and none, are counted and stored as no pair.
+    """
+    current(repl).prefer(repl, rest)
+
+
+def current(repl: Repl) -> Comparison:
+    """The comparison under way; UsageError without one."""
+    if repl.comparison is None:
+        raise UsageError("only one model answers here", hint=_HINT)
+    return repl.comparison
+
+
+def _begin(repl: Repl, refs: list[str], *, blind: bool) -> None:
+    """Find every model before one is freed for another."""
+    if repl.seating is None:
+        raise UsageError("no other model can be opened here")
+    before = repl.comparison
+    repl.seating.seats(repl.talker, refs)
+    if before is not None:
+        before.end(repl)
+        blind = blind or before.blind
+    bench = repl.seating.bench(repl.seating.seats(repl.talker, refs))
+    repl.comparison = Comparison(bench, blind, repl.sampling.seed)
+    repl.comparison.greet()

@@ -1,0 +1,184 @@
+"""Which models are compared, and which of them is in memory when?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zephyrctl import terminal
+from zephyrctl.chat import fitting
+from zephyrctl.chat.fitting import Free, Need
+from zephyrctl.chat.talker import Talker
+from zephyrctl.config.schema import Recipe
+from zephyrctl.errors import UsageError
+from zephyrctl.generation.answerer import folder_of
+from zephyrctl.runs.references import ModelRef
+
+MOST = 4
+CHATS = "chats"
+"""The folder of votes in a run, or beside the runs."""
+
+
+@dataclass
+class Seat:
+    """A model that is compared: known by its files, and loaded when it is asked."""
+
+    name: str
+    target: str
+    """Its folder, Hub id or endpoint; two seats of one target are the same model."""
+    open: Callable[[], Talker]
+    need: Need | None = None
+    """What it takes once it is loaded; None for a model elsewhere."""
+    run: Path | None = None
+    """The run it belongs to."""
+    made: str | None = None
+    """What tells it from another training of the same name, where that is known."""
+    talker: Talker | None = None
+
+
+@dataclass(frozen=True)
+class Seating:
+    """How the models of a chat are found, by what its command line said.
+
+    `find` gives what a reference names, `recipe` the configuration a model is loaded with, and
+    `load` the model itself, silently.
+    """
+
+    find: Callable[[str], ModelRef]
+    recipe: Callable[[ModelRef], Recipe]
+    load: Callable[[ModelRef], Talker]
+    output_root: Path
+    device: str = "auto"
+
+    def seats(self, own: Talker, refs: Sequence[str]) -> list[Seat]:
+        """The chat's own model and those that `refs` name, which are not loaded yet."""
+        found = [self.seat(self.find(own.ref_name), talker=own)]
+        found += [self.seat(self.find(ref)) for ref in refs]
+        named_apart(found, [own.name, *refs])
+        return found
+
+    def seat(self, ref: ModelRef, *, talker: Talker | None = None) -> Seat:
+        """One model; `talker` where it is loaded already."""
+        if ref.kind == "endpoint":
+            there = talker or self.load(ref)
+            return Seat(there.name, ref.target, lambda: there, talker=there)
+        recipe, folder = self.recipe(ref), folder_of(ref)
+        need = fitting.need_of(
+            folder,
+            dtype=recipe.model.dtype,
+            quantize=recipe.chat.quantize,
+            free=fitting.free_on(self.device),
+        )
+        seat = Seat(ref.name, folder, lambda: self.load(ref), need, talker=talker)
+        if ref.run is not None and ref.stage in ("sft", "dpo"):
+            manifest = ref.run.stage(ref.stage).read_manifest()
+            seat.name, seat.run = f"{ref.run.name}/{ref.stage}", ref.run.root
+            seat.made = manifest.digest[:12] if manifest else None
+        return seat
+
+    def bench(self, seats: list[Seat]) -> Bench:
+        """The models with all that fit in memory loaded, and where votes on them are kept."""
+        home = next((seat.run for seat in seats if seat.run is not None), self.output_root)
+        bench = Bench(seats, home / CHATS)
+        bench.fill(lambda: fitting.free_on(self.device))
+        return bench
+
+
+@dataclass
+class Bench:
+    """The models of a comparison, 2 to 4; the first is the chat's own. Votes go into `folder`.
+
+    `one_by_one` is true where they do not fit together: each is then loaded for its reply, and
+    freed for the next one.
+    """
+
+    seats: list[Seat]
+    folder: Path
+    one_by_one: bool = False
+    _notices: dict[str, bool] = field(default_factory=dict)
+    """What should be known of a model, and whether it was said."""
+
+    @property
+    def names(self) -> list[str]:
+        """The models, in the order they were named."""
+        return [seat.name for seat in self.seats]
+
+    def fill(self, free: Callable[[], Free]) -> None:
+        """Load the models that are not there yet where they fit, else say that they do not."""
+        waiting = [seat for seat in self.seats if seat.talker is None]
+        needs = [
+            seat.need if seat.talker is None else Need(0, seat.need.talk)
+            for seat in self.seats
+            if seat.need is not None
+        ]
+        found = fitting.fit(needs, free())
+        if not found.together and any(seat.need is not None for seat in waiting):
+            self.one_by_one = True
+            terminal.say(
+                f"! the models do not fit together: {found}; so they answer one after the other, "
+                "each loaded for its reply and then freed"
+            )
+            return
+        for seat in waiting:
+            self.load(seat, label=seat.name)
+        self.tell()
+
+    def load(self, seat: Seat, *, label: str) -> Talker:
+        """The seat's model; under `one_by_one` the others on this machine are freed first."""
+        if seat.talker is not None:
+            return seat.talker
+        if self.one_by_one:
+            self.free(but=seat)
+        with loading(label):
+            seat.talker = seat.open()
+        for text in seat.talker.notices:
+            self._notices.setdefault(f"{seat.name}: {text}", False)
+        return seat.talker
+
+    def tell(self) -> None:
+        """Say what should be known of the models that were opened, each notice once."""
+        for text, was_said in self._notices.items():
+            if not was_said:
+                terminal.say(f"! {text}")
+                self._notices[text] = True
+
+    def free(self, *, but: Seat | None = None) -> None:
+        """Take the models of this machine out of memory."""
+        for seat in self.seats:
+            if seat is not but and seat.need is not None and seat.talker is not None:
+                seat.talker.close()
+                seat.talker = None
+
+
+def named_apart(seats: Sequence[Seat], refs: Sequence[str]) -> None:
+    """Give seats of one name the references they were named by; refuse a model named twice."""
+    if not 2 <= len(seats) <= MOST:
+        raise UsageError(
+            f"2 to {MOST} models are compared, not {len(seats)}",
+            hint="zephyrctl chat @dpo --compare @sft",
+        )
+    for place, seat in enumerate(seats):
+        if any(other.target == seat.target for other in seats[:place]):
+            raise UsageError(
+                f"'{refs[place]}' is there already: a model is not compared with itself",
+                hint="name another model",
+            )
+    names = [seat.name for seat in seats]
+    for seat, ref in zip(seats, refs, strict=True):
+        if names.count(seat.name) > 1:
+            seat.name = ref
+
+
+@contextmanager
+def loading(label: str) -> Iterator[None]:
+    """A sign of life on stderr while a model is loaded."""
+    text = f"loading {terminal.safe(label)} …"
+    if terminal.is_tty(sys.stderr):
+        with terminal.stderr_console().status(text):
+            yield
+        return
+    terminal.say(text)
+    yield
