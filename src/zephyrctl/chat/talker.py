@@ -18,6 +18,7 @@ from zephyrctl.generation.sampling import Completion, Sampling
 if TYPE_CHECKING:
     from zephyrctl.generation.endpoint import Asked, Endpoint
     from zephyrctl.generation.engine import Engine
+    from zephyrctl.generation.quantized import Quantize
     from zephyrctl.runs.references import ModelRef
 
 
@@ -233,7 +234,9 @@ class _EndpointReply:
         )
 
 
-def open_local(ref: ModelRef, *, recipe: Recipe, device: str) -> LocalTalker:
+def open_local(
+    ref: ModelRef, *, recipe: Recipe, device: str, quantize: Quantize = "none"
+) -> LocalTalker:
     """Load the model that `ref` names, in the template it was trained with.
 
     A template that is not the one of its training is used all the same, and said.
@@ -241,7 +244,7 @@ def open_local(ref: ModelRef, *, recipe: Recipe, device: str) -> LocalTalker:
     from zephyrctl.data import template_lock
     from zephyrctl.generation.answerer import open_engine
 
-    engine, said = open_engine(ref, model=recipe.model, device=device)
+    engine, said = open_engine(ref, model=recipe.model, device=device, quantize=quantize)
     notices = list(said)
     try:
         lock = template_lock.check(Path(engine.path), engine.tokenizer)

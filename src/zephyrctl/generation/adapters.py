@@ -43,6 +43,24 @@ def chain_of(path: str) -> Chain:
     return Chain(_located(target), tuple(reversed(adapters)))
 
 
+def adds_up(chain: Chain) -> bool:
+    """Whether the adapters give the same sum side by side as one merged after the other.
+
+    Not DoRA, which scales by the weights below it, nor modules that are replaced as a whole.
+    """
+    settings = [
+        json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        for adapter in chain.adapters
+    ]
+    return len(settings) < 2 or all(
+        one.get("peft_type") == "LORA"
+        and not one.get("use_dora")
+        and one.get("bias", "none") == "none"
+        and not one.get("modules_to_save")
+        for one in settings
+    )
+
+
 def refuse_pickled(folder: Path) -> None:
     """UsageError where an adapter's weights are no safetensors: PEFT would open the pickle."""
     if pickled := pickled_instead(folder):

@@ -28,6 +28,7 @@ from zephyrctl.runs.references import ModelRef
 
 if TYPE_CHECKING:
     from zephyrctl.generation.engine import Engine
+    from zephyrctl.generation.quantized import Quantize
 
 _NOT_WEIGHTS = ("*.md", ".*", "*.log")
 FORMAT = 1
@@ -185,11 +186,12 @@ def _remote(ref: ModelRef, *, at_once: int) -> Subject:
 
 
 def open_engine(
-    ref: ModelRef, *, model: Model, device: str = "auto"
+    ref: ModelRef, *, model: Model, device: str = "auto", quantize: Quantize = "none"
 ) -> tuple[Engine, tuple[str, ...]]:
     """The engine of a model on this machine, and what is to be said of its template.
 
-    `model` is as in `subject_of`. Whether the template is that of training is for the caller.
+    `model` is as in `subject_of`, `quantize` as in `load_engine`. Whether the template is that of
+    training is for the caller.
     """
     from zephyrctl.generation.engine import load_engine
 
@@ -201,6 +203,7 @@ def open_engine(
         device=device,
         attention=model.attention,
         chat_template=template,
+        quantize=quantize,
     )
     return engine, notices
 

@@ -15,14 +15,15 @@ from zephyrctl.data.messages import Message, check_prompt
 from zephyrctl.data.tokenizers import load_tokenizer, template_hash
 from zephyrctl.data.tokens import encode_dialogue, encode_prompt, encode_prompts
 from zephyrctl.errors import DataError, UsageError
-from zephyrctl.generation.adapters import chain_of
+from zephyrctl.generation import quantized
+from zephyrctl.generation.adapters import Chain, chain_of
 from zephyrctl.generation.choosing import unused_settings
 from zephyrctl.generation.decoding import Decoder, Reader
 from zephyrctl.generation.detokenize import Detokenizer, decode
 from zephyrctl.generation.plain_text import as_text
 from zephyrctl.generation.rows import Row
 from zephyrctl.generation.sampling import Completion, Sampling
-from zephyrctl.generation.weights import cast, load_base, merged, quiet
+from zephyrctl.generation.weights import cast, load_base, merged, quiet, side_by_side
 
 _LONGEST_CONTEXT = 10**9
 """Tokenizers write 1e30 where they know no limit."""
@@ -36,7 +37,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.path = path
         self.device: torch.device = model.device
-        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.dtype = _format_of(model)
         self.template_sha256 = template_hash(tokenizer)
         self.context = context_length(model.config, tokenizer)
         ends = stop_ids(model.generation_config, tokenizer)
@@ -207,28 +208,71 @@ def load_engine(
     attention: str = "auto",
     chat_template: str | None = None,
     revision: str | None = None,
+    quantize: quantized.Quantize = "none",
 ) -> Engine:
     """Load a model folder, an adapter folder with all that it stands on, or a Hub id.
 
     `chat_template` is as in `load_tokenizer`; None is the model's own. Adapters are merged in
     float32 and the result cast to `dtype` once. `auto` is bfloat16 where the device computes in
-    it and float32 elsewhere.
+    it and float32 elsewhere. With `quantize` the base's weights are rounded to 8 or 4 bits and
+    computed with in `dtype`, its adapters beside it unmerged; EnvironmentProblem where this
+    machine cannot do that.
     """
     chain = chain_of(path)
     where = _device(device)
     number_format = _dtype(dtype, where)
     with quiet():
         tokenizer = _tokenizer(path, chain.base, revision=revision, chat_template=chat_template)
+        if quantize != "none":
+            model = _few_bits(chain, quantize, where, number_format, attention, revision)
+            return Engine(model.eval(), tokenizer, path=path)
         model = load_base(
             chain.base,
             dtype=torch.float32 if chain.adapters else number_format,
             attention=attention,
             revision=revision,
+            **({} if chain.adapters else _straight_to(where)),
         )
         for adapter in chain.adapters:
             model = merged(model, adapter)
     cast(model, number_format)
     return Engine(model.to(where).eval(), tokenizer, path=path)
+
+
+def _straight_to(where: torch.device) -> dict[str, Any]:
+    """Have weights read into an accelerator's memory tensor by tensor, never whole into this one.
+
+    With adapters they are merged in float32 first, for which the accelerator may be too small.
+    """
+    return {} if where.type == "cpu" else {"device_map": {"": where}}
+
+
+def _few_bits(
+    chain: Chain,
+    bits: quantized.Bits,
+    where: torch.device,
+    compute: torch.dtype,
+    attention: str,
+    revision: str | None,
+) -> Any:
+    """A quantized base with its adapters beside it, unmerged."""
+    quantized.require(bits, device=where.type)
+    quantized.require_sum(chain)
+    from transformers import BitsAndBytesConfig
+
+    name = str(compute).removeprefix("torch.")
+    model = load_base(
+        chain.base,
+        dtype=compute,
+        attention=attention,
+        revision=revision,
+        quantization_config=BitsAndBytesConfig(**quantized.arguments(bits, compute_dtype=name)),
+        device_map={"": where},
+    )
+    if not chain.adapters:
+        return model
+    # PEFT's wrapper hides which arguments the model takes; its layers are inside already.
+    return side_by_side(model, chain.adapters).get_base_model()
 
 
 def stop_ids(settings: Any, tokenizer: Any) -> frozenset[int]:
@@ -282,6 +326,13 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
         computes_in_it = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if computes_in_it else torch.float32
     return getattr(torch, name)
+
+
+def _format_of(model: Any) -> str:
+    """The number format of the weights, in words."""
+    name = str(model.dtype).removeprefix("torch.")
+    bits = [n for n in (4, 8) if getattr(model, f"is_loaded_in_{n}bit", False)]
+    return f"{bits[0]}-bit weights in {name}" if bits else name
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,22 @@ from zephyrctl.runs.references import only_pickles, pickled_instead
 
 
 def load_base(
-    base: str, *, dtype: torch.dtype, attention: str = "auto", revision: str | None = None
+    base: str,
+    *,
+    dtype: torch.dtype,
+    attention: str = "auto",
+    revision: str | None = None,
+    **options: Any,
 ) -> Any:
-    """A full model from a folder or a Hub id; `attention` is as in the configuration."""
+    """A full model from a folder or a Hub id; `attention` is as in the configuration, `options`
+    are further ones of `from_pretrained`."""
     # None: sdpa, or what else the model can (Gemma 2 has its own, with soft-capping).
     model, _ = read_weights(
         base,
         dtype=dtype,
         attn_implementation=None if attention == "auto" else attention,
         revision=revision if not Path(base).is_dir() else None,
+        **options,
     )
     return model
 
@@ -103,6 +110,16 @@ def put_on(model: Any, adapter: Path, *, name: str = "default") -> Any:
             f"the adapter cannot be loaded: {str(error).strip().splitlines()[0]}",
             where=str(adapter),
         ) from error
+
+
+def side_by_side(model: Any, adapters: Sequence[Path]) -> Any:
+    """`model` with all adapters at work at once, unmerged, where they add up (`adds_up`)."""
+    names = [f"link{place}" for place in range(len(adapters))]
+    for name, adapter in zip(names, adapters, strict=True):
+        model = put_on(model, adapter, name=name)
+    if len(names) > 1:
+        model.base_model.set_adapter(names)
+    return model
 
 
 def merged(model: Any, adapter: Path) -> Any:
