@@ -76,6 +76,8 @@ def _keys() -> KeyBindings:
         else:
             buffer.validate_and_handle()
 
+    # What is typed ahead, during a reply, comes with Enter as a line feed.
+    @keys.add("escape", "c-j", filter=typing)
     @keys.add("escape", "enter", filter=typing)
     def _(event: KeyPressEvent) -> None:
         """Begin a new line."""

@@ -49,7 +49,11 @@ def open_reader(*, history: TypedBefore | None, references: Callable[[], list[st
 def _plain(sign: str) -> str:
     """A line of stdin; the sign goes to stderr, since stdout may be a file of replies."""
     terminal.say(spelt(sign, sys.stderr), end="")
-    return input()
+    try:
+        return input()
+    except (EOFError, KeyboardInterrupt):
+        terminal.say()  # the sign's line has no end yet
+        raise
 
 
 def spelt(sign: str, stream: IO[str]) -> str:
