@@ -38,11 +38,13 @@ _STYLES = {
 _HEADINGS = {1: Style(bold=True, underline=True), 2: Style(bold=True)}
 _MINOR_HEADING = Style(bold=True, italic=True)
 _FAINT = Style(dim=True)
-# What the highlighter reads before the lines that it colours: the docstring they may stand in.
-_CONTEXT_CHARS = 2048
+# How much of a string or comment of many lines the highlighter reads again before its next lines.
+_CONTEXT_CHARS = 1024
 _TAB = 4
 _NARROWEST_COLUMN = 4
 _COLUMN_GAP = 3
+# PHP is read as such without its opening tag, which may stand in a part before.
+_LEXING = {"stripnl": False, "ensurenl": False, "startinline": True}
 _LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
 
 
@@ -193,9 +195,11 @@ def _target(token: Token, name: str) -> str:
 
 
 def _code(block: Block, before: str) -> tuple[Text, str]:
-    """The coloured code of a block, and what the highlighter reads before the next part."""
+    """The coloured code of a block, and what the highlighter must read before the next part."""
+    text, is_open = _highlighted(before, block.content, _lexer(block.info))
+    if not is_open:
+        return text, ""
     whole = before + block.content
-    text = _highlighted(whole, _lexer(block.info))[len(before) :]
     kept = whole[-_CONTEXT_CHARS:]
     if len(whole) > _CONTEXT_CHARS and "\n" in kept:
         kept = kept[kept.index("\n") + 1 :]
@@ -212,7 +216,7 @@ def _lexer(info: str) -> Any:
     if name is None:
         return None
     try:
-        return get_lexer_by_name(name[0].lower(), stripnl=False, ensurenl=False)
+        return get_lexer_by_name(name[0].lower(), **_LEXING)
     except ClassNotFound:
         return None
 
@@ -224,18 +228,26 @@ def _theme() -> ANSISyntaxTheme:
     return ANSISyntaxTheme(ANSI_DARK)
 
 
-def _highlighted(code: str, lexer: Any) -> Text:
-    """`code` in the terminal's own colours, which are readable on any background."""
+def _highlighted(before: str, code: str, lexer: Any) -> tuple[Text, bool]:
+    """`code`, read after `before`, and whether it ends inside a string or comment of many lines.
+
+    The colours are the terminal's own, readable on any background.
+    """
     if lexer is None:
-        return Text(code)
-    text = Text()
+        return Text(code), False
+    from pygments.token import Comment, String, Token
+
+    text, skip, kind = Text(), len(before), Token
     style_of = _theme().get_style_for_token
     try:
-        text.append_tokens((token, style_of(kind)) for kind, token in lexer.get_tokens(code))
+        for kind, token in lexer.get_tokens(before + code):
+            if len(token) > skip:
+                text.append(token[skip:], style_of(kind))
+            skip = max(skip - len(token), 0)
     except RecursionError:
-        return Text(code)
+        return Text(code), False
     # A lexer may normalize what it reads; positions are then no longer those of the code.
-    return text if text.plain == code else Text(code)
+    return text if text.plain == code else Text(code), kind in String or kind in Comment
 
 
 # Tables
