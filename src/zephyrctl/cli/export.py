@@ -11,6 +11,7 @@ from zephyrctl import terminal
 from zephyrctl.cli.options import APP, JsonOption
 
 if TYPE_CHECKING:
+    from zephyrctl.publishing.gguf.export import ExportedGguf
     from zephyrctl.publishing.merge import Exported
     from zephyrctl.runs.references import ModelRef
 
@@ -55,6 +56,61 @@ def merged(
         ref, out=out or _default(ref), dtype=dtype, model=own.model, force=force, say=terminal.say
     )
     _show(exported, json=json)
+
+
+@app.command()
+def gguf(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="@last, @dpo, RUN/sft, a folder or a Hub id.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write [exports/MODEL-gguf].")
+    ] = None,
+    type: Annotated[
+        Literal["f16", "q8_0", "f32", "bf16"],
+        typer.Option(help="Number format of the weights in the file."),
+    ] = "f16",
+    force: Annotated[bool, typer.Option("--force", help="Replace an older one there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write one file that llama.cpp and Ollama run, with the chat template inside.
+
+    Beside it: an Ollama Modelfile, a README, and manifest.json with SHA-256 sums. Llama, Mistral
+    and Qwen2 models can be written. The folder appears only after the file was read again and
+    found to give the log-probabilities of the unmerged model.
+    """
+    from zephyrctl.config.layers import load
+    from zephyrctl.publishing.gguf import require_gguf
+    from zephyrctl.runs.references import resolve_model
+
+    require_gguf()
+    recipe = load().recipe
+    ref = resolve_model(model, output_root=Path(recipe.output_root).expanduser(), recipe=recipe)
+    from zephyrctl.publishing.gguf.export import export_gguf
+
+    terminal.say(f"exporting {ref.name} …")
+    own = ref.run.recipe() if ref.run is not None else recipe
+    target = out or _default(ref).with_name(f"{_default(ref).name}-gguf")
+    written = export_gguf(
+        ref, out=target, file_type=type, recipe=own, force=force, say=terminal.say
+    )
+    _show_gguf(written, json=json)
+
+
+def _show_gguf(written: ExportedGguf, *, json: bool) -> None:
+    for text in written.notices:
+        terminal.say(f"! {text}")
+    terminal.say(
+        f"✓ {written.parameters:,} parameters in {written.type}, {written.bytes / 2**20:.1f} MiB; "
+        f"log-probs differ by {written.difference:.2g} nats per token (at most "
+        f"{written.tolerance} allowed, {written.tokens} tokens of {written.checked_on}); "
+        f"{written.same_text} of {written.texts} greedy texts the same; "
+        f"{written.peak_memory / 2**30:.1f} GiB of memory at most"
+    )
+    if json:
+        terminal.emit_json({**vars(written), "folder": str(written.folder)})
+    else:
+        terminal.out(str(written.folder / written.file))
 
 
 def _default(ref: ModelRef) -> Path:

@@ -1,0 +1,266 @@
+"""How does a trained model become a GGUF file that is known to say the same?
+
+The adapters are merged in float32, the sum is written tensor by tensor, and the file is read again
+by code of its own into a plain transformers model. Its log-probabilities are compared with those
+of the unmerged chain, and the ids that its tokenizer gives with those that the model was trained
+on; a file that says something else is not published.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, GenerationConfig
+
+from zephyrctl.config.schema import Recipe
+from zephyrctl.data import template_lock
+from zephyrctl.data.messages import Message
+from zephyrctl.data.tokenizers import load_tokenizer
+from zephyrctl.data.tokens import encode_prompt
+from zephyrctl.errors import EnvironmentProblem, JobFailed
+from zephyrctl.generation.adapters import Chain, chain_of
+from zephyrctl.generation.answerer import folder_of, template_of, tokenizer_folder
+from zephyrctl.generation.engine import stop_ids
+from zephyrctl.generation.weights import quiet
+from zephyrctl.models import remote_code
+from zephyrctl.publishing import agreement, files, standing
+from zephyrctl.publishing.card_metadata import base_of, licence
+from zephyrctl.publishing.gguf import reading
+from zephyrctl.publishing.gguf.architecture import Architecture, architecture_of
+from zephyrctl.publishing.gguf.modelfile import Usage, modelfile, readme
+from zephyrctl.publishing.gguf.turns import portable, turn_form
+from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
+from zephyrctl.publishing.gguf.writing import About, FileType, write_file
+from zephyrctl.publishing.merge import (
+    Say,
+    merge_chain,
+    refuse_endpoint,
+    refuse_sources,
+    refuse_to_replace,
+)
+from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
+from zephyrctl.runs.references import ModelRef
+
+TOLERANCE = {"f32": 0.001, "f16": 0.01, "bf16": 0.05, "q8_0": 0.05}
+"""Largest mean difference of a token's log-probability, in nats, between the unmerged chain and the
+file, both computed in float32. What rounding a weight to 24, 11 or 8 bits moves."""
+_CONTINUED = 24
+
+
+@dataclass(frozen=True)
+class ExportedGguf:
+    """A published file. `difference` is the mean over `tokens` tokens, in nats, `largest` the
+    largest one; `same_text` of `texts` greedy continuations were the chain's to the letter."""
+
+    folder: Path
+    file: str
+    type: FileType
+    architecture: str
+    pre_tokenizer: str
+    parameters: int
+    bytes: int
+    adapters: int
+    checked_on: str
+    tokens: int
+    difference: float
+    largest: float
+    tolerance: float
+    texts: int
+    same_text: int
+    peak_memory: int
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is exported: its chain of weights, tokenizer, and what llama.cpp has to be told."""
+
+    chain: Chain
+    tokenizer: Any
+    architecture: Architecture
+    vocabulary: Vocabulary
+    about: About
+    stops: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def export_gguf(
+    ref: ModelRef, *, out: Path, file_type: FileType, recipe: Recipe, force: bool, say: Say
+) -> ExportedGguf:
+    """Write the model that `ref` names into the folder `out`: file, Modelfile, README, manifest.
+
+    `recipe` gives the template for a base model that has none, and how chats are sampled.
+    UsageError for a model that llama.cpp would compute in another way, JobFailed where the file
+    does not say the same as the chain.
+    """
+    refuse_endpoint(ref)
+    out = out.expanduser()
+    if not (force and _is_ours(out)):
+        refuse_to_replace(out, force=force)
+    with quiet():
+        source = _source(ref, out, recipe)
+    usage = _usage(source, f"{_file_safe(source.about.name)}-{file_type}.gguf", recipe)
+    with staged_directory(out) as folder, quiet():
+        path = folder / usage.file
+        rows, checked_on = agreement.texts_to_compare(ref, source.tokenizer)
+        before, texts, parameters, kept = _written(source, path, rows, file_type, say)
+        say("reading the file again …")
+        after, texts_after = _read_again(path, rows)
+        difference, largest = _compared(before, after, file_type, out)
+        ollama, said = modelfile(usage, turn_form(source.tokenizer))
+        notices = (*source.notices, *kept, *said)
+        write_text(folder / "Modelfile", ollama)
+        checked = (
+            f"read again, its log-probabilities differ from the trained model's by "
+            f"{difference:.2g} nats per token on average ({before.numel()} tokens)."
+        )
+        write_text(folder / "README.md", readme(usage, checked=checked, notices=notices))
+        exported = ExportedGguf(
+            out, usage.file, file_type, source.architecture.family.name, source.vocabulary.pre,
+            parameters, path.stat().st_size, len(source.chain.adapters), checked_on,
+            before.numel(), difference, largest, TOLERANCE[file_type], len(texts),
+            sum(map(torch.equal, texts, texts_after)), _peak_memory(), notices,
+        )  # fmt: skip
+        made_from = standing.made_from(ref, source.chain, type=file_type)
+        files.write_record(folder, made_from=made_from, facts=_recorded(exported))
+        make_readable(folder)
+    return exported
+
+
+def _recorded(exported: ExportedGguf) -> dict[str, Any]:
+    """What `manifest.json` says: nothing of this machine."""
+    left_out = ("folder", "peak_memory")
+    return {name: value for name, value in vars(exported).items() if name not in left_out}
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether a folder holds nothing but what an earlier export of this kind wrote there."""
+    record = files.read_record(out)
+    return (
+        record is not None
+        and str(record.facts.get("file", "")).endswith(".gguf")
+        and {path.name for path in out.iterdir()} == {files.MANIFEST, *record.sha256}
+    )
+
+
+def _source(ref: ModelRef, out: Path, recipe: Recipe) -> _Source:
+    """Everything about the model that needs no weights, or the reason why it cannot be written."""
+    folder = folder_of(ref)
+    chain = chain_of(folder)
+    refuse_sources(out, folder, chain)
+    config = _config(chain.base)
+    architecture = architecture_of(config, where=chain.base)
+    template, notices = template_of(folder, fallback=recipe.model.chat_template)
+    tokenizer = load_tokenizer(tokenizer_folder(folder), chat_template=template)
+    lock = template_lock.check(Path(folder), tokenizer)
+    ends = _ends(tokenizer, folder, chain.base)
+    first = encode_prompt(tokenizer, [Message("user", "a")])[0]
+    vocabulary = vocabulary_of(
+        tokenizer, size=config.vocab_size, ends=ends,
+        begins_with_special=first in tokenizer.all_special_ids, where=tokenizer_folder(folder),
+    )  # fmt: skip
+    name = f"{ref.run.name}-{ref.stage}" if ref.run is not None else ref.name
+    own = ref.run.recipe() if ref.run is not None else None
+    about = About(name, licence(base_of(ref, own, lock)), ref.stage, portable(tokenizer))
+    return _Source(
+        chain, tokenizer, architecture, vocabulary, about,
+        tuple(vocabulary.tokens[number] for number in ends),
+        (*notices, *architecture.notices, *vocabulary.notices),
+    )  # fmt: skip
+
+
+def _config(base: str) -> Any:
+    try:
+        own_code = remote_code.may_run(base)
+        return AutoConfig.from_pretrained(base, trust_remote_code=own_code)
+    except (OSError, ValueError) as error:
+        if remote_code.is_about_code(error):
+            raise remote_code.needed(base) from None
+        reason = str(error).strip().splitlines()[0]
+        raise EnvironmentProblem(f"the model cannot be read: {reason}", where=base) from error
+
+
+def _ends(tokenizer: Any, folder: str, base: str) -> list[int]:
+    """Ids that end an answer, as decoding here has them; the tokenizer's EOS first."""
+    places = [place for place in (folder, base) if (Path(place) / _GENERATION).is_file()]
+    settings = GenerationConfig.from_pretrained(places[0]) if places else GenerationConfig()
+    own = tokenizer.eos_token_id
+    return [own, *sorted(stop_ids(settings, tokenizer) - {own})]
+
+
+_GENERATION = "generation_config.json"
+
+
+def _usage(source: _Source, file: str, recipe: Recipe) -> Usage:
+    chat = recipe.chat
+    return Usage(
+        file, source.about.name, source.architecture.context, source.stops,
+        chat.temperature, chat.top_p, chat.top_k, chat.system,
+    )  # fmt: skip
+
+
+def _written(
+    source: _Source, path: Path, rows: list[list[int]], file_type: FileType, say: Say
+) -> tuple[torch.Tensor, list[torch.Tensor], int, tuple[str, ...]]:
+    """Merge and write; returns the unmerged chain's log-probs (N,), greedy continuations, the
+    number of parameters and what has to be said of the file."""
+    model, before = merge_chain(source.chain, rows)
+    texts = _continued(model, rows)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    say(f"writing {parameters:,} parameters as {file_type} …")
+    kept = write_file(
+        path, model, architecture=source.architecture, vocabulary=source.vocabulary,
+        about=source.about, file_type=file_type,
+    )  # fmt: skip
+    return before, texts, parameters, kept
+
+
+def _read_again(path: Path, rows: list[list[int]]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Log-probs (N,) and greedy continuations of the file."""
+    model = reading.load(path)
+    return agreement.log_probs(model, rows), _continued(model, rows)
+
+
+@torch.inference_mode()
+def _continued(model: Any, rows: list[list[int]]) -> list[torch.Tensor]:
+    """What greedy decoding writes after the first half of each row, as ids."""
+    model.eval()
+    found = []
+    for row in rows:
+        ids = torch.tensor([row[: max(1, len(row) // 2)]], device=model.device)  # (1, T)
+        for _ in range(_CONTINUED):
+            best = model(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)
+            ids = torch.cat((ids, best), dim=1)
+        found.append(ids[0, -_CONTINUED:].cpu())
+    return found
+
+
+def _compared(
+    before: torch.Tensor, after: torch.Tensor, file_type: FileType, where: Path
+) -> tuple[float, float]:
+    """Mean and largest absolute difference; JobFailed where the mean is over the tolerance, or not
+    a number."""
+    apart = (after - before).abs()
+    difference = float(apart.mean())
+    if difference <= TOLERANCE[file_type]:
+        return difference, float(apart.max())
+    wider = {"q8_0": "f16", "f16": "bf16", "bf16": "f32"}.get(file_type)
+    raise JobFailed(
+        f"the file does not say what the model says: a token's log-probability moves by "
+        f"{difference:.4f} nats on average, and {TOLERANCE[file_type]} is allowed in {file_type}",
+        where=str(where),
+        hint=f"--type {wider}" if wider else "please report this",
+    )
+
+
+def _file_safe(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
