@@ -60,18 +60,18 @@ class Repl:
         self.greet()
         while not self.left:
             try:
-                text = self.next_input()
+                self._turn()
             except EOFError:
                 return
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # of an empty prompt, or of what is no reply
                 terminal.say("(Ctrl-D or /quit leaves)")
-                continue
-            try:
-                self.handle(text)
-            except KeyboardInterrupt:
-                terminal.say("(interrupted)")
-            except ZephyrctlError as error:
-                terminal.say_error(error)
+
+    def _turn(self) -> None:
+        text = self.next_input()
+        try:
+            self.handle(text)
+        except ZephyrctlError as error:
+            terminal.say_error(error)
 
     def greet(self) -> None:
         """One line that says what answers here, and what should be known about it."""
