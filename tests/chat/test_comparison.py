@@ -170,14 +170,16 @@ def blind_seed(*wanted: int) -> int:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
 def test_blind_a_chat_looks_the_same_whoever_says_what(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one_by_one: bool
 ) -> None:
     lines = ("hi", "/status", "/history", "/stats", "/template", "/compare", "/prefer c")
     seen = []
     for order, dpo, sft in (((0, 1), "x y", "z"), ((1, 0), "z", "x y")):
         seed = blind_seed(*order)
         comparison = compare(tmp_path, (dpo,), (sft,), blind=True, seed=seed)
+        comparison.bench.one_by_one = one_by_one
         converse(comparison, *lines)
         out, err = capsys.readouterr()
         seen.append((out, err.replace(f"seed {seed};", "seed;")))

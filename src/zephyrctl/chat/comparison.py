@@ -120,6 +120,8 @@ class Comparison:
         """Let each model reply to the newest question; see the module's text."""
         prompt = repl.session.messages
         self.last = Round(prompt, self.blind, repl.sampling, [])
+        if self.blind and self.bench.one_by_one:
+            self.bench.free()  # the one that needs no loading would be known by it
         for place, index in enumerate(self._order(prompt)):
             shown = self._reply(repl, LETTERS[place].upper(), self.bench.seats[index])
             if shown is None:
@@ -251,7 +253,10 @@ class Comparison:
             return
         noun = "pair" if len(pairs) == 1 else "pairs"
         where = self.bench.folder / votes.PAIRS
-        terminal.say(f"(saved {len(pairs)} {noun} to {where}, a source for data.dpo.train)")
+        terminal.say(
+            f"(saved {len(pairs)} {noun} to {where}, a source for data.dpo.train; "
+            f"{choice.upper()} goes on)"
+        )
         if cut := [one.letter for one in last.whole if not one.drawn.completion.stopped]:
             terminal.say(f"! cut short: {', '.join(cut)}; a model that learns it ends there too")
 
@@ -290,7 +295,12 @@ class Comparison:
         self.kept()
 
     def rendered(self, messages: list[Message]) -> list[tuple[str, str]]:
-        """Name and prompt of each model that is in memory, as it reads `messages`."""
+        """Name and prompt of each model that is in memory, as it reads `messages`.
+
+        UsageError where that would tell which model replied last.
+        """
+        if self.is_hidden and self.bench.one_by_one:
+            raise UsageError("whose prompt can be shown is hidden", hint="/prefer a")
         return [
             (seat.name, seat.talker.rendered(messages))
             for seat in self.bench.seats
@@ -309,6 +319,7 @@ class Comparison:
     def end(self, repl: Repl) -> None:
         """Free the other models, and give the chat its own one back."""
         self.bench.free(but=self.own)
+        self.bench.tell()
         repl.talker = self.bench.load(self.own, label=self.own.name)
         repl.comparison = None
 

@@ -17,9 +17,9 @@ _HINT = "/compare @sft   (2 to 4 models with the chat's own; /compare blind hide
 def compare(repl: Repl, rest: str) -> None:
     """Let other models answer too: /compare @sft. Up to three, beside the chat's own.
 
-    /compare blind shuffles the replies to each question and hides whose they are until the vote,
-    /compare open shows the names again, /compare off goes on with the chat's own model, and
-    /compare alone shows how the votes stand.
+    /compare blind shuffles the replies to each question and hides whose they are until the vote
+    (the pace at which one comes may still tell), /compare open shows the names again, /compare off
+    goes on with the chat's own model, and /compare alone shows how the votes stand.
     """
     words = rest.split()
     if not words:
