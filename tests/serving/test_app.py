@@ -20,7 +20,6 @@ from zephyrctl.errors import CredentialsError, EnvironmentProblem
 from zephyrctl.generation.endpoint import Asked, Endpoint, models_at
 from zephyrctl.generation.engine import Engine
 from zephyrctl.generation.sampling import Sampling
-from zephyrctl.serving.line import LARGEST_BODY
 
 SENTENCE = "Offer tea to Mia politely , then tell Ravi about the weather"
 
@@ -182,29 +181,6 @@ def test_a_prompt_over_the_context_is_a_400(client: httpx.Client, engine: Engine
         error = response.json()["error"]
         assert error["code"] == "context_length_exceeded"
         assert str(engine.context) in error["message"]
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "sent", "kind", "status"),
-    [
-        ("POST", CHAT, b"{", "application/json", 400),
-        ("POST", CHAT, json.dumps(ask("x", top_logprobs=3)).encode(), "application/json", 400),
-        ("POST", CHAT, json.dumps({**ask("x"), "model": "y"}).encode(), "application/json", 404),
-        ("POST", CHAT, json.dumps(ask("x")).encode(), "text/plain", 415),
-        ("POST", CHAT, b" " * (LARGEST_BODY + 1), "application/json", 413),
-        ("GET", CHAT, b"", "application/json", 405),
-        ("POST", "/v1/models", b"", "application/json", 405),
-        ("GET", "/v1/models/other", b"", "application/json", 404),
-        ("POST", "/v1/completions", b"{}", "application/json", 404),
-        ("GET", "/", b"", "application/json", 404),
-    ],
-)
-def test_what_is_wrong_gets_its_status_and_openais_error_object(
-    method: str, path: str, sent: bytes, kind: str, status: int, client: httpx.Client
-) -> None:
-    response = client.request(method, path, content=sent, headers={"content-type": kind})
-    assert response.status_code == status
-    assert response.json()["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_models_and_health(client: httpx.Client) -> None:

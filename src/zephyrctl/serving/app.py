@@ -67,7 +67,7 @@ def make_app(
 
         return guard
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", health),
             Route("/v1/models", guarded(models)),
@@ -76,6 +76,8 @@ def make_app(
         ],
         exception_handlers={HTTPException: _no_such},
     )
+    app.router.redirect_slashes = False  # a wrong address is a 404, not another one
+    return app
 
 
 class _Chat:

@@ -68,17 +68,15 @@ async def lines(
         return _event({**head, "choices": [one]})
 
     begun: Begun | None = None
-    opened: set[int] = set()
     tokens = 0
     try:
         async for event in events:
             if isinstance(event, Begun):
                 begun = event
-                continue
-            if event.choice not in opened:
-                opened.add(event.choice)
-                yield chunk(event.choice, {"role": "assistant", "content": ""}, None, ())
-            if isinstance(event, Piece):
+                # All of them, in order: OpenAI's client builds its list of choices from these.
+                for number in range(asked.n):
+                    yield chunk(number, {"role": "assistant", "content": ""}, None, ())
+            elif isinstance(event, Piece):
                 yield chunk(event.choice, {"content": event.text}, None, event.scores)
             else:
                 tokens += event.tokens
