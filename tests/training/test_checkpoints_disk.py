@@ -15,6 +15,7 @@ from tests.training.test_resume import error_of
 from zephyrctl.errors import DiskFull, JobFailed
 from zephyrctl.training import checkpoints, saving
 from zephyrctl.training.checkpoints import Facts, Work
+from zephyrctl.training.progress import Progress
 
 TENSORS = {"weight": torch.ones(2**20)}
 """4 MiB."""
@@ -89,6 +90,17 @@ def test_a_full_disk_at_the_manifest_leaves_nothing_half(
     assert list(partial.parent.iterdir()) == []
 
 
+def test_a_full_disk_at_the_record_of_the_run_leaves_nothing_half(
+    small_disk: Callable[[str], Path],
+) -> None:
+    partial = checkpoints.begin(small_disk("1m"), 4)
+    facts = Facts(Work({}, 1, strategy="single", sharded=False), step=4, total=9, epoch=0, taken=4)
+    progress = Progress(losses=[0.5] * 2**19)
+    with pytest.raises(DiskFull, match=r"progress\.json"):
+        saving.commit(partial, facts, first=True, add=progress.save)
+    assert list(partial.parent.iterdir()) == []
+
+
 def test_another_error_is_no_full_disk(tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match="FileNotFoundError"):
         saving.together(lambda: saving.write_state(tmp_path / "gone" / "optimizer.pt", TENSORS))
@@ -112,3 +124,21 @@ def test_a_stage_ends_with_73_and_goes_on_where_there_is_room(
     small_disk("64m")
     assert drill(run, "sft") == [0]
     assert not any(stage.checkpoints.glob("*"))
+
+
+@pytest.mark.train
+def test_a_full_disk_ends_every_process_that_shares_the_model(
+    make_run: Any, drill: Any, small_disk: Callable[[str], Path]
+) -> None:
+    """The first one sees that there is no room, before all of them begin to write together."""
+    shared = {"gpus": "none", "strategy": "fsdp2", "hang_after_s": 15}
+    settings = {"epochs": 3, "save_every": 2, "sample_prompts": 0, "micro_batch_size": 1}
+    _, run = make_run("full-shared", sft=settings, launch=shared)
+    stage = run.stage("sft")
+    stage.path.mkdir()
+    stage.checkpoints.symlink_to(small_disk("14m"))
+
+    assert drill(run, "sft", ranks=2) == [73, 73]
+
+    assert error_of(stage)["message"].startswith("checkpoint-4 needs 8,8")
+    assert [path.name for path in stage.checkpoints.iterdir()] == ["checkpoint-2"]

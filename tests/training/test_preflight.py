@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,7 +90,9 @@ def test_a_large_checkpoint_is_tried_in_part(trainer: Any, monkeypatch: pytest.M
     monkeypatch.setattr(preflight, "WHOLE", 0)
     monkeypatch.setattr(preflight, "PART", 2048)
     preflight.try_checkpoint(trainer)
-    assert 0 < tried[1] < tried[0]
+    monkeypatch.setattr(preflight, "PART", 1)  # every weight is larger than the part
+    preflight.try_checkpoint(trainer)
+    assert 0 == tried[2] < tried[1] < tried[0]
 
 
 def test_a_disk_that_is_full_or_lies_is_found(
@@ -110,6 +113,14 @@ def test_a_disk_that_is_full_or_lies_is_found(
         assert "\n" not in caught.value.message
         assert list(Path(trainer.args.output_dir).iterdir()) == []
     assert WEIGHTS not in str(caught.value.where)
+
+
+def test_a_folder_of_checkpoints_that_leads_nowhere_is_found(trainer: Any) -> None:
+    root = Path(trainer.args.output_dir)
+    shutil.rmtree(root, ignore_errors=True)
+    root.symlink_to(root.parent / "nowhere")
+    with pytest.raises(EnvironmentProblem, match="checkpoints cannot be written"):
+        preflight.try_checkpoint(trainer)
 
 
 def test_too_little_room_or_too_few_names_are_refused(

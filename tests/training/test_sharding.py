@@ -81,14 +81,21 @@ def test_two_processes_that_share_the_model_train_like_one(
         assert samples[0] == samples[1]
 
 
-def test_a_part_that_becomes_nan_ends_every_process(make_run: Any, drill: Any) -> None:
-    _, run = make_run("nan", sft=SHORT, **SHARED)
+@pytest.mark.parametrize(
+    ("saves", "message"), [(100, "not finite at step 3"), (2, "not finite at step 2")]
+)
+def test_a_part_that_becomes_nan_ends_every_process(
+    saves: int, message: str, make_run: Any, drill: Any
+) -> None:
+    """At the next update, or before the checkpoint that all write together."""
+    launch = SHARED["launch"] | {"hang_after_s": 15}
+    _, run = make_run("nan", sft=SHORT | {"save_every": saves}, launch=launch)
 
     assert drill(run, "sft", fault="step=2@1:nan", ranks=2) == [6, 6]
 
     error = (run.stage("sft").read_manifest() or pytest.fail("no manifest")).error
     assert error is not None
-    assert "not finite at step 3" in error["message"]
+    assert message in error["message"]
     assert not run.stage("sft").model.exists()
     assert (
         json.loads((run.stage("sft").path / "error-rank1.json").read_text())["error"]["code"] == 6

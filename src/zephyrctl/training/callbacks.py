@@ -166,11 +166,9 @@ class Watch(TrainerCallback):
         self.progress.peak_memory_bytes = max(
             self.progress.peak_memory_bytes, peak_memory(self.world)
         )
-        if self.world.is_first:
-            self.progress.save(partial)
-            self.canaries.save(partial)
-        faults.meet("save", step)
-        saved = saving.commit(partial, self._facts(step, total), first=self.world.is_first)
+        saved = saving.commit(
+            partial, self._facts(step, total), first=self.world.is_first, add=self._add
+        )
         if self.world.is_first:
             checkpoints.rotate(
                 saved.parent,
@@ -180,6 +178,11 @@ class Watch(TrainerCallback):
             )
             self.reporter.event("checkpoint", step=step, path=saved.name)
         barrier()
+
+    def _add(self, partial: Path) -> None:
+        """What only the first process knows of the training."""
+        self.progress.save(partial)
+        self.canaries.save(partial)
 
     def _facts(self, step: int, total: int) -> checkpoints.Facts:
         place = self.order.place(step)

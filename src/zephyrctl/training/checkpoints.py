@@ -100,7 +100,8 @@ def begin(checkpoints: Path, step: int) -> Path:
     """An empty folder to write into; rank 0 only, before the other ranks write."""
     partial = partial_of(checkpoints, step)
     atomic.remove(partial)
-    partial.mkdir(parents=True)
+    with atomic.disk_full_is_an_error(partial):
+        partial.mkdir(parents=True)
     return partial
 
 

@@ -80,6 +80,8 @@ def try_checkpoint(trainer: Any) -> None:
     weights = _weights(trainer)
     saving.together(lambda: _begin(root, trainer.state.global_step) if first else None)
     try:
+        if weights is None:
+            saving.together(lambda: trainer._check_parts(partial, first=first))
         saving.together(lambda: _round_trip(trainer, partial, weights, first=first))
     finally:
         if first:
@@ -105,9 +107,11 @@ def _weights(trainer: Any) -> dict[str, torch.Tensor] | None:
 def _begin(root: Path, step: int) -> None:
     try:
         checkpoints.begin(root, step)
-    except PermissionError as error:
+    except OSError as error:  # closed, read-only, or a link to what is not there
         raise EnvironmentProblem(
-            "checkpoints cannot be written", where=str(root), hint="--set output_root=FOLDER"
+            f"checkpoints cannot be written ({error.strerror})",
+            where=str(root),
+            hint="--set output_root=FOLDER",
         ) from error
 
 
@@ -121,8 +125,10 @@ def _round_trip(
         with saving.disk_full_is_said(partial, needed):
             safetensors.torch.save_file(part, partial / WEIGHTS)
     if first:
-        atomic.sync_tree(partial)
-        _compare(partial, part or saving.trained_weights(trainer.model))
+        weights = saving.trained_weights(trainer.model) if part is None else part
+        with saving.disk_full_is_said(partial, sum(w.nbytes for w in weights.values())):
+            atomic.sync_tree(partial)
+        _compare(partial, weights)
 
 
 def _compare(partial: Path, weights: dict[str, torch.Tensor]) -> None:

@@ -52,15 +52,21 @@ class Saving(_Base):
         folder = checkpoints.partial_of(root, step)
         with heartbeat.resting("saving"), nothing_partial(folder, first=first):
             together(lambda: checkpoints.begin(root, step) if first else None)
+            # Shards are written in step: who may not write must say so before the others begin.
+            together(lambda: self._check_parts(folder, first=first))
             together(lambda: self._write_parts(folder, first=first))
+
+    def _check_parts(self, folder: Path, *, first: bool) -> None:
+        """TrainingDiverged where this process's weights are not finite, DiskFull where there is no
+        room for the whole checkpoint."""
+        _check_finite(self.model, step=self.state.global_step, folder=folder)
+        needed = bytes_needed(self.model, self.optimizer)
+        if first and environment.free_disk(folder) < needed:
+            raise no_room(folder, needed)
 
     def _write_parts(self, folder: Path, *, first: bool) -> None:
         model = self.model
-        _check_finite(model, step=self.state.global_step, folder=folder)
-        needed = bytes_needed(model, self.optimizer)
-        if first and environment.free_disk(folder) < needed:
-            raise no_room(folder, needed)
-        with disk_full_is_said(folder, needed):
+        with disk_full_is_said(folder, bytes_needed(model, self.optimizer)):
             if self.is_deepspeed_enabled:
                 self._save_optimizer_and_scheduler(str(folder))
             elif sharding.is_sharded(model):
@@ -200,24 +206,30 @@ def together(work: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def commit(partial: Path, facts: checkpoints.Facts, *, first: bool) -> Path:
+def commit(
+    partial: Path,
+    facts: checkpoints.Facts,
+    *,
+    first: bool,
+    add: Callable[[Path], None] = lambda folder: None,
+) -> Path:
     """Make the parts of all ranks a verified checkpoint; every rank must call it. DiskFull,
-    EnvironmentProblem (not read back as written) on all of them alike."""
+    EnvironmentProblem (not read back as written) on all of them alike.
+
+    `add` writes what only the first rank knows."""
     with heartbeat.resting("saving"), nothing_partial(partial, first=first):
         # Nobody walks the folder of a shared disk while the first rank still writes into it.
-        together(lambda: None)
+        together(lambda: add(partial) if first else None)
+        faults.meet("save", facts.step)
+
+        def said(do: Callable[[], object]) -> None:
+            with disk_full_is_said(partial, _size_of(partial)):
+                do()
+
         # A machine knows only of its own files which of them are not on the disk yet.
-        if os.environ.get("LOCAL_RANK", "0") == "0" and not first:
-            together(lambda: atomic.sync_tree(partial))
-        else:
-            together(lambda: None)
-
-        def work() -> None:
-            needed = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-            with disk_full_is_said(partial, needed):
-                checkpoints.commit(partial, facts)
-
-        together(work if first else lambda: None)
+        syncs = os.environ.get("LOCAL_RANK", "0") == "0" and not first
+        together(lambda: said(lambda: atomic.sync_tree(partial)) if syncs else None)
+        together(lambda: said(lambda: checkpoints.commit(partial, facts)) if first else None)
     return checkpoints.folder_of(partial.parent, facts.step)
 
 
@@ -245,14 +257,18 @@ def disk_full_is_said(folder: Path, needed: int) -> Iterator[None]:
 
 def no_room(folder: Path, needed: int) -> DiskFull:
     """What to say where a checkpoint does not fit; `needed` is in bytes."""
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    free = environment.free_disk(folder) + there
+    free = environment.free_disk(folder) + _size_of(folder)
     why = f"{free:,} are free" if free < needed else "its files may not grow so large (a limit)"
     return DiskFull(
         f"{folder.name.removesuffix(checkpoints.PARTIAL)} needs {needed:,} bytes and {why}",
         where=str(folder.parent),
         hint=f"df -h {folder.parent}; older checkpoints stand, the same command goes on from them",
     )
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
