@@ -58,6 +58,11 @@ REFUSED = {
 }
 
 
+def words(text: str) -> list[str]:
+    """A text in pieces, each a word with the blank after it."""
+    return [f"{word} " for word in text.split(" ")]
+
+
 def echo(messages: Messages) -> str:
     """The last message, said back."""
     return f"you said: {messages[-1]['content']}"
@@ -110,7 +115,8 @@ class FakeEndpoint:
     request is answered. `always` is done to all of them, `fault_of` decides by a request's number.
     `refuses` are the parameters that the model does not take. `slots` requests are served at once,
     others wait. `context`, where it is set, is how many words prompt and answer may have.
-    `requests` holds (headers, body) of all.
+    A streamed answer is sent in the pieces of `cut`, `pace_s` seconds apart. `requests` holds
+    (headers, body) of all.
     """
 
     answer: Answer = echo
@@ -129,6 +135,8 @@ class FakeEndpoint:
     port: int = 0
     usage: Usage = lambda messages, text: (7, len(text.split(" ")))
     context: int | None = None
+    cut: Callable[[str], list[str]] = words
+    pace_s: float = 0.005
 
     def __post_init__(self) -> None:
         self.left = deque(self.faults)
@@ -354,10 +362,10 @@ class _Connection(asyncio.Protocol):
         self.transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
         )
-        for word in self.fake.answer(body["messages"]).split(" "):
-            event = {"choices": [{"delta": {"content": f"{word} "}}]}
+        for piece in self.fake.cut(self.fake.answer(body["messages"])):
+            event = {"choices": [{"delta": {"content": piece}}]}
             self.transport.write(f"data: {json.dumps(event)}\n\n".encode())
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(self.fake.pace_s)
         self.transport.write(b"data: [DONE]\n\n")
         self.fake.answered += 1
         self.transport.close()

@@ -9,7 +9,9 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +22,45 @@ pytestmark = pytest.mark.e2e
 COMMAND = [sys.executable, "-m", "zephyrctl", "chat"]
 
 
-def environment() -> dict[str, str]:
-    """No colour, no key of the machine, nothing from the network."""
+def environment(folder: Path) -> dict[str, str]:
+    """No colour, no key of the machine, nothing from the network; what is kept stays in
+    `folder`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
-    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "TERM": "xterm"}
+    return {
+        **kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "TERM": "xterm",
+        "XDG_STATE_HOME": str(folder / "state"),
+    }  # fmt: skip
 
 
 def run(
     *arguments: str, folder: Path, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment(), input=stdin, capture_output=True,
-        text=True, timeout=120, check=False,
+        [*COMMAND, *arguments], cwd=folder, env=environment(folder), input=stdin,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
 class Terminal:
     """A child on a pseudo-terminal: type, and wait for what it shows."""
 
-    def __init__(self, *arguments: str, folder: Path) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        columns: int = 80,
+    ) -> None:
         self.shown = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         main, child = pty.openpty()
         self._main = main
+        self.resize(24, columns)
+        self.modes_before = self.modes
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments], cwd=folder, env=environment(), stdin=child, stdout=child,
-            stderr=child, start_new_session=True, preexec_fn=lambda: _take_terminal(child),
+            [*COMMAND, *arguments], cwd=folder, env=environment(folder) | dict(env or {}),
+            stdin=child, stdout=child, stderr=child, start_new_session=True,
+            preexec_fn=lambda: _take_terminal(child),
         )  # fmt: skip
         os.close(child)
 
@@ -60,6 +75,15 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._main, text.encode())
+
+    def resize(self, rows: int, columns: int) -> None:
+        """As when a person pulls at the window: the kernel tells the child by SIGWINCH."""
+        termios.tcsetwinsize(self._main, (rows, columns))
+
+    @property
+    def modes(self) -> list[Any]:
+        """How the terminal is set: echo, whole lines, …"""
+        return termios.tcgetattr(self._main)
 
     def press_until(self, key: str, text: str) -> None:
         """Press a key until `text` is shown. One that comes between the prompt and the wait for
@@ -77,11 +101,23 @@ class Terminal:
         """Wait until `text` is shown after what was expected before; returns what came."""
         deadline = time.monotonic() + timeout_s
         while text not in self.shown:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.shown!r}"
-            if select.select([self._main], [], [], 0.1)[0]:
-                self.shown += self._decoder.decode(os.read(self._main, 65536))
+            assert time.monotonic() < deadline, f"no {text!r} in {self.shown[-5000:]!r}"
+            self.shown += self._read(0.1)
         before, found, self.shown = self.shown.partition(text)
         return before + found
+
+    def take(self, seconds: float) -> str:
+        """What is shown and was not expected, and what comes within `seconds`."""
+        shown, self.shown = self.shown + self._read(seconds), ""
+        return shown
+
+    def _read(self, seconds: float) -> str:
+        if not select.select([self._main], [], [], seconds)[0]:
+            return ""
+        try:
+            return self._decoder.decode(os.read(self._main, 65536))
+        except OSError:  # the child has closed its end
+            return ""
 
 
 def _take_terminal(descriptor: int) -> None:
@@ -179,7 +215,7 @@ def test_ctrl_c_during_one_answer_is_130(tmp_path: Path) -> None:
     with FakeEndpoint(answer=lambda messages: "word " * 4000) as server:
         child = subprocess.Popen(
             [*COMMAND, "m", "--url", server.url, "--prompt", "hi"], cwd=tmp_path,
-            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert child.stdout is not None
         assert child.stdout.read(10).startswith("word")

@@ -15,6 +15,7 @@ from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
 
 from zephyrctl import terminal
 from zephyrctl.chat.completing import Commands, is_command
@@ -43,6 +44,7 @@ def edited(history: TypedBefore | None, references: Callable[[], list[str]]) -> 
         complete_while_typing=Condition(lambda: is_command(session.default_buffer.text)),
         key_bindings=_keys(),
         prompt_continuation=spelt("… ", sys.stdout),
+        style=Style.from_dict({"auto-suggestion": "dim"}),  # told from typed text without colours
         enable_suspend=True,
     )
 
