@@ -182,9 +182,12 @@ def stderr_console() -> Console:
     return _console(sys.stderr)
 
 
-def stdout_console() -> Console:
-    """A Rich console on stdout that takes every string literally."""
-    return _console(sys.stdout)
+def stdout_console(*, bold_only: bool = False) -> Console:
+    """A Rich console on stdout that takes every string literally.
+
+    `bold_only` is for a terminal without colours that may still show bold and italic.
+    """
+    return _console(sys.stdout, bold_only=bold_only)
 
 
 def open_page(path: Path) -> None:
@@ -196,7 +199,7 @@ def open_page(path: Path) -> None:
         raise EnvironmentProblem("no browser could be opened", hint=f"open {address}")
 
 
-def _console(stream: IO[str]) -> Console:
+def _console(stream: IO[str], *, bold_only: bool = False) -> Console:
     from rich.console import Console
 
     # Rich passes our strings to the stream itself; one odd sign must not end a training view.
@@ -212,7 +215,7 @@ def _console(stream: IO[str]) -> Console:
         emoji=False,
         no_color=not color,
         force_terminal=tty or color,
-        color_system="auto" if color and tty else "standard" if color else None,
+        color_system="auto" if color and tty else "standard" if color or bold_only else None,
         width=None if tty else piped_width,
     )
 

@@ -211,6 +211,9 @@ class LiveView:
 
 def _on_stdout(label: str | None, *, live: bool) -> Drawing:
     console = terminal.stdout_console()
+    if live and console.color_system is None:
+        # NO_COLOR is about colours: a heading may still be bold.
+        console = terminal.stdout_console(bold_only=True)
     if label is not None:
         from rich.text import Text
 
@@ -219,8 +222,10 @@ def _on_stdout(label: str | None, *, live: bool) -> Drawing:
     def size() -> os.terminal_size:
         # Not shutil's: it believes COLUMNS, which a resize does not change.
         try:
-            return os.get_terminal_size(sys.stdout.fileno())
+            columns, lines = os.get_terminal_size(sys.stdout.fileno())
         except (OSError, ValueError):
             return os.terminal_size((console.width, 24))
+        # A terminal that was told no size says 0.
+        return os.terminal_size((columns or 80, lines or 24))
 
     return Drawing(console, size=size, write=partial(terminal.out_styled, end=""), live=live)
