@@ -18,6 +18,7 @@ from zephyrctl.chat.reading import is_open, unfenced
 from zephyrctl.chat.replying import Drawn, Render, draw
 from zephyrctl.chat.session import Readable, Session
 from zephyrctl.chat.talker import Talker
+from zephyrctl.chat.view import prepare_view
 from zephyrctl.errors import UsageError, ZephyrctlError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean
@@ -58,6 +59,7 @@ class Repl:
     def run(self) -> None:
         """Read and answer until the user leaves."""
         self.greet()
+        prepare_view(self.render)
         while not self.left:
             try:
                 self._turn()
