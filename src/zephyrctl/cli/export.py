@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from zephyrctl import terminal
+from zephyrctl.cli.export_hub import default_folder, hub
 from zephyrctl.cli.options import APP, JsonOption
+from zephyrctl.errors import UsageError
 
 if TYPE_CHECKING:
     from zephyrctl.publishing.gguf.export import ExportedGguf
     from zephyrctl.publishing.merge import Exported
-    from zephyrctl.runs.references import ModelRef
+
+_SIZE = re.compile(r"[1-9][0-9]*(KB|MB|GB)")
 
 app = typer.Typer(help="Write a trained model in a form that other programs load.", **APP)
+
+
+app.command()(hub)
 
 
 @app.callback()
@@ -35,6 +42,9 @@ def merged(
         Literal["auto", "bfloat16", "float16", "float32"],
         typer.Option(help="Number format of the weights; auto keeps that of the base."),
     ] = "auto",
+    max_shard_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Largest file of weights, such as 5GB or 500MB.")
+    ] = "5GB",
     force: Annotated[bool, typer.Option("--force", help="Replace an older model there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -53,8 +63,9 @@ def merged(
     terminal.say(f"exporting {ref.name} …")
     own = ref.run.recipe() if ref.run is not None else recipe
     exported = export_merged(
-        ref, out=out or _default(ref), dtype=dtype, model=own.model, force=force, say=terminal.say
-    )
+        ref, out=out or default_folder(ref), dtype=dtype, model=own.model, force=force,
+        say=terminal.say, shard=_size(max_shard_size),
+    )  # fmt: skip
     _show(exported, json=json)
 
 
@@ -90,7 +101,7 @@ def gguf(
 
     terminal.say(f"exporting {ref.name} …")
     own = ref.run.recipe() if ref.run is not None else recipe
-    target = out or _default(ref).with_name(f"{_default(ref).name}-gguf")
+    target = out or default_folder(ref, "-gguf")
     written = export_gguf(
         ref, out=target, file_type=type, recipe=own, force=force, say=terminal.say
     )
@@ -113,9 +124,10 @@ def _show_gguf(written: ExportedGguf, *, json: bool) -> None:
         terminal.out(str(written.folder / written.file))
 
 
-def _default(ref: ModelRef) -> Path:
-    name = f"{ref.run.name}-{ref.stage}" if ref.run is not None else ref.name
-    return Path("exports") / name
+def _size(text: str) -> str:
+    if not _SIZE.fullmatch(text.upper()):
+        raise UsageError(f"'{text}' is no size", where="--max-shard-size", hint="5GB, or 500MB")
+    return text.upper()
 
 
 def _show(exported: Exported, *, json: bool) -> None:

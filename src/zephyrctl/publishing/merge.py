@@ -8,8 +8,8 @@ that says something else is not published.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,7 +102,7 @@ def export_merged(
     template, notices = template_of(source, fallback=model.chat_template)
     tokenizer = load_tokenizer(tokenizer_folder(source), chat_template=template)
     lock = template_lock.check(Path(source), tokenizer)
-    made_from = standing.made_from(ref, chain, dtype=number_format, shard=shard)
+    made_from = standing.made_from(ref, chain, dtype=number_format)
     with staged_directory(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
         plain, before = merge_chain(chain, rows)
@@ -125,17 +125,11 @@ def export_merged(
     return exported
 
 
-def identity(ref: ModelRef, *, dtype: DType, shard: str = SHARD) -> str:
+def identity(ref: ModelRef, *, dtype: DType) -> str:
     """What `export.json` of this model says that it was made from."""
     chain = chain_of(folder_of(ref))
     number_format = _stored_format(chain.base) if dtype == "auto" else dtype
-    return standing.made_from(ref, chain, dtype=number_format, shard=shard)
-
-
-def exported_of(folder: Path, facts: Mapping[str, Any]) -> Exported:
-    """What `export_merged` said of a folder that stands, by its `export.json`."""
-    known = {field.name: facts[field.name] for field in fields(Exported) if field.name in facts}
-    return Exported(folder=folder, **{"notices": (), **known})
+    return standing.made_from(ref, chain, dtype=number_format)
 
 
 def _recorded(exported: Exported) -> dict[str, Any]:
