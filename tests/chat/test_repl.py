@@ -1,10 +1,11 @@
-"""Commands of the chat and what they show, with a talker that says what it is told to."""
+"""What happens at the prompt of a chat, with a talker that says what it is told to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.chat.talkers import Scripted, Words, chat, said, scripted
 
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat.commands.settings import changed
@@ -12,84 +13,12 @@ from zephyrctl.chat.repl import Repl
 from zephyrctl.chat.session import Session
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import UsageError
-from zephyrctl.generation.sampling import Completion, Sampling
-
-
-class Words:
-    """A reply, word by word."""
-
-    def __init__(self, text: str, stop: Callable[[], bool]) -> None:
-        self.said: list[str] = []
-        self._text, self._stop = text, stop
-
-    def __iter__(self) -> Iterator[str]:
-        for word in self._text.split(" "):
-            self.said.append(word)
-            yield word + " "
-            if self._stop():
-                return
-
-    @property
-    def completion(self) -> Completion:
-        text = " ".join(self.said)
-        return Completion(text, len(self.said), 5, text == self._text, 0.5)
-
-
-class Scripted:
-    """A talker that gives the scripted replies in turn and remembers what it read."""
-
-    name = "scripted"
-    context: int | None = 60
-    notices = ("its template is another one",)
-
-    def __init__(self, *replies: str) -> None:
-        self.replies = list(replies)
-        self.read: list[list[Message]] = []
-        self.sampled: list[Sampling] = []
-        self.facts = [("folder", "/models/x"), ("device", "cpu"), ("template", "zephyr 123")]
-
-    def count(self, messages: list[Message]) -> int:
-        return sum(len(message.content.split()) for message in messages)
-
-    def reply(
-        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
-    ) -> Words:
-        self.read.append(messages)
-        self.sampled.append(sampling)
-        return Words(self.replies.pop(0), stop)
-
-    def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
-        raise AssertionError("the chat streams")
-
-    def rendered(self, messages: list[Message]) -> str:
-        return "".join(f"<|{message.role}|>{message.content}" for message in messages)
-
-
-def chat(*lines: str, replies: tuple[str, ...] = (), system: str | None = None) -> Repl:
-    """Type the lines, then leave by Ctrl-D."""
-    typed = iter(lines)
-
-    def read(sign: str) -> str:
-        del sign
-        try:
-            return next(typed)
-        except StopIteration:
-            raise EOFError from None
-
-    talker = Scripted(*replies)
-    repl = Repl(talker, Sampling(0.7, max_new_tokens=20), Session(system), read=read)
-    repl.run()
-    return repl
-
-
-def read_by(repl: Repl) -> list[list[Message]]:
-    assert isinstance(repl.talker, Scripted)
-    return repl.talker.read
+from zephyrctl.generation.sampling import Sampling
 
 
 def test_each_turn_reads_the_whole_conversation(capsys: pytest.CaptureFixture[str]) -> None:
     repl = chat("hi", "and you?", replies=("hello there", "fine"), system="be kind")
-    assert [message.content for message in read_by(repl)[1]] == [
+    assert [message.content for message in scripted(repl).read[1]] == [
         "be kind", "hi", "hello there", "and you?",
     ]  # fmt: skip
     out, err = capsys.readouterr()
@@ -130,29 +59,28 @@ def test_an_unknown_command_asks_nothing_and_names_the_nearest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     repl = chat("/histroy")
-    assert read_by(repl) == []
+    assert scripted(repl).read == []
     assert "did you mean 'history'" in capsys.readouterr().err
 
 
 def test_new_keeps_the_system_prompt_and_undo_takes_back_a_turn() -> None:
     repl = chat("a", "b", "/undo", "c", replies=("1", "2", "3"), system="s")
-    assert [message.content for message in read_by(repl)[2]] == ["s", "a", "1", "c"]
+    assert [message.content for message in scripted(repl).read[2]] == ["s", "a", "1", "c"]
     repl = chat("a", "/new", "b", replies=("1", "2"), system="s")
-    assert [message.content for message in read_by(repl)[1]] == ["s", "b"]
+    assert [message.content for message in scripted(repl).read[1]] == ["s", "b"]
 
 
 def test_regen_answers_the_same_question_with_another_seed() -> None:
     repl = chat("a", "/regen", replies=("1", "2"))
-    assert read_by(repl)[0] == read_by(repl)[1]
-    assert isinstance(repl.talker, Scripted)
-    assert [sampling.seed for sampling in repl.talker.sampled] == [0, 1]
+    assert scripted(repl).read[0] == scripted(repl).read[1]
+    assert [sampling.seed for sampling in scripted(repl).sampled] == [0, 1]
     assert [turn.content for turn in repl.session.turns] == ["a", "2"]
 
 
 def test_system_shows_sets_and_removes(capsys: pytest.CaptureFixture[str]) -> None:
     repl = chat("/system be brief", "a", "/system -", "b", "/system", replies=("1", "2"))
-    assert read_by(repl)[0][0] == Message("system", "be brief")
-    assert read_by(repl)[1][0] == Message("user", "a")
+    assert scripted(repl).read[0][0] == Message("system", "be brief")
+    assert scripted(repl).read[1][0] == Message("user", "a")
     assert "system: (none)" in capsys.readouterr().err
 
 
@@ -168,7 +96,7 @@ def test_settings_are_read_within_their_bounds() -> None:
 
 
 def test_a_cut_reply_says_how_to_lengthen_it(capsys: pytest.CaptureFixture[str]) -> None:
-    class Short(Scripted):
+    class Cut(Scripted):
         def reply(
             self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
         ) -> Words:
@@ -181,8 +109,12 @@ def test_a_cut_reply_says_how_to_lengthen_it(capsys: pytest.CaptureFixture[str])
             return line
         raise EOFError
 
-    Repl(Short(), Sampling(max_new_tokens=20), Session(), read=read).run()
-    assert "/set max_new_tokens" in capsys.readouterr().err
+    for context, hint in ((60, "/set max_new_tokens"), (6, "the context is full")):
+        typed = iter(["hi"])
+        talker = Cut()
+        talker.context = context
+        Repl(talker, Sampling(max_new_tokens=1), Session(), read=read).run()
+        assert hint in capsys.readouterr().err
 
 
 def test_a_long_conversation_says_what_the_model_no_longer_reads(
@@ -190,9 +122,67 @@ def test_a_long_conversation_says_what_the_model_no_longer_reads(
 ) -> None:
     long = "word " * 14
     repl = chat(long, long, long, replies=("x " * 10 + "x",) * 3)
-    assert len(read_by(repl)[2]) < 5
+    assert len(scripted(repl).read[2]) < 5
     assert "no longer reads the first" in capsys.readouterr().err
     assert len(repl.session.turns) == 6
+
+
+def test_a_full_context_is_said_when_it_begins_and_in_the_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "word " * 14
+    chat(*[long] * 4, "/status", replies=("x " * 10 + "x",) * 4)
+    err = capsys.readouterr().err
+    assert err.count("no longer reads the first") == 1
+    assert "the first 4 messages" in err
+    assert "the newest question always stay" in err
+
+
+def test_ctrl_c_stops_a_reply_after_the_next_piece_and_keeps_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("hi", "and?", replies=("one ^C two three", "four"))
+    assert said(repl) == ["hi", "one two", "and?", "four"]
+    assert "(stopped; what came is kept" in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_breaks_the_reply_off(capsys: pytest.CaptureFixture[str]) -> None:
+    repl = chat("hi", replies=("one ^C ^C two three",))
+    assert said(repl) == ["hi", "one"]
+    assert "(stopped; what came is kept" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_the_first_piece_waits_for_none(capsys: pytest.CaptureFixture[str]) -> None:
+    repl = chat("hi", "/regen", replies=("^C one two", "three"))
+    assert said(repl) == ["hi", "three"]
+    assert "stopped before anything came" in capsys.readouterr().err
+
+
+def test_ctrl_c_at_the_prompt_says_how_to_leave(capsys: pytest.CaptureFixture[str]) -> None:
+    repl = chat("^C", "hi", replies=("one",))
+    assert said(repl) == ["hi", "one"]
+    assert "Ctrl-D or /quit leaves" in capsys.readouterr().err
+
+
+def test_a_service_that_fails_in_a_reply_leaves_what_came(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("hi", "/regen", replies=("one two ! three", "four"))
+    out, err = capsys.readouterr()
+    assert said(repl) == ["hi", "four"]
+    assert "one two" in out
+    assert "error[network]" in err
+    assert "what came is kept" in err
+
+
+def test_a_service_that_never_answers_leaves_the_question(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("hi", replies=("! one",))
+    assert said(repl) == ["hi"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "error[network]" in err
 
 
 def test_save_and_load_carry_a_conversation_over(
@@ -202,7 +192,7 @@ def test_save_and_load_carry_a_conversation_over(
     chat("hi", f"/save {path}", f"/save {path}", replies=("hello",))
     assert "exists" in capsys.readouterr().err
     repl = chat(f"/load {path}", "more", replies=("ok",))
-    assert [message.content for message in read_by(repl)[0]] == ["hi", "hello", "more"]
+    assert [message.content for message in scripted(repl).read[0]] == ["hi", "hello", "more"]
 
 
 def test_template_shows_the_next_prompt_without_changing_the_conversation(

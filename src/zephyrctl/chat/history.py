@@ -7,9 +7,11 @@ small enough to be read in a moment.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -39,6 +41,8 @@ class TypedBefore:
     path: Path
     entries: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    is_kept: bool = True
+    """False where the file cannot be used: what is typed is remembered for this chat alone."""
 
     def add(self, text: str) -> str | None:
         """Keep a text, unless it is the same as the last one or as large as the whole file may be;
@@ -46,6 +50,8 @@ class TypedBefore:
         if self.entries and self.entries[-1] == text:
             return None
         self.entries.append(text)
+        if not self.is_kept:
+            return None
         line = _line(text)
         if len(line) > MOST_BYTES:
             return f"not kept in the history: longer than {MOST_BYTES // 2**20} MiB"
@@ -71,6 +77,7 @@ def open_history(path: Path) -> TypedBefore:
             if len(kept) < len(lines):
                 _rewrite(descriptor, b"".join(kept))
     except OSError as error:
+        found.is_kept = False
         found.problems.append(f"no history: {error.strerror} ({path})")
         return found
     read = [_text(line) for line in kept]
@@ -88,6 +95,8 @@ def _locked(path: Path) -> Iterator[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path, flags, _PRIVATE)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with suppress(OSError):  # of another user, or of a file system without modes
             os.fchmod(descriptor, _PRIVATE)

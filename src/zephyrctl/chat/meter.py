@@ -30,7 +30,7 @@ class Totals:
 
 def line(completion: Completion, *, context: int | None) -> str:
     """What is said after a reply, in one line; what is not known is left out."""
-    parts = [f"{completion.tokens} tokens"]
+    parts = [f"{completion.tokens} token{'' if completion.tokens == 1 else 's'}"]
     if speed := tokens_per_second(completion):
         parts.append(f"{speed:.1f} tokens/s")
     if completion.first_s is not None:

@@ -1,0 +1,184 @@
+"""Commands that ask again, edit, copy, show a reply's source, and change the model."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.chat.talkers import Scripted, chat, said, scripted
+
+from zephyrctl.catalogue import CHAT_COMMANDS
+from zephyrctl.errors import EnvironmentProblem, UsageError
+
+
+@pytest.fixture
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a shell script the user's editor; `$1` is the file."""
+
+    def make(script: str) -> None:
+        path = tmp_path / "editor with blank"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("VISUAL", f"'{path}'")
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    return make
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for entry in CHAT_COMMANDS.entries():
+        chat(f"/help {entry.name}")
+        err = capsys.readouterr().err
+        assert f"/{entry.name}: {entry.summary}" in err
+        assert len(err.splitlines()) > 3
+    chat("/help nothing")
+    assert "unknown command 'nothing'" in capsys.readouterr().err
+
+
+def test_regen_takes_settings_for_one_reply() -> None:
+    repl = chat("a", "/regen temp=1.5 seed=9", "/regen", replies=("1", "2", "3"))
+    sampled = [(one.temperature, one.seed) for one in scripted(repl).sampled]
+    assert sampled == [(0.7, 0), (1.5, 9), (0.7, 2)]
+
+
+def test_regen_keeps_the_reply_where_nothing_comes_in_its_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for failing in ("! x", "^C x"):
+        repl = chat("a", "/regen", "b", replies=("1", failing, "3"))
+        assert said(repl) == ["a", "1", "b", "3"]
+        assert "(the reply before is kept)" in capsys.readouterr().err
+    repl = chat("a", "/regen nonsense", "/regen temp=-1", replies=("1",))
+    assert said(repl) == ["a", "1"]
+
+
+def test_edit_asks_the_changed_question_in_the_place_of_the_old(
+    editor: Callable[[str], None], tmp_path: Path
+) -> None:
+    editor(f'stat -c %a "$1" > {tmp_path}/mode; sed -i s/old/new/ "$1"')
+    repl = chat("first", "old question", "/edit", replies=("1", "2", "3"))
+    assert said(repl) == ["first", "1", "new question", "3"]
+    assert (tmp_path / "mode").read_text() == "600\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["editor with blank", "mode"]
+
+
+def test_edit_can_begin_a_new_question(editor: Callable[[str], None]) -> None:
+    editor('printf "/not a command\\nsecond line\\n" > "$1"')
+    repl = chat("a", "/edit new", replies=("1", "2"))
+    assert said(repl) == ["a", "1", "/not a command\nsecond line", "2"]
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("true", "unchanged"),
+        (': > "$1"', "empty"),
+        ("exit 3", "ended with code 3"),
+        ('printf "\\377" > "$1"', "cannot be read"),
+        ('rm "$1"', "cannot be read"),
+    ],
+)
+def test_an_editor_that_leaves_nothing_asks_nothing(
+    script: str, says: str, editor: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    editor(script)
+    assert said(chat("a", "/edit", replies=("1",))) == ["a", "1"]
+    assert says in capsys.readouterr().err
+
+
+def test_an_editor_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VISUAL", raising=False)
+    for command in ("/nowhere/ed --wait", "'unclosed"):
+        monkeypatch.setenv("EDITOR", command)
+        chat("a", "/edit", replies=("1",))
+        assert command in capsys.readouterr().err
+
+
+def test_raw_shows_markdown_and_control_characters_as_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chat("a", "/raw", replies=("**bold**\n\x1b]0;owned\x07 \u202eabc é \U0001f600",))
+    err = capsys.readouterr().err
+    assert "**bold**\n\\x1b]0;owned\\x07 \\u202eabc é \U0001f600" in err
+    chat("/raw", "/copy")
+    assert capsys.readouterr().err.count("there is no reply yet") == 2
+
+
+def test_copy_says_by_which_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, script in (("wl-copy", "exit 1"), ("xclip", f'cat > "{tmp_path}/copied"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "1")
+    monkeypatch.setenv("DISPLAY", ":0")
+    reply = "raw \x1b[31m**text**\n" + "é" * 80_000
+    chat("a", "/copy", replies=(reply,))
+    assert (tmp_path / "copied").read_text(encoding="utf-8") == reply
+    err = capsys.readouterr().err
+    assert f"({len(reply)} characters copied by xclip)" in err
+    assert "wl-copy ended with code 1" in err
+    assert "OSC 52 takes 74,994 bytes" in err
+
+
+def opened(*names: str) -> tuple[dict[str, Scripted], Callable[[str], Scripted]]:
+    """Models that can be opened by name."""
+    models = {name: Scripted("b", "c", name=name) for name in names}
+
+    def opener(ref: str) -> Scripted:
+        if ref not in models:
+            raise EnvironmentProblem(f"no memory for {ref}")
+        return models[ref]
+
+    return models, opener
+
+
+def test_model_goes_on_with_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:
+    models, opener = opened("other")
+
+    def check(ref: str) -> None:
+        if ref == "typo":
+            raise UsageError("no model 'typo'")
+
+    repl = chat("/model", "a", "/model typo", "/model other", "again", replies=("1",),
+                opener=opener, check=check, system="s")  # fmt: skip
+    assert repl.talker is models["other"]
+    assert said(repl) == ["s", "a", "1", "again", "b"]
+    err = capsys.readouterr().err
+    assert "model: scripted (runs/scripted)" in err
+    assert "no model 'typo'" in err
+    assert "other · cpu · zephyr 123" in err
+    assert "the conversation of 2 messages goes on" in err
+
+
+def test_the_model_before_is_opened_again_where_the_new_one_cannot_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models, opener = opened("runs/scripted")
+    repl = chat("a", "/model large", "again", replies=("1",), opener=opener)
+    assert repl.talker is models["runs/scripted"]
+    assert said(repl) == ["a", "1", "again", "b"]
+    assert "no memory for large" in capsys.readouterr().err
+
+
+def test_a_chat_without_a_model_keeps_the_conversation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, opener = opened("small")
+    repl = chat("a", "/model large", "b", "/status", "/template", f"/save {tmp_path / 'x'}",
+                "/undo", "/model small", "c", replies=("1",), opener=opener)  # fmt: skip
+    assert repl.talker is models["small"]
+    assert said(repl) == ["a", "1", "c", "b"]
+    assert capsys.readouterr().err.count("no model is open") == 2
+    assert (tmp_path / "x").exists()
+
+
+def test_load_says_what_it_replaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a chat.jsonl"
+    chat("a", f"/save {path}", replies=("1",), system="s")
+    repl = chat("b", f"/load {path}", replies=("2",))
+    assert said(repl) == ["s", "a", "1"]
+    assert "2 messages in the place of 2" in capsys.readouterr().err
