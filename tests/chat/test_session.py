@@ -105,10 +105,46 @@ def test_saving_never_writes_over_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "no json", "[1]", '{"messages": []}', '{"messages": [{"role": "alien", "content": "x"}]}',
-     '{"messages": [{"role": "assistant", "content": "x"}]}'],
+     '{"messages": [{"role": "assistant", "content": "x"}]}', "[" * 100_000,
+     '{"messages": [{"role": "user", "content": "\\ud800"}]}',
+     '{"messages": [{"role": "user", "content": ["x"]}]}',
+     '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", '
+     '"tool_calls": [{"id": "1"}]}, {"role": "tool", "content": "y"}]}'],
 )  # fmt: skip
 def test_a_file_without_a_conversation_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(text)
     with pytest.raises(DataError):
         load(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "binary", tmp_path / "nowhere", tmp_path):
+        with pytest.raises(UsageError, match=path.name):
+            load(path)
+
+
+def test_text_that_is_not_utf_8_is_not_asked() -> None:
+    session = Session()
+    with pytest.raises(UsageError, match="not UTF-8 at character 3"):
+        session.ask("ab\udcff")
+    assert session.turns == []
+
+
+def test_a_long_conversation_is_counted_a_few_times() -> None:
+    counted: list[int] = []
+
+    def count(messages: list[Message]) -> int:
+        counted.append(len(messages))
+        return words(messages)
+
+    session = talk(*[("a b", "c d")] * 500)
+    session.ask("e f")
+    for context in (4, 5, 20, 100, 1000, 2002):
+        counted.clear()
+        readable = session.readable(count, context=context, reply_tokens=1)
+        assert len(counted) < 12
+        assert readable.tokens == words(readable.messages)
+        assert readable.tokens + 1 <= context < readable.tokens + 1 + 4 or not readable.left_out
+        assert readable.messages[-1].content == "e f"

@@ -62,7 +62,9 @@ class Session:
         )
 
     def ask(self, text: str) -> None:
-        """Add the user's turn. One that was never answered is joined with it."""
+        """Add the user's turn. One that was never answered is joined with it; UsageError for text
+        that is not UTF-8."""
+        check_text(text)
         if self.turns and self.turns[-1].role == "user":
             last = self.turns.pop()
             text = f"{last.content}\n\n{text}"
@@ -127,6 +129,14 @@ class Session:
         return {"messages": to_json(self.messages)}
 
 
+def check_text(text: str) -> None:
+    """Refuse what no tokenizer reads: half of a character, as bytes become that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the text is not UTF-8 at character {error.start + 1}") from None
+
+
 def save(session: Session, path: Path) -> None:
     """Write the conversation as one JSONL row, ready as a source of SFT data; never over a file."""
     if not session.turns:
@@ -155,7 +165,7 @@ def load(path: Path) -> Session:
         check_order(messages)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise DataError("no conversation in the file", where=str(path)) from error
-    except DataError as error:
+    except (DataError, UsageError) as error:
         raise DataError(error.message, where=str(path)) from None
     if messages[0].role == "system":
         return Session(messages[0].content, messages[1:])
@@ -168,4 +178,5 @@ def _message(row: Mapping[str, object]) -> Message:
         raise DataError("the conversation has tools, which a chat here has not")
     if not isinstance(role, str) or not isinstance(content, str):
         raise DataError("a message whose role or content is not text")
+    check_text(content)
     return Message(role, content)

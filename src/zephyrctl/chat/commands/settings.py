@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from zephyrctl import terminal
+from zephyrctl.chat.session import check_text
 from zephyrctl.config.schema.chat import Chat
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling
@@ -26,6 +27,7 @@ def system(repl: Repl, rest: str) -> None:
     /system - removes it.
     """
     if rest:
+        check_text(rest)
         repl.session.system = None if rest == "-" else rest
     terminal.say(f"system: {repl.session.system or '(none)'}")
 
