@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
-from zephyrctl.chat import votes
+from zephyrctl.chat import meter, votes
 from zephyrctl.chat.replying import Drawn, draw
 from zephyrctl.chat.seats import Bench, Seat
 from zephyrctl.chat.session import Session
@@ -169,8 +169,9 @@ class Comparison:
         drawn = draw(
             talker, readable.messages, sampling=repl.sampling, render=repl.render, label=label
         )
-        repl.totals.add(drawn.completion, context=talker.context)
-        shown = Shown(letter, seat, drawn, repl.totals.last)
+        if drawn.error is None or drawn.completion.text:
+            repl.totals.add(drawn.completion, context=talker.context)
+        shown = Shown(letter, seat, drawn, meter.line(drawn.completion, context=talker.context))
         if self.blind:
             repl.totals.last = HIDDEN
         self._say_reply(shown, repl.sampling)
@@ -185,7 +186,7 @@ class Comparison:
             terminal.say("(an empty reply)")
         elif shown.is_whole and not completion.stopped:
             terminal.say(f"(cut at {completion.tokens} tokens: /set max_new_tokens)")
-        if not self.blind and terminal.is_tty(sys.stderr):
+        if completion.tokens and not self.blind and terminal.is_tty(sys.stderr):
             terminal.say(f"  {shown.meter}")
 
     def _say_not_asked(self, after: int) -> None:
@@ -279,13 +280,14 @@ class Comparison:
         return tally
 
     def say_tally(self) -> None:
-        """How the models stand against each other over all votes, and the bias of place."""
+        """How the models stand against each other over all votes; blind, the bias of place too."""
         ballots = self.kept().ballots
         models = {seat.name: seat.made for seat in self.bench.seats}
         for duel in votes.duels(ballots, models):
             terminal.say(f"  {duel}")
         for place in votes.places(ballots):
-            terminal.say(f"  {place}")
+            if self.blind and place.of == len(models):
+                terminal.say(f"  {place}")
 
     def greet(self) -> None:
         """Who is compared, and how a vote is cast."""

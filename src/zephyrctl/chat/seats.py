@@ -153,19 +153,24 @@ class Bench:
                 seat.talker = None
 
 
-def named_apart(seats: Sequence[Seat], refs: Sequence[str]) -> None:
-    """Give seats of one name the references they were named by; refuse a model named twice."""
-    if not 2 <= len(seats) <= MOST:
+def check_different(targets: Sequence[str], refs: Sequence[str]) -> None:
+    """Refuse fewer than two models, more than four, and one that two references name."""
+    if not 2 <= len(targets) <= MOST:
         raise UsageError(
-            f"2 to {MOST} models are compared, not {len(seats)}",
+            f"2 to {MOST} models are compared, not {len(targets)}",
             hint="zephyrctl chat @dpo --compare @sft",
         )
-    for place, seat in enumerate(seats):
-        if any(other.target == seat.target for other in seats[:place]):
+    for place, target in enumerate(targets):
+        if target in targets[:place]:
             raise UsageError(
                 f"'{refs[place]}' is there already: a model is not compared with itself",
                 hint="name another model",
             )
+
+
+def named_apart(seats: Sequence[Seat], refs: Sequence[str]) -> None:
+    """Give seats of one name the references they were named by; refuse a model named twice."""
+    check_different([seat.target for seat in seats], refs)
     names = [seat.name for seat in seats]
     for seat, ref in zip(seats, refs, strict=True):
         if names.count(seat.name) > 1:

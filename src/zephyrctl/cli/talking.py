@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
 from zephyrctl.chat import oneshot, side_by_side
-from zephyrctl.chat.seats import Bench, Seating, loading
+from zephyrctl.chat.seats import Bench, Seating, check_different, loading
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.options import load_from
 from zephyrctl.config.schema import Recipe
@@ -112,9 +112,10 @@ class Models:
         """The talker of the command line, and the settings of the chat."""
         wish = self.wish
         if wish.url is not None:
-            return open_endpoint(f"openai+{wish.url.rstrip('/')}:{_model_at(wish)}"), self._chat()
+            there = open_endpoint(f"openai+{wish.url.rstrip('/')}:{_model_at(wish)}")
+            return there, self._loaded.recipe.chat
         ref = self.find(wish.model or self._newest())
-        return self._open(ref), self._chat(ref.run)
+        return self._open(ref), self._recipe_of(ref).chat
 
     def open(self, ref: str) -> Talker:
         """Open another model; UsageError where there is none."""
@@ -137,8 +138,10 @@ class Models:
             )
         if wish.blind and (wish.prompt is not None or not terminal.is_tty(sys.stdin)):
             raise UsageError("--blind is for a conversation: nobody votes on one answer")
-        for ref in wish.compare:
-            self.find(ref)
+        if wish.compare:
+            own = wish.model or (self._newest() if wish.url is None else f"openai+{wish.url}:*")
+            refs = [own, *wish.compare]
+            check_different([self.find(ref).target for ref in refs], refs)
 
     @property
     def seating(self) -> Seating:
@@ -174,26 +177,23 @@ class Models:
         run = Run(self._root / self._loaded.recipe.name)
         return run if self._named and is_run(run.root) else None
 
-    def _chat(self, run: Run | None = None) -> Chat:
-        """The settings of `chat:`: those of the model's own run, with what was given by hand over
-        them."""
-        if run is None or self._named:
-            return self._loaded.recipe.chat
-        return _overridden(run.recipe(), self._loaded).chat
-
     def _open(self, ref: ModelRef) -> Talker:
         return self._load(ref) if ref.kind == "endpoint" else _loading(ref, self._load)
 
     def _load(self, ref: ModelRef) -> Talker:
         if ref.kind == "endpoint":
             return open_endpoint(ref.target)
-        return open_local(ref, recipe=self._recipe_of(ref), device=self.wish.device)
+        recipe = self._recipe_of(ref)
+        quantize = recipe.chat.quantize
+        return open_local(ref, recipe=recipe, device=self.wish.device, quantize=quantize)
 
     def _recipe_of(self, ref: ModelRef) -> Recipe:
-        """The configuration that a model is loaded with: that of its own run, if it has one."""
+        """The configuration that a model is talked with: that of its own run, if it has one, with
+        the overrides of the command line; a configuration given by hand has its `chat:` instead."""
         if ref.run is None:
             return self._loaded.recipe
-        return _overridden(ref.run.recipe(), self._loaded)
+        own = _overridden(ref.run.recipe(), self._loaded)
+        return own.model_copy(update={"chat": self._loaded.recipe.chat}) if self._named else own
 
 
 def _overridden(recipe: Recipe, loaded: Loaded) -> Recipe:
