@@ -204,6 +204,23 @@ def test_an_unfinished_line_of_marks_is_not_shown_yet(marks: str) -> None:
     assert "".join(block.text for block in splitter.close()) == f"text\n{marks}"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("some **bold", "some **bold**"),
+        ("**bold and `code ", "**bold and `code`**"),
+        ("a *b", "a *b"),
+        ("5 ** 3", "5 ** 3"),
+        ("`**` and `code`", "`**` and `code`"),
+    ],
+)
+def test_open_bold_and_code_look_closed_meanwhile(text: str, shown: str) -> None:
+    splitter = Splitter()
+    splitter.feed(text)
+    assert [block.content for block in splitter.preview()] == [shown]
+    assert [block.content for block in splitter.close()] == [text]
+
+
 def test_an_open_fence_is_code_to_the_end() -> None:
     *_, code = blocks_of("text\n```python info\n# no heading\n- no item")
     assert (code.kind, code.info, code.content) == (

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from zephyrctl.chat import markup
-from zephyrctl.chat.cuts import closed_stretches, last_break, last_clean_cut
+from zephyrctl.chat.cuts import closed_stretches, last_break, last_clean_cut, provisionally_closed
 from zephyrctl.chat.markup import Block, BlockKind, Container
 
 DEEPEST = 20
@@ -110,13 +110,17 @@ class Splitter:
         """The open tail as it would be if the text ended here.
 
         An unfinished line of marks only is left out: a `-` below a paragraph would make it a
-        heading for a moment, before it becomes a list.
+        heading for a moment, before it becomes a list. Open bold and code count as closed.
         """
         tail = copy.deepcopy(self)
         in_code = tail._leaf is not None and tail._leaf.kind == "code"
         if not tail._inside_line and not in_code and _ONLY_MARKS.match(tail._buffer):
             tail._buffer = ""
-        return tail.close()
+        blocks = tail.close()
+        if blocks and blocks[-1].kind in ("paragraph", "heading"):
+            content = provisionally_closed(blocks[-1].content)
+            blocks[-1] = replace(blocks[-1], content=content)
+        return blocks
 
     # Lines, and stretches of long ones
 

@@ -35,6 +35,22 @@ def last_break(text: str) -> int:
 
 def closed_stretches(text: str) -> list[tuple[int, int]]:
     """Stretches (start, end) of `text` in which no inline mark is open, in order."""
+    return _scan(text)[0]
+
+
+def provisionally_closed(text: str) -> str:
+    """`text` with bold and code closed at its end, so that it looks as it will once they are.
+
+    Not so a single `*` or `_`, which too often is no emphasis.
+    """
+    marks = [
+        mark for mark in _scan(text, may_grow=False)[1] if mark in ("**", "__") or mark[0] == "`"
+    ]
+    return text.rstrip() + "".join(reversed(marks)) if marks else text
+
+
+def _scan(text: str, *, may_grow: bool = True) -> tuple[list[tuple[int, int]], list[str]]:
+    """The closed stretches of `text`, and the marks that are open at its end."""
     stretches: list[tuple[int, int]] = []
     open_marks: list[str] = []
     since = position = 0
@@ -42,18 +58,20 @@ def closed_stretches(text: str) -> list[tuple[int, int]]:
         position = match.end()
         was_closed = not open_marks
         if match[0][0] == "`":
-            position = _end_of_code(text, position, match[0])
+            position = _end_of_code(text, position, match[0], may_grow=may_grow)
+            if position < 0:
+                open_marks.append(match[0])
         else:
             _step(open_marks, match, text)
         if was_closed and (open_marks or match[0][0] == "`"):
             stretches.append((since, match.start()))
         if position < 0:
-            return stretches
+            return stretches, open_marks
         if not open_marks and (not was_closed or match[0][0] == "`"):
             since = position
     if not open_marks:
         stretches.append((since, len(text)))
-    return stretches
+    return stretches, open_marks
 
 
 def _breaks_behind(character: str) -> bool:
@@ -78,11 +96,11 @@ def _step(open_marks: list[str], match: re.Match[str], text: str) -> None:
         _emphasis(open_marks, mark, before=before, after=after)
 
 
-def _end_of_code(text: str, position: int, ticks: str) -> int:
+def _end_of_code(text: str, position: int, ticks: str, *, may_grow: bool) -> int:
     """Behind the run of backticks that closes one of the same length; -1 without one."""
     match = re.compile(rf"(?<!`){ticks}(?!`)").search(text, position)
-    # The last run may still grow, and then it closes nothing.
-    return -1 if match is None or match.end() == len(text) else match.end()
+    # A run at the end may still grow, and then it closes nothing.
+    return -1 if match is None or (may_grow and match.end() == len(text)) else match.end()
 
 
 def _emphasis(open_marks: list[str], mark: str, *, before: str, after: str) -> None:
