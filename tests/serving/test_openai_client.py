@@ -58,7 +58,7 @@ def test_a_stream_adds_up_to_the_answer_and_its_scores(sync: openai.OpenAI) -> N
         **{key: value for key, value in asked.items() if key != "stream"}, **options
     ) as stream:
         kinds = [event.type for event in stream]
-        final = stream.get_final_completion()
+        final = stream.current_completion_snapshot
     assert kinds.count("content.done") == 3
     assert len({choice.message.content for choice in whole.choices}) == 3
     for one, other in zip(final.choices, whole.choices, strict=True):

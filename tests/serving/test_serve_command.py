@@ -15,6 +15,9 @@ import pytest
 from tests.fakes import FakeEndpoint
 
 from zephyrctl.cli.app import main
+from zephyrctl.errors import CredentialsError
+from zephyrctl.runs.references import ModelRef
+from zephyrctl.serving.server import Service, exposed, key_in
 
 COMMAND = [sys.executable, "-m", "zephyrctl"]
 
@@ -116,6 +119,8 @@ def test_the_extra_is_asked_for_by_name(
         (("tiny", "--host", "no.such.address.invalid"), 2),
         (("tiny", "--host", "192.0.2.1"), 3),
         (("tiny", "--api-key-file", "missing"), 4),
+        (("tiny", "--engine", "vllm"), 3),
+        (("tiny", "--engine", "vllm", "--device", "cpu"), 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -140,3 +145,33 @@ def test_a_port_is_free_again_after_a_failed_start(
     assert run("serve", str(tiny_base), "--port", str(port), "--device", "nonsense") == 2
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
+
+
+def test_a_key_file_that_others_may_read_is_refused_and_a_mounted_one_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    path.write_text("s3cret\n")
+    path.chmod(0o600)
+    assert key_in(path) == ("s3cret", [])
+    path.chmod(0o640)
+    with pytest.raises(CredentialsError, match="others may read") as caught:
+        key_in(path)
+    assert caught.value.hint == f"chmod 600 {path}"
+    monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1)
+    key, said = key_in(path)
+    assert (key, len(said)) == ("s3cret", 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "is_said"),
+    [("127.0.0.1", None, False), ("localhost", None, False), ("::1", None, False),
+     ("0.0.0.0", None, True), ("0.0.0.0", "k", False), ("192.168.1.5", None, True)],
+)  # fmt: skip
+def test_a_service_that_anyone_may_use_is_said_to_be_one(
+    host: str, key: str | None, is_said: bool
+) -> None:
+    ref = ModelRef("tiny", "base", "tiny")
+    found = exposed(Service(ref, "tiny", host, api_key=key))
+    assert bool(found) == is_said
+    assert all("--api-key-file" in text for text in found)

@@ -24,6 +24,9 @@ from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.serving.line import Line
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_KEEP_ALIVE_S = 75
+"""Longer than clients keep an idle connection (httpx and with it OpenAI's client: 5 s): where both
+keep it as long, a request can meet a connection that is just being closed."""
 _FLUSH_S = 5
 """For the last bytes of answers that are complete, or were broken off."""
 
@@ -37,7 +40,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, lifespan="off", access_log=False, log_config=None, server_header=False,
-                timeout_graceful_shutdown=_FLUSH_S,
+                timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_FLUSH_S,
             )
         )  # fmt: skip
         self._line = line

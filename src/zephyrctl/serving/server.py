@@ -103,7 +103,7 @@ def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None
         from zephyrctl.serving.app import make_app
         from zephyrctl.serving.line import Line
 
-        for text in _exposed(service):
+        for text in exposed(service):
             say(f"! {text}")
         say(f"loading {service.name} …")
         answering, where = _open(service, model=model, say=say)
@@ -214,7 +214,7 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _exposed(service: Service) -> list[str]:
+def exposed(service: Service) -> list[str]:
     """A warning where other machines can ask and no key stops them."""
     try:
         is_local = ipaddress.ip_address(service.host).is_loopback
