@@ -250,6 +250,30 @@ def test_ctrl_c_keeps_what_came_and_asks_nobody_else(
     assert repl.session.turns[-1].content == "one"
 
 
+def test_ctrl_c_while_a_model_is_loaded_keeps_the_replies_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> Talker:
+        raise KeyboardInterrupt
+
+    comparison = compare(tmp_path, ("x",), ("y",), ("z",))
+    third = comparison.bench.seats[2]
+    third.talker, third.open = None, interrupted
+    repl = converse(comparison, "hi", "/prefer b")
+    assert "(stopped; C not asked: /regen" in capsys.readouterr().err
+    assert repl.session.turns[-1].content == "y"
+
+
+def test_lines_that_are_no_votes_are_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / votes.PAIRS).write_text('{"chosen": "x", "rejected": "y"}\n{"prompt": [')
+    converse(compare(tmp_path, ("x",), ("y",)), "hi", "/prefer b")
+    err = capsys.readouterr().err
+    assert err.count("prefs.jsonl is torn") == 1
+    assert err.count("that are no votes: 1") == 1
+
+
 def test_two_whole_replies_can_be_voted_on_though_the_third_was_stopped(tmp_path: Path) -> None:
     comparison = compare(tmp_path, ("x",), ("y",), ("z ^C z",))
     converse(comparison, "hi", "/prefer c", "/prefer b")

@@ -123,7 +123,11 @@ class Comparison:
         if self.blind and self.bench.one_by_one:
             self.bench.free()  # the one that needs no loading would be known by it
         for place, index in enumerate(self._order(prompt)):
-            shown = self._reply(repl, LETTERS[place].upper(), self.bench.seats[index])
+            try:
+                shown = self._reply(repl, LETTERS[place].upper(), self.bench.seats[index])
+            except KeyboardInterrupt:  # while it was loaded
+                self._say_not_asked(place)
+                break
             if shown is None:
                 continue
             self.last.shown.append(shown)
@@ -185,7 +189,9 @@ class Comparison:
         elif not completion.text and shown.is_whole:
             terminal.say("(an empty reply)")
         elif shown.is_whole and not completion.stopped:
-            terminal.say(f"(cut at {completion.tokens} tokens: /set max_new_tokens)")
+            is_limit = completion.tokens >= sampling.max_new_tokens
+            hint = ": /set max_new_tokens" if is_limit else ": the context is full"
+            terminal.say(f"(cut at {completion.tokens} tokens{hint})")
         if completion.tokens and not self.blind and terminal.is_tty(sys.stderr):
             terminal.say(f"  {shown.meter}")
 
@@ -267,8 +273,8 @@ class Comparison:
             terminal.say(f"  {one.letter} was {one.seat.name} ({one.meter})")
         self.bench.tell()
 
-    def kept(self) -> votes.Tally:
-        """All votes of this chat's folder; what could not be read of them is said."""
+    def _say_unread(self) -> None:
+        """What of the votes in this chat's folder could not be read."""
         tally = votes.read(self.bench.folder)
         for name in tally.torn:
             terminal.say(
@@ -276,12 +282,11 @@ class Comparison:
                 "voted): left out, and mended by the next vote"
             )
         if tally.strange:
-            terminal.say(f"! {tally.strange} lines in {self.bench.folder} are no votes of a chat")
-        return tally
+            terminal.say(f"! lines in {self.bench.folder} that are no votes: {tally.strange}")
 
     def say_tally(self) -> None:
         """How the models stand against each other over all votes; blind, the bias of place too."""
-        ballots = self.kept().ballots
+        ballots = votes.read(self.bench.folder).ballots
         models = {seat.name: seat.made for seat in self.bench.seats}
         for duel in votes.duels(ballots, models):
             terminal.say(f"  {duel}")
@@ -294,7 +299,7 @@ class Comparison:
         how = "blind, " if self.blind else ""
         letters = "|".join(LETTERS[: len(self.bench.seats)])
         terminal.say(f"{how}comparing {', '.join(self.bench.names)} · /prefer {letters}|tie|none")
-        self.kept()
+        self._say_unread()
 
     def rendered(self, messages: list[Message]) -> list[tuple[str, str]]:
         """Name and prompt of each model that is in memory, as it reads `messages`.
