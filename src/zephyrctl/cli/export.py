@@ -86,7 +86,7 @@ def gguf(
 ) -> None:
     """Write one file that llama.cpp and Ollama run, with the chat template inside.
 
-    Beside it: an Ollama Modelfile, a README, and manifest.json with SHA-256 sums. Llama, Mistral
+    Beside it: an Ollama Modelfile, a README, and export.json with SHA-256 sums. Llama, Mistral
     and Qwen2 models can be written. The folder appears only after the file was read again and
     found to give the log-probabilities of the unmerged model.
     """

@@ -8,6 +8,7 @@ on; a file that says something else is not published.
 
 from __future__ import annotations
 
+import gc
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,10 @@ from zephyrctl.publishing.merge import (
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
 from zephyrctl.runs.references import ModelRef
 
-TOLERANCE = {"f32": 0.001, "f16": 0.01, "bf16": 0.05, "q8_0": 0.05}
+TOLERANCE = {"f32": 0.001, "f16": 0.01, "bf16": 0.05, "q8_0": 0.15}
 """Largest mean difference of a token's log-probability, in nats, between the unmerged chain and the
-file, both computed in float32. What rounding a weight to 24, 11 or 8 bits moves."""
+file, both computed in float32. What rounding moves: a weight to 24, 11 or 8 bits, or a block of 32
+to 8 bits each (0.016 in the tiny model, 0.061 in SmolLM2-135M). A wrong row or name moves nats."""
 _CONTINUED = 24
 
 
@@ -108,6 +110,7 @@ def export_gguf(
         path = folder / usage.file
         rows, checked_on = agreement.texts_to_compare(ref, source.tokenizer)
         before, texts, parameters, kept = _written(source, path, rows, file_type, say)
+        gc.collect()  # a merged model holds itself, and two of 28 GB need not be here at once
         say("reading the file again …")
         after, texts_after = _read_again(path, rows)
         difference, largest = _compared(before, after, file_type, out)
@@ -132,7 +135,7 @@ def export_gguf(
 
 
 def _recorded(exported: ExportedGguf) -> dict[str, Any]:
-    """What `manifest.json` says: nothing of this machine."""
+    """What `export.json` says: nothing of this machine."""
     left_out = ("folder", "peak_memory")
     return {name: value for name, value in vars(exported).items() if name not in left_out}
 

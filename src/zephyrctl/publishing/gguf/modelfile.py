@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from zephyrctl.errors import UsageError
@@ -58,15 +58,20 @@ def modelfile(usage: Usage, form: TurnForm | None) -> tuple[str, tuple[str, ...]
                 hint="--set chat.system=null",
             )
         lines.append(f'SYSTEM """{usage.system}"""')
-    notices = (
-        ()
-        if go is not None
-        else (
+    return "\n".join(lines) + "\n", tuple(_said(form, is_written=go is not None))
+
+
+def _said(form: TurnForm | None, *, is_written: bool) -> Iterator[str]:
+    if form is None or not is_written:
+        yield (
             "the chat template has no form in Ollama's language: the Modelfile has no TEMPLATE, "
-            "and only llama.cpp is sure to use the right one",
+            "and only llama.cpp is sure to use the right one"
         )
-    )
-    return "\n".join(lines) + "\n", notices
+    elif form.strips:
+        yield (
+            "the chat template takes white space off the ends of every text, which the Modelfile's "
+            "TEMPLATE cannot"
+        )
 
 
 def _quoted(text: str) -> str:
@@ -89,5 +94,5 @@ def readme(usage: Usage, *, checked: str, notices: Sequence[str]) -> str:
         "none (`tokenizer.ggml.add_bos_token` is false). A plain completion without the template\n"
         "gets no BOS token either.\n"
         + (f"\n{said}" if said else "")
-        + "\n`manifest.json` holds the SHA-256 of every file.\n"
+        + "\n`export.json` holds the SHA-256 of every file.\n"
     )

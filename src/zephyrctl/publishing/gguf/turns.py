@@ -2,15 +2,14 @@
 
 Ollama does not run Jinja: its templates are Go's. Which words stand round a turn is found by
 rendering the Jinja template, and the result is held against it on many dialogues; a template that
-does more than that (it trims texts, counts turns, puts the system prompt into the user's turn)
-has no such form.
+does more than that (it counts turns, puts the system prompt into the user's turn) has no such form.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zephyrctl.data.messages import Message
@@ -27,18 +26,20 @@ _TEXTS = ("Hello.", " spaces round it ", "\ntwo\n\nlines\n", "", "{{ x }} <|user
 class TurnForm:
     """Words before and after the text of each role, before all turns, and before the reply.
 
-    `unless_system` stands where a chat has no system turn of its own.
+    `unless_system` stands where a chat has no system turn of its own. `strips`: the template takes
+    white space off the ends of texts, which Go's language as Ollama has it cannot.
     """
 
     opening: str
     unless_system: str
     around: dict[str, tuple[str, str]]
     reply: str
+    strips: bool = False
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt of a chat, with the header of the reply that is to come."""
         turns = [
-            f"{before}{message.content}{after}"
+            f"{before}{message.content.strip() if self.strips else message.content}{after}"
             for message in messages
             for before, after in (self.around[message.role],)
         ]
@@ -70,8 +71,11 @@ def turn_form(tokenizer: Any) -> TurnForm | None:
     found = _found(tokenizer)
     if found is None:
         return None
-    same = all(_prompt(tokenizer, dialogue) == found.render(dialogue) for dialogue in _dialogues())
-    return found if same else None
+    prompts = [(dialogue, _prompt(tokenizer, dialogue)) for dialogue in _dialogues()]
+    for form in (found, replace(found, strips=True)):
+        if all(prompt == form.render(dialogue) for dialogue, prompt in prompts):
+            return form
+    return None
 
 
 def portable(tokenizer: Any) -> str:
