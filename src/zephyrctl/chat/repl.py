@@ -19,6 +19,7 @@ from zephyrctl.chat.replying import Drawn, Render, draw
 from zephyrctl.chat.session import Readable, Session
 from zephyrctl.chat.talker import Talker
 from zephyrctl.chat.view import prepare_view
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.errors import UsageError, ZephyrctlError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean
@@ -133,7 +134,7 @@ class Repl:
             reply_tokens=self.sampling.max_new_tokens,
         )
         if readable.left_out and not self.left_out:
-            terminal.say(
+            say_wrapped(
                 f"(the context of {self.talker.context} tokens is full: the model no longer reads "
                 f"the first {readable.left_out} messages, and with each question more of them; "
                 "/status says how many)"
@@ -161,4 +162,4 @@ class Repl:
                 else f"(cut at {self.sampling.max_new_tokens} tokens: /set max_new_tokens)"
             )
         if terminal.is_tty(sys.stderr):
-            terminal.say(f"  {self.totals.last}")
+            say_wrapped(self.totals.last, head="  ")

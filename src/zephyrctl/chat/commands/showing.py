@@ -11,6 +11,7 @@ from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import clipboard
 from zephyrctl.chat.commands.settings import SETTINGS
 from zephyrctl.chat.session import RULE, Session
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.registry import load_attribute
 
@@ -36,9 +37,9 @@ def help_(repl: Repl, rest: str) -> None:
         terminal.say(f"/{entry.name}: {entry.summary}\n{text}")
         return
     for entry in CHAT_COMMANDS.entries():
-        terminal.say(f"  /{entry.name:<9} {entry.summary}")
+        say_wrapped(entry.summary, head=f"  /{entry.name:<9} ")
     for key, does in _KEYS:
-        terminal.say(f"  {key:<10} {does}")
+        say_wrapped(does, head=f"  {key:<10} ")
 
 
 def status(repl: Repl, rest: str) -> None:
@@ -55,7 +56,7 @@ def status(repl: Repl, rest: str) -> None:
     ]
     rows += _context(repl)
     for label, value in rows:
-        terminal.say(f"  {label:<9} {value}")
+        say_wrapped(value, head=f"  {label:<9} ")
 
 
 def _context(repl: Repl) -> list[tuple[str, str]]:
