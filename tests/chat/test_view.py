@@ -6,8 +6,10 @@ import io
 import os
 import random
 import re
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -286,39 +288,48 @@ def test_nothing_is_drawn_twice_where_stdout_is_no_terminal(
                            "some *text* and `more` of it").split()  # fmt: skip
 
 
-def terminal_as_stdout(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """From now on stdout is a terminal; the result's call closes it and returns what came.
+class TerminalAsStdout:
+    """From now on stdout is a terminal; a call closes it and returns what came.
 
     No fixture: pytest captures stdout anew between a fixture and its test.
     """
-    master, slave = os.openpty()
-    stdout = os.fdopen(slave, "w", encoding="utf-8")
-    chunks: list[bytes] = []
 
-    def drain() -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._master, slave = os.openpty()
+        self._stdout = os.fdopen(slave, "w", encoding="utf-8")
+        self._chunks: list[bytes] = []
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+        monkeypatch.setattr(sys, "stdout", self._stdout)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def _drain(self) -> None:
         while True:
             try:
-                chunks.append(os.read(master, 65536))
+                self._chunks.append(os.read(self._master, 65536))
             except OSError:  # the other end is closed
                 return
 
-    reader = threading.Thread(target=drain, daemon=True)
-    reader.start()
-    monkeypatch.setattr(sys, "stdout", stdout)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    def so_far(self) -> str:
+        return b"".join(self._chunks).decode(errors="replace").replace("\r\n", "\n")
 
-    def came() -> str:
-        stdout.close()
-        reader.join()
-        os.close(master)
-        return b"".join(chunks).decode().replace("\r\n", "\n")
+    def __call__(self) -> str:
+        self._stdout.close()
+        self._reader.join()
+        os.close(self._master)
+        return self.so_far()
 
-    return came
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_on_a_terminal_the_tail_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    came = terminal_as_stdout(monkeypatch)
+    came = TerminalAsStdout(monkeypatch)
     view = open_view("auto", label="A")
     assert isinstance(view, LiveView)
     for piece in ("# Ti", "tle\n\nsome **bo", "ld** words"):
@@ -333,8 +344,27 @@ def test_on_a_terminal_the_tail_is_live(monkeypatch: pytest.MonkeyPatch) -> None
     assert "\x1b[?25" not in shown  # the cursor is never hidden, so it need not come back
 
 
+def test_after_being_stopped_the_tail_is_drawn_below_what_the_shell_wrote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(signal.SIGCONT)
+    came = TerminalAsStdout(monkeypatch)
+    view = open_view("auto")
+    view.feed("the tail")
+    wait_until(lambda: "the tail" in came.so_far())
+    terminal.out("$ fg")
+    os.kill(os.getpid(), signal.SIGCONT)
+    wait_until(lambda: came.so_far().count("the tail") == 2)
+    view.feed(" of it")
+    view.close()
+    screen = Terminal()
+    screen.write(came())
+    assert screen.text == "the tail\n$ fg\nthe tail of it\n"
+    assert signal.getsignal(signal.SIGCONT) == before
+
+
 def test_no_color_keeps_bold_and_drops_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    came = terminal_as_stdout(monkeypatch)
+    came = TerminalAsStdout(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
     view = open_view("auto")
     view.feed("**bold** and `code`")
@@ -345,7 +375,7 @@ def test_no_color_keeps_bold_and_drops_colours(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_dumb_terminal_gets_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    came = terminal_as_stdout(monkeypatch)
+    came = TerminalAsStdout(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
     view = open_view("auto")
     assert isinstance(view, PlainView)
@@ -357,7 +387,7 @@ def test_a_dumb_terminal_gets_plain_text(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_error_of_the_drawing_reaches_who_feeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    came = terminal_as_stdout(monkeypatch)
+    came = TerminalAsStdout(monkeypatch)
 
     def full(text: str, *, end: str = "\n") -> None:
         raise OSError(28, "No space left on device")

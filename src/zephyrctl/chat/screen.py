@@ -52,6 +52,10 @@ class Screen:
         elif kept:
             self.write(kept)
 
+    def forget(self) -> None:
+        """Leave the live rows where they are: others have written below them."""
+        self._live = []
+
     def _erase(self, columns: int) -> str:
         if not self._live:
             return ""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from zephyrctl import terminal
 
@@ -116,6 +117,11 @@ class Drawing:
         if self._waiting or self._size() != self._drawn_at:
             self._show(self._safe.feed("".join(self._waiting)), ends=False)
 
+    def begin_anew(self) -> None:
+        """Draw the tail below what others have written since, at the next frame."""
+        self._screen.forget()
+        self._drawn_at = None
+
     def close(self) -> None:
         """Print all that is left."""
         self._show(self._safe.feed("".join(self._waiting)) + self._safe.close(), ends=True)
@@ -165,7 +171,9 @@ class LiveView:
     def __init__(self, label: str | None = None) -> None:
         self._texts: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ending = threading.Event()
+        self._resumed = threading.Event()
         self._failure: Exception | None = None
+        self._signal_before = self._watch_resuming()
         self._thread = threading.Thread(target=self._run, args=(label,), daemon=True)
         self._thread.start()
 
@@ -179,7 +187,16 @@ class LiveView:
         self._ending.set()
         self._texts.put("")
         self._thread.join()
+        if self._signal_before is not None:
+            signal.signal(signal.SIGCONT, self._signal_before)
+            self._signal_before = None
         self._raise_failure()
+
+    def _watch_resuming(self) -> Any:
+        """After Ctrl-Z and `fg` the shell's lines stand below the tail. Main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        return signal.signal(signal.SIGCONT, lambda number, frame: self._resumed.set())
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -191,6 +208,9 @@ class LiveView:
             drawing = _on_stdout(label, live=True)
             while not self._ending.is_set():
                 self._take(drawing)
+                if self._resumed.is_set():
+                    self._resumed.clear()
+                    drawing.begin_anew()
                 drawing.frame()
                 self._ending.wait(_FRAME_S)
             while not self._texts.empty():
