@@ -5,7 +5,7 @@
 Measured are one heartbeat (a record written in place) and one vote (an all-reduce of two numbers,
 gloo on this machine) with one and two processes, as medians, and the optimizer step of two Llamas
 on one core: the toy of the `tiny` recipe's size over 256 tokens, and one of 135 M parameters over
-512. A step has a heartbeat, and a vote at most every half second, as `training.stops` does it after
+512. A step has a heartbeat, and a vote at most every second, as `training.stops` does it after
 its first steps; the share is of each model's own step. Exit 1 where one is over the 0.1 % that the
 project promises.
 """

@@ -19,7 +19,7 @@ from zephyrctl.training import checkpoints
 from zephyrctl.training.processes import count_of_processes, largest
 from zephyrctl.training.progress import EVALUATION, Progress
 
-VOTE_S = 0.5
+VOTE_S = 1.0
 """Seconds between two votes, as far as steps allow."""
 _ALWAYS = 50
 """So many places vote each, before it is known how long one takes."""
