@@ -113,6 +113,8 @@ def out(text: str = "", *, end: str = "\n") -> None:
 
 def out_styled(text: str, *, end: str = "\n") -> None:
     """Write data with our own escape sequences in it; its foreign text is `safe` already."""
+    if not speaks_unicode(sys.stdout):  # a console may have set the stream to write "?"
+        text = text.translate(_ASCII_SIGNS)
     _write_data(text + end)
 
 

@@ -412,3 +412,15 @@ def test_words_are_lost_nowhere(tmp_path: Path) -> None:
 
     fences = re.findall(r"^```(\w+)", text, re.M)
     assert sorted([*words(shown), *fences]) == words(text)
+
+
+def test_our_own_signs_have_a_plain_form_for_narrow_encodings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    view = open_view("markdown")
+    view.feed("- item 你\n\n> quote\n")
+    view.close()
+    stdout.seek(0)
+    assert stdout.read() == " * item ?\n\n| quote\n"
