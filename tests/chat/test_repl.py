@@ -217,3 +217,14 @@ def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
     chat("/help", "/quit", "never asked")
     err = capsys.readouterr().err
     assert all(f"/{name}" in err for name in CHAT_COMMANDS.names())
+
+
+def test_a_fault_in_a_reply_does_not_take_the_conversation_with_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("a", "b", "/undo", replies=("1",))  # the talker has no second reply: IndexError
+    assert said(repl) == ["a", "1"]
+    err = capsys.readouterr().err
+    assert "error[internal]" in err
+    assert "IndexError" in err
+    assert "/save FILE" in err

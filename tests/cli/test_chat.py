@@ -225,6 +225,36 @@ def test_ctrl_c_during_one_answer_is_130(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_a_request_to_end_during_one_answer_is_143_and_one_json_object(tmp_path: Path) -> None:
+    with FakeEndpoint(delay_s=60) as server:
+        child = subprocess.Popen(
+            [*COMMAND, "m", "--url", server.url, "--prompt", "hi", "--json"], cwd=tmp_path,
+            env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not server.requests and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.send_signal(signal.SIGTERM)
+        out, err = child.communicate(timeout=30)
+    assert json.loads(out)["error"]["code"] == child.returncode == 143, err
+
+
+def test_a_reader_who_leaves_ends_the_answer(tmp_path: Path) -> None:
+    with FakeEndpoint(answer=lambda messages: "word " * 20_000) as server:
+        child = subprocess.Popen(
+            [*COMMAND, "m", "--url", server.url, "--prompt", "hi"], cwd=tmp_path,
+            env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.read(4) == "word"
+        child.stdout.close()
+        # The whole answer takes 100 seconds.
+        assert child.wait(timeout=60) == 0, child.stderr.read()
+        assert "Traceback" not in child.stderr.read()
+        child.stderr.close()
+
+
 def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
     evil = "safe \x1b]0;owned\x07[red]text[/red] \x1b[31m<b>x</b>"
     replies = {"hi": "hello you", "evil": evil}

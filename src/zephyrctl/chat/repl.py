@@ -6,6 +6,7 @@ and escape sequences are taken out of it before it is shown, never out of what t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,6 +76,17 @@ class Repl:
             self.handle(text)
         except ZephyrctlError as error:
             terminal.say_error(error)
+        except Exception as error:
+            # A fault of ours, or of a library, must not take the conversation with it.
+            if os.environ.get("ZEPHYRCTL_DEBUG") == "1":
+                raise
+            terminal.say_error(
+                ZephyrctlError(
+                    f"this is a fault in zephyrctl ({type(error).__name__}: {error})",
+                    hint="/save FILE keeps the conversation; ZEPHYRCTL_DEBUG=1 in front of the "
+                    "command shows the traceback",
+                )
+            )
 
     def greet(self) -> None:
         """One line that says what answers here, and what should be known about it."""

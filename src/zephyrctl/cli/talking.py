@@ -55,7 +55,7 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
     `given` holds the settings of `chat:` that were given as flags.
     """
     prompt = _prompt(wish)
-    with _ended_by_signals():
+    with _ended_by_signals(quietly=prompt is None):
         models = Models(wish, given)
         models.check_compared()
         talker, settings = models.first()
@@ -257,18 +257,21 @@ def _converse(models: Models, talker: Talker, sampling: Sampling, settings: Chat
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals(*, quietly: bool) -> Iterator[None]:
     """Leave by way of every `finally` on SIGTERM and SIGHUP, so that the terminal is as before.
 
-    SystemExit rather than an error of ours: no library swallows it.
+    `quietly` by SystemExit, which no library swallows and for which nothing is printed on a
+    terminal that may be gone; else by an error that is told, under --json as one object.
     """
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if _is_default(number)]
 
     def handler(number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         for each in numbers:  # a second one must not disturb the leaving
             signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(Terminated.exit_code)
+        if quietly:
+            raise SystemExit(Terminated.exit_code)
+        raise Terminated(f"stopped by {signal.Signals(number).name}")
 
     for number in numbers:
         signal.signal(number, handler)
