@@ -54,6 +54,7 @@ REFUSED = {
     "'max_completion_tokens' instead.",
     "temperature": "Unsupported value: 'temperature' does not support {value} with this model.",
     "seed": "Extra inputs are not permitted: seed",
+    "stream_options": "Unknown parameter: 'stream_options'.",
     "logprobs": "You are not allowed to request logprobs from this model.",
 }
 
@@ -362,10 +363,16 @@ class _Connection(asyncio.Protocol):
         self.transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
         )
-        for piece in self.fake.cut(self.fake.answer(body["messages"])):
+        text = self.fake.answer(body["messages"])
+        for piece in self.fake.cut(text):
             event = {"choices": [{"delta": {"content": piece}}]}
             self.transport.write(f"data: {json.dumps(event)}\n\n".encode())
             await asyncio.sleep(self.fake.pace_s)
+        if (body.get("stream_options") or {}).get("include_usage"):
+            prompt, completion = self.fake.usage(body["messages"], text)
+            usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+            event = {"choices": [], "usage": usage}
+            self.transport.write(f"data: {json.dumps(event)}\n\n".encode())
         self.transport.write(b"data: [DONE]\n\n")
         self.fake.answered += 1
         self.transport.close()

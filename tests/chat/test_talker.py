@@ -1,6 +1,7 @@
 """Local and remote models behind one interface, and the one-shot answers built on it."""
 
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import load_tokenizer
-from zephyrctl.errors import DataError, UsageError
-from zephyrctl.generation.sampling import Sampling
+from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError
+from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.references import ModelRef
 
 HELLO = [Message("user", "Offer tea to Mia.")]
@@ -80,6 +81,70 @@ def test_an_endpoint_counts_no_tokens_and_shows_no_template() -> None:
         assert talker.count(HELLO) is None
         with pytest.raises(DataError, match="its own template"):
             talker.rendered(HELLO)
+
+
+def streamed(server: FakeEndpoint) -> Completion:
+    reply = open_endpoint(server.spec).reply(HELLO, sampling=GREEDY, stop=lambda: False)
+    assert "".join(reply).strip() == reply.completion.text
+    return reply.completion
+
+
+def test_a_streamed_reply_has_the_services_own_count_of_tokens() -> None:
+    with FakeEndpoint(usage=lambda messages, text: (41, 17)) as server:
+        completion = streamed(server)
+    assert (completion.prompt_tokens, completion.tokens) == (41, 17)
+    assert completion.stopped
+    assert completion.first_s is not None
+    assert completion.first_s <= completion.seconds
+
+
+def test_a_service_that_takes_no_stream_options_is_counted_by_pieces() -> None:
+    with FakeEndpoint(refuses=["stream_options"]) as server:
+        completion = streamed(server)
+        bodies = [body for _, body in server.requests]
+    assert completion.prompt_tokens == 0
+    assert completion.tokens > 0
+    assert ["stream_options" in body for body in bodies] == [True, False]
+
+
+@pytest.mark.parametrize("fault", ["bad_json", "cut", "drop", "500", "error"])
+def test_a_garbled_stream_is_one_error(fault: str) -> None:
+    with FakeEndpoint(always=fault) as server, pytest.raises(NetworkError, match="did not answer"):
+        streamed(server)
+
+
+def test_a_wrong_key_is_one_error_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    refused = pytest.raises(CredentialsError, match="refused the key")
+    with FakeEndpoint(key="sk-other") as server, refused as caught:
+        streamed(server)
+    assert "sk-mine" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_address_where_nobody_listens_is_one_error() -> None:
+    with FakeEndpoint() as server:
+        gone = server.spec
+    reply = open_endpoint(gone).reply(HELLO, sampling=GREEDY, stop=lambda: False)
+    with pytest.raises(NetworkError, match="did not answer"):
+        list(reply)
+
+
+def test_a_talker_says_how_it_is_opened_again_and_what_it_takes(local: LocalTalker) -> None:
+    assert local.ref_name == local.engine.path
+    numbers = sum(weight.numel() for weight in local.engine.model.parameters())
+    assert local.weight_bytes == 4 * numbers
+    with FakeEndpoint() as server:
+        talker = open_endpoint(server.spec)
+        assert talker.ref_name == server.spec
+        assert talker.weight_bytes is None
+        talker.close()
+
+
+def test_a_closed_talker_lets_go_of_its_weights(tiny_base: Path) -> None:
+    talker = open_local(reference(tiny_base), recipe=Recipe(), device="cpu")
+    weights = weakref.ref(talker.engine.model)
+    talker.close()
+    assert weights() is None
 
 
 def test_an_empty_prompt_is_refused(local: LocalTalker) -> None:

@@ -16,7 +16,7 @@ from zephyrctl.errors import DataError
 from zephyrctl.generation.sampling import Completion, Sampling
 
 if TYPE_CHECKING:
-    from zephyrctl.generation.endpoint import Asked, Endpoint
+    from zephyrctl.generation.endpoint import Asked, Endpoint, Streamed
     from zephyrctl.generation.engine import Engine
     from zephyrctl.generation.quantized import Quantize
     from zephyrctl.runs.references import ModelRef
@@ -160,7 +160,10 @@ class EndpointTalker:
         self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
     ) -> Reply:
         """See `Talker`."""
-        return _EndpointReply(self.endpoint.stream(_asked(messages, sampling)), stop)
+        from zephyrctl.generation.endpoint import Streamed
+
+        told = Streamed()
+        return _EndpointReply(self.endpoint.stream(_asked(messages, sampling), told), told, stop)
 
     def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
         """See `Talker`."""
@@ -203,9 +206,11 @@ def _asked(messages: list[Message], sampling: Sampling) -> Asked:
 
 @dataclass
 class _EndpointReply:
-    """`tokens` counts pieces, which most services send one token at a time."""
+    """`tokens` counts pieces, which most services send one token at a time, until the service
+    tells its own count at the end."""
 
     pieces: Iterator[str]
+    told: Streamed
     stop: Callable[[], bool]
     text: str = ""
     tokens: int = 0
@@ -230,7 +235,12 @@ class _EndpointReply:
     @property
     def completion(self) -> Completion:
         return Completion(
-            self.text.strip(), self.tokens, 0, self.ended, self.seconds, first_s=self.first_s
+            self.text.strip(),
+            self.told.completion_tokens or self.tokens,
+            self.told.prompt_tokens or 0,
+            self.ended and self.told.finish_reason != "length",
+            self.seconds,
+            first_s=self.first_s,
         )
 
 

@@ -196,13 +196,13 @@ def open_engine(
     from zephyrctl.generation.engine import load_engine
 
     folder = folder_of(ref)
-    template, notices = template_of(folder, fallback=model.chat_template)
+    tokenizer, notices = _tokenizer_of(folder, fallback=model.chat_template)
     engine = load_engine(
         folder,
         dtype=model.dtype,
         device=device,
         attention=model.attention,
-        chat_template=template,
+        tokenizer=tokenizer,
         quantize=quantize,
     )
     return engine, notices
@@ -225,13 +225,20 @@ def tokenizer_folder(located: str) -> str:
 
 def template_of(located: str, *, fallback: str) -> tuple[str, tuple[str, ...]]:
     """The model's own template; `fallback` for a base model without one, which is said."""
+    _, notices = _tokenizer_of(located, fallback=fallback)
+    return fallback if notices else OWN_TEMPLATE, notices
+
+
+def _tokenizer_of(located: str, *, fallback: str) -> tuple[Any, tuple[str, ...]]:
+    """The model's tokenizer with the template that `template_of` finds for it."""
+    folder = tokenizer_folder(located)
     try:
-        load_tokenizer(tokenizer_folder(located), chat_template=OWN_TEMPLATE)
+        return load_tokenizer(folder, chat_template=OWN_TEMPLATE), ()
     except DataError:
         if fallback == OWN_TEMPLATE:
             raise
-        return fallback, (f"the model has no chat template of its own; '{fallback}' is used",)
-    return OWN_TEMPLATE, ()
+    text = f"the model has no chat template of its own; '{fallback}' is used"
+    return load_tokenizer(folder, chat_template=fallback), (text,)
 
 
 def digest_of(ref: ModelRef) -> str:

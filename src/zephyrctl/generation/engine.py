@@ -209,10 +209,12 @@ def load_engine(
     chat_template: str | None = None,
     revision: str | None = None,
     quantize: quantized.Quantize = "none",
+    tokenizer: Any = None,
 ) -> Engine:
     """Load a model folder, an adapter folder with all that it stands on, or a Hub id.
 
-    `chat_template` is as in `load_tokenizer`; None is the model's own. Adapters are merged in
+    `chat_template` is as in `load_tokenizer`; None is the model's own. `tokenizer` is one that was
+    loaded already, with its template. Adapters are merged in
     float32 and the result cast to `dtype` once. `auto` is bfloat16 where the device computes in
     it and float32 elsewhere. With `quantize` the base's weights are rounded to 8 or 4 bits and
     computed with in `dtype`, its adapters beside it unmerged; EnvironmentProblem where this
@@ -222,7 +224,8 @@ def load_engine(
     where = _device(device)
     number_format = _dtype(dtype, where)
     with quiet():
-        tokenizer = _tokenizer(path, chain.base, revision=revision, chat_template=chat_template)
+        if tokenizer is None:
+            tokenizer = _tokenizer(path, chain.base, revision=revision, chat_template=chat_template)
         if quantize != "none":
             model = _few_bits(chain, quantize, where, number_format, attention, revision)
             return Engine(model.eval(), tokenizer, path=path)

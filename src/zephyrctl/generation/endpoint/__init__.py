@@ -3,6 +3,6 @@
 from zephyrctl.generation.endpoint.address import key_of_file
 from zephyrctl.generation.endpoint.client import Endpoint, models_at
 from zephyrctl.generation.endpoint.tries import Patience
-from zephyrctl.generation.endpoint.wire import Asked, Reply
+from zephyrctl.generation.endpoint.wire import Asked, Reply, Streamed
 
-__all__ = ["Asked", "Endpoint", "Patience", "Reply", "key_of_file", "models_at"]
+__all__ = ["Asked", "Endpoint", "Patience", "Reply", "Streamed", "key_of_file", "models_at"]

@@ -27,6 +27,7 @@ from zephyrctl.generation.endpoint.wire import (
     Asked,
     BrokenAnswer,
     Reply,
+    Streamed,
     body_of,
     events,
     reply_of,
@@ -124,8 +125,11 @@ class Endpoint:
             ) from error
         return self._read(response, body), response.headers
 
-    def stream(self, asked: Asked) -> Iterator[str]:
-        """The pieces of one answer as they come; for a person who waits, so tried once."""
+    def stream(self, asked: Asked, told: Streamed | None = None) -> Iterator[str]:
+        """The pieces of one answer as they come; for a person who waits, so tried once.
+
+        What else the service says, such as its count of tokens, is put into `told`.
+        """
         with httpx.Client(
             headers=self._headers,
             timeout=self.patience.timeout_s,
@@ -133,18 +137,20 @@ class Endpoint:
             trust_env=not is_loopback(self.base_url),
         ) as client:
             try:
-                yield from self._stream(client, asked)
+                yield from self._stream(client, asked, told or Streamed())
             except (httpx.RequestError, BrokenAnswer, TryAgain, Filtered) as error:
                 raise NetworkError(
                     f"the endpoint did not answer: {_reason(error)}", where=self.where
                 ) from error
 
-    def _stream(self, client: httpx.Client, asked: Asked) -> Iterator[str]:
+    def _stream(self, client: httpx.Client, asked: Asked, told: Streamed) -> Iterator[str]:
         while True:
             body = {**self._body(asked), "stream": True}
+            if "stream_options" not in self.adjustments:
+                body["stream_options"] = {"include_usage": True}
             with client.stream("POST", self._url, json=body) as response:
                 if response.status_code == httpx.codes.OK:
-                    yield from events(lines_within(response))
+                    yield from events(lines_within(response), told)
                     return
                 response = body_within(response)
                 try:

@@ -31,7 +31,9 @@ _NOT_TAKEN = re.compile(
     r"|not allowed|not permitted|extra_forbidden|extra inputs",
     re.I,
 )
-OPTIONAL = ("max_tokens", "temperature", "seed", "top_p", "logprobs", "top_logprobs")
+OPTIONAL = (
+    "max_tokens", "temperature", "seed", "top_p", "logprobs", "top_logprobs", "stream_options",
+)  # fmt: skip
 """Fields of a request that a model may not take."""
 
 

@@ -91,24 +91,49 @@ def reply_of(content: bytes) -> Reply:
     return Reply(text, *counts, reason, _first_logprobs(choice.get("logprobs")))
 
 
-def events(lines: Iterator[str]) -> Iterator[str]:
-    """The text of a stream of server-sent events, piece by piece."""
+@dataclass
+class Streamed:
+    """What a stream told beside its text. Tokens are None where the service counted none,
+    `finish_reason` where the stream did not say how it ended."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+def events(lines: Iterator[str], told: Streamed) -> Iterator[str]:
+    """The text of a stream of server-sent events, piece by piece; the rest goes into `told`.
+
+    BrokenAnswer for an event that is none, an error within the stream, and a stream that stops
+    before its end: neither a `[DONE]` nor a reason to finish came.
+    """
     for line in lines:
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()
         if data == "[DONE]":
+            told.finish_reason = told.finish_reason or "stop"
             return
         try:
             record = json.loads(data)
-            choices = record.get("choices", [])
-        except (ValueError, AttributeError) as error:
+            if "error" in record:
+                raise BrokenAnswer(f"an error within the stream: {str(record['error'])[:200]}")
+            _count(record.get("usage"), told)
+            for choice in record.get("choices") or []:
+                told.finish_reason = choice.get("finish_reason") or told.finish_reason
+                if piece := _text((choice.get("delta") or {}).get("content")):
+                    yield piece
+        except (ValueError, TypeError, AttributeError) as error:
             raise BrokenAnswer(f"a broken event: {data[:80]!r}") from error
-        if "error" in record:
-            raise BrokenAnswer(f"an error within the stream: {str(record['error'])[:200]}")
-        for choice in choices:
-            if piece := (choice.get("delta") or {}).get("content"):
-                yield piece
+    if told.finish_reason is None:
+        raise BrokenAnswer("the stream broke off before the end of the answer")
+
+
+def _count(usage: Any, told: Streamed) -> None:
+    """Take over the token counts of an event that has them; most have none."""
+    if usage:
+        told.prompt_tokens = int(usage.get("prompt_tokens") or 0) or told.prompt_tokens
+        told.completion_tokens = int(usage.get("completion_tokens") or 0) or told.completion_tokens
 
 
 def _text(content: Any) -> str:
