@@ -145,6 +145,7 @@ def test_a_long_conversation_is_counted_a_few_times() -> None:
         counted.clear()
         readable = session.readable(count, context=context, reply_tokens=1)
         assert len(counted) < 12
+        assert readable.tokens is not None
         assert readable.tokens == words(readable.messages)
         assert readable.tokens + 1 <= context < readable.tokens + 1 + 4 or not readable.left_out
         assert readable.messages[-1].content == "e f"

@@ -13,7 +13,7 @@ import termios
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.fakes import FakeEndpoint
@@ -64,7 +64,7 @@ class Terminal:
         )  # fmt: skip
         os.close(child)
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
