@@ -1,5 +1,6 @@
 """Local and remote models behind one interface, and the one-shot answers built on it."""
 
+import json
 import shutil
 import weakref
 from pathlib import Path
@@ -73,6 +74,19 @@ def test_another_template_than_the_trained_one_is_said(tiny_base: Path, tmp_path
     template.write_text(template.read_text().replace("<|user|>", "<|human|>") + " ")
     talker = open_local(reference(folder), recipe=Recipe(), device="cpu")
     assert any("another chat template" in text for text in talker.notices)
+
+
+def test_another_tokenizer_than_the_trained_one_is_said(tiny_base: Path, tmp_path: Path) -> None:
+    folder = trained(tiny_base, tmp_path / "sft")
+    load_tokenizer(str(folder)).save_pretrained(str(folder))  # the same one in the same words
+    assert open_local(reference(folder), recipe=Recipe(), device="cpu").notices == []
+    path = folder / "tokenizer.json"
+    words = json.loads(path.read_text())
+    table = words["model"]["vocab"]
+    table["Mia"], table["Ravi"] = table.get("Ravi", 7), table.get("Mia", 8)
+    path.write_text(json.dumps(words))
+    notices = open_local(reference(folder), recipe=Recipe(), device="cpu").notices
+    assert any("tokenizer.json is not that of training" in text for text in notices)
 
 
 def test_an_endpoint_counts_no_tokens_and_shows_no_template() -> None:

@@ -261,6 +261,8 @@ def open_local(
     except DataError as error:
         notices.append(f"{error.message}; its answers may be much worse for it")
         lock = None
+    if changed := template_lock.changed_tokenizer(Path(engine.path), lock):
+        notices.append(changed)
     name = f"{ref.run.name}/{ref.stage}" if ref.run and ref.stage else ref.name
     label = lock.template if lock else recipe.model.chat_template if said else "the model's own"
     ref_name = str(ref.run.root / ref.stage) if ref.run and ref.stage else ref.target

@@ -7,6 +7,7 @@ format than it was trained in is the commonest cause of wrong scores.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ LOCK_FILE = "zephyrctl.json"
 
 @dataclass(frozen=True)
 class TemplateLock:
-    """What a trained model folder says about its origin. `template` is the recipe's word for it."""
+    """What a trained model folder says about its origin. `template` is the recipe's word for it.
+
+    `tokenizer_sha256` is that of tokenizer.json; None in folders that were trained before it was
+    kept, and for tokenizers without such a file.
+    """
 
     template_sha256: str
     template: str
@@ -29,6 +34,7 @@ class TemplateLock:
     base: str
     base_digest: str
     run: str
+    tokenizer_sha256: str | None = None
 
 
 def write(
@@ -43,7 +49,9 @@ def write(
 ) -> TemplateLock:
     """Save tokenizer, template and lock into the folder of a model that has just been trained."""
     tokenizer.save_pretrained(folder)
-    lock = TemplateLock(template_hash(tokenizer), template, stage, base, base_digest, run)
+    lock = TemplateLock(
+        template_hash(tokenizer), template, stage, base, base_digest, run, _tokenizer_hash(folder)
+    )
     write_json(folder / LOCK_FILE, asdict(lock))
     return lock
 
@@ -80,3 +88,26 @@ def check(folder: Path, tokenizer: Any) -> TemplateLock | None:
             hint="use the folder's own chat_template.jinja (leave --template out)",
         )
     return lock
+
+
+def changed_tokenizer(folder: Path, lock: TemplateLock | None) -> str | None:
+    """What is to be said where the folder's tokenizer.json is not the one of training; else None.
+
+    Another program may have saved the same tokenizer in other words, so this is never refused.
+    """
+    if lock is None or lock.tokenizer_sha256 is None:
+        return None
+    found = _tokenizer_hash(folder)
+    if found == lock.tokenizer_sha256:
+        return None
+    is_now = "no longer there" if found is None else f"not that of training: {found[:12]}"
+    return (
+        f"tokenizer.json is {is_now}, was {lock.tokenizer_sha256[:12]}; text may become other "
+        "tokens than the model was trained on"
+    )
+
+
+def _tokenizer_hash(folder: Path) -> str | None:
+    """SHA-256 of tokenizer.json: what `sha256sum tokenizer.json` prints."""
+    path = folder / "tokenizer.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
