@@ -104,12 +104,10 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
         *,
         fault: str | None = None,
         ranks: int = 1,
-        record: Path | None = None,
+        **more: str,
     ) -> list[int]:
         env = {"ZEPHYRCTL_FAULT": fault} if fault else {}
-        env |= {"ZEPHYRCTL_TEST_SYNC": str(record)} if record else {}
-        order = {"run": str(run.root), "stage": stage, "env": env, "ranks": ranks}
-        order["record"] = record is not None
+        order = {"run": str(run.root), "stage": stage, "env": env | more, "ranks": ranks}
         process.stdin.write(json.dumps(order) + "\n")
         process.stdin.flush()
         return json.loads(process.stdout.readline())["codes"]

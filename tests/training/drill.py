@@ -1,8 +1,9 @@
 """A process that has imported torch and TRL once and forks a child for each drill.
 
-It reads one JSON object a line, {"run", "stage", "env", "ranks", "record"}, starts the worker's own
-`main` in that many forked processes, and answers {"codes": [...]}; `record` makes each write down
-what it does (`sync_record`). It never trains itself: autograd does not survive a fork.
+It reads one JSON object a line, {"run", "stage", "env", "ranks"}, starts the worker's own `main` in
+that many forked processes, and answers {"codes": [...]}. Variables of the tests' own make each
+process write down what it does (`sync_record`) or break its loss (`infinite_loss`). It never trains
+itself: autograd does not survive a fork.
 """
 
 import json
@@ -10,7 +11,9 @@ import os
 import signal
 import socket
 import sys
+import traceback
 
+import infinite_loss
 import sync_record
 import trl.trainer.dpo_trainer
 
@@ -47,9 +50,13 @@ def start(order: dict, rank: int, *, port: int) -> int:
                 "LOCAL_WORLD_SIZE": str(order["ranks"]), "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
             }  # fmt: skip
-        if order["record"]:
+        if sync_record.FOLDER in os.environ:
             sync_record.install()
+        if infinite_loss.WHERE in os.environ:
+            infinite_loss.install()
         code = worker.main(["--run", order["run"], "--stage", order["stage"]])
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -101,9 +101,12 @@ def test_a_full_disk_at_the_record_of_the_run_leaves_nothing_half(
     assert list(partial.parent.iterdir()) == []
 
 
-def test_another_error_is_no_full_disk(tmp_path: Path) -> None:
+def test_another_error_is_no_full_disk_and_the_log_has_its_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(JobFailed, match="FileNotFoundError"):
         saving.together(lambda: saving.write_state(tmp_path / "gone" / "optimizer.pt", TENSORS))
+    assert "in write_state" in capsys.readouterr().err
 
 
 @pytest.mark.train

@@ -138,3 +138,26 @@ def test_all_processes_refuse_the_update_where_one_has_a_broken_loss(
         assert "last good checkpoint" in error["hint"]
     assert [path.name for path in stage.checkpoints.iterdir()] == ["checkpoint-2"]
     assert record_of(run, "sft")["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("stage", "begins", "said"),
+    [
+        # Before the first step no gradient is summed: they agree by a word.
+        ("sft", 0, "the loss of step 1 on process 1 is nan before any update"),
+        ("sft", 2, "the loss of process 1 is not finite at step 3"),
+        ("dpo", 2, "the loss of process 1 is not finite at step 3"),
+    ],
+)
+def test_all_processes_refuse_an_infinite_loss_of_one_with_finite_gradients(
+    make_run: Any, drill: Any, stage: str, begins: int, said: str
+) -> None:
+    _, run = make_run("ranks", sft={"epochs": 4}, dpo={"init_from": "base", "epochs": 4})
+
+    assert drill(run, stage, ranks=2, ZEPHYRCTL_TEST_INFINITE=f"1:{begins}") == [6, 6]
+
+    folder = run.stage(stage).path
+    for rank in (0, 1):
+        error = json.loads((folder / f"error-rank{rank}.json").read_text())["error"]
+        assert said in error["message"]
+    assert not run.stage(stage).model.exists()

@@ -92,7 +92,7 @@ def test_two_processes_sum_gradients_once_per_step_and_hold_the_same_bf16_weight
     make_run: Any, drill: Any, tmp_path: Path
 ) -> None:
     _, run = make_run("pair", sft=BF16 | {"micro_batch_size": 1, "max_steps": 3})
-    assert drill(run, "sft", ranks=2, record=tmp_path) == [0, 0]
+    assert drill(run, "sft", ranks=2, ZEPHYRCTL_TEST_SYNC=str(tmp_path)) == [0, 0]
     steps = []
     for rank in (0, 1):
         lines = (tmp_path / f"rank{rank}").read_text().splitlines()

@@ -7,6 +7,7 @@ whole only when `checkpoints.commit` has renamed it.
 
 import os
 import random
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,6 +199,7 @@ def together(work: Callable[[], T]) -> T:
     except ZephyrctlError as problem:
         error = problem
     except Exception as problem:
+        traceback.print_exception(problem)  # into the log; the worker shows none of its own errors
         error = JobFailed(f"{type(problem).__name__}: {problem}", hint="the log has the traceback")
         error.__cause__ = problem
     for found in gather(error):

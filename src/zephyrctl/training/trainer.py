@@ -20,7 +20,7 @@ from zephyrctl.training.diverged import sequences
 from zephyrctl.training.memory import Room
 from zephyrctl.training.micro_batches import ListedBatches, MicroBatches
 from zephyrctl.training.processes import gather
-from zephyrctl.training.saving import Saving, random_states, restore_random_states
+from zephyrctl.training.saving import Saving, random_states, restore_random_states, together
 from zephyrctl.training.stops import EvaluationStopped, Stops
 
 
@@ -94,15 +94,22 @@ class HouseTrainer(Saving):
 
     def rehearse_first_step(self) -> None:
         """Forward and backward of the largest pass of the step that comes next, before samples and
-        evaluations take their time; TrainingDiverged where its loss is not finite."""
+        evaluations take their time; TrainingDiverged where a process's loss is not finite.
+
+        No gradient is summed over the processes: each hears of the others' errors by a word.
+        """
+        if self.state.global_step < self.state.max_steps:
+            together(self._rehearse_first_step)
+
+    def _rehearse_first_step(self) -> None:
         step = self.state.global_step
-        if step >= self.state.max_steps:
-            return
         self.current_gradient_accumulation_steps = self.passes.per_step
         loss = self._rehearse(step * self.passes.per_step)
         if not math.isfinite(loss):
+            many = self.args.world_size > 1
+            whose = f" on process {self.args.process_index}" if many else ""
             raise TrainingDiverged(
-                f"the loss of step {step + 1} is {loss} before any update of this attempt",
+                f"the loss of step {step + 1}{whose} is {loss} before any update of this attempt",
                 where=str(self.diverged_folder),
                 hint="the weights that training starts from, or rows of that step, are broken",
             )
