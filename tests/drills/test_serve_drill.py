@@ -168,7 +168,7 @@ def test_26_what_is_broken_off_is_told_and_has_its_code(
         _, err = service.child.communicate(timeout=60)
     assert "broke this answer off" in text
     assert "[DONE]" not in text
-    assert "1 open requests were broken off" in err
+    assert "answers broken off: 1" in err
     assert service.child.returncode == code
     assert "Traceback" not in err
 

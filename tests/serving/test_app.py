@@ -208,6 +208,21 @@ def test_our_own_client_is_answered(url: str, engine: Engine) -> None:
     assert "".join(endpoint.stream(Asked(messages, 9))) == want.text
 
 
+def test_a_judge_is_given_the_log_probabilities_of_its_first_token(url: str) -> None:
+    endpoint = Endpoint.parse(f"openai+{url}/v1:@dpo", env={})
+
+    async def once() -> Any:
+        try:
+            return await endpoint.chat(Asked([Message("user", "m or M?")], 1, top_logprobs=5))
+        finally:
+            await endpoint.aclose()
+
+    reply = asyncio.run(once())
+    assert reply.logprobs is not None
+    assert len(reply.logprobs) == 5
+    assert max(reply.logprobs, key=reply.logprobs.__getitem__).strip() == reply.text
+
+
 def test_a_key_is_asked_for_everywhere_but_at_health(engine: Engine, tmp_path: Any) -> None:
     with running(engine, api_key="s3cret") as url:
         assert httpx.get(f"{url}/health", trust_env=False).status_code == 200

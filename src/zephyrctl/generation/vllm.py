@@ -126,7 +126,7 @@ def sampling_arguments(
     }
 
 
-def require_safe(*folders: str, version: str | None) -> bool:
+def require_safe(*folders: str, version: str | None, way_round: str = _HINT) -> bool:
     """Whether code of the model's folders may be run; an error where vLLM could run it unasked.
 
     Three times vLLM ran code that `auto_map` names although it was told not to: CVE-2025-66448,
@@ -136,7 +136,7 @@ def require_safe(*folders: str, version: str | None) -> bool:
     if version is not None and numbers < _LEAST_VERSION:
         raise EnvironmentProblem(
             f"vLLM {version} can run code of a model although it is told not to",
-            hint=f"pip install 'zephyrctl[vllm]', or {_HINT}",
+            hint=f"pip install 'zephyrctl[vllm]', or {way_round}",
         )
     trusted = [remote_code.may_run(folder) for folder in folders]
     for folder, is_trusted in zip(folders, trusted, strict=True):
@@ -145,7 +145,7 @@ def require_safe(*folders: str, version: str | None) -> bool:
             raise UsageError(
                 f"the model names code of its own ({named[0][1]}), which vLLM is not shown",
                 where=str(Path(folder) / named[0][0]),
-                hint=f"{_HINT}   (it takes transformers' own code where there is some)",
+                hint=f"{way_round}   (it takes transformers' own code where there is some)",
             )
     return any(trusted)
 
@@ -347,8 +347,9 @@ def load_async(
 
     folder = _one_folder(path, digest=digest, dtype=dtype, say=say)
     loaded = _load(
-        folder, tokenizer=tokenizer, chat_template=chat_template, dtype=dtype, make=make, say=say
-    )
+        folder, tokenizer=tokenizer, chat_template=chat_template, dtype=dtype, make=make, say=say,
+        way_round="--engine transformers",
+    )  # fmt: skip
     return AsyncVllm(loaded, delta=found[0])
 
 
@@ -360,6 +361,7 @@ def _load(
     dtype: str,
     make: Callable[[dict[str, Any]], tuple[Any, Any]],
     say: Callable[[str], None],
+    way_round: str = _HINT,
 ) -> _Loaded:
     """What both ways of asking need; `make` is given the engine's arguments, and imports vLLM."""
     from transformers import GenerationConfig
@@ -367,13 +369,13 @@ def _load(
     from zephyrctl.generation.choosing import repetition_penalty, unused_settings
     from zephyrctl.generation.engine import stop_ids
 
-    own_code = require_safe(folder, tokenizer, version=package_version("vllm"))
+    own_code = require_safe(folder, tokenizer, version=package_version("vllm"), way_round=way_round)
     try:
         engine, params = make(engine_arguments(folder, tokenizer, dtype=dtype, own_code=own_code))
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise EnvironmentProblem(
-            f"vLLM cannot load the model: {lines[0]}", where=folder, hint=_HINT
+            f"vLLM cannot load the model: {lines[0]}", where=folder, hint=way_round
         ) from error
     try:
         settings = GenerationConfig.from_pretrained(folder)

@@ -121,7 +121,7 @@ def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None
         listener.close()
     if server.broken_off:
         error = Interrupted if server.is_impatient else Terminated
-        raise error(f"{server.broken_off} open requests were broken off")
+        raise error(f"answers broken off: {server.broken_off}")
     say("all requests were answered; stopped")
 
 
