@@ -100,6 +100,7 @@ def sentencepiece(spaces: str, *, merges: int | None = None) -> Any:
 def draw(model: Any) -> Any:
     """`model` with weights large enough that a wrong one shows, norms and biases too."""
     torch.manual_seed(0)
+    model.config.architectures = [type(model).__name__]
     for name, weight in model.named_parameters():
         if name.endswith("norm.weight"):
             torch.nn.init.normal_(weight, mean=1.0, std=0.2)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from zephyrctl.data.messages import Message, to_json
 from zephyrctl.errors import DataError, DiskFull, JobFailed, UsageError
 from zephyrctl.generation.engine import load_engine
 from zephyrctl.generation.sampling import Sampling
+from zephyrctl.publishing.agreement import log_probs
 from zephyrctl.publishing.files import MANIFEST
+from zephyrctl.publishing.gguf.architecture import architecture_of
 from zephyrctl.publishing.gguf.export import TOLERANCE, ExportedGguf, export_gguf
-from zephyrctl.publishing.gguf.reading import keys_of
-from zephyrctl.publishing.gguf.writing import FileType
+from zephyrctl.publishing.gguf.reading import keys_of, load
+from zephyrctl.publishing.gguf.vocabulary import vocabulary_of
+from zephyrctl.publishing.gguf.writing import About, FileType, write_file
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.runs.store import Run
 
@@ -248,3 +252,41 @@ def test_a_missing_package_is_named_with_a_command_that_brings_it() -> None:
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["code"]) == (3, 3)
     assert "pip install 'gguf" in error["hint"]
+
+
+def test_a_chat_that_llama_cpp_would_cut_otherwise_is_refused(tmp_path: Path) -> None:
+    tokenizer = gguf_models.sentencepiece("always")
+    model = gguf_models.llama(tokenizer)
+    spaced = tokenizer.chat_template.replace("'<|' +", "' <|' +")  # text that begins with a space
+    tokenizer.chat_template = spaced
+    with pytest.raises(JobFailed, match="other tokens of the chat"):
+        export(gguf_models.save(tmp_path / "m", model, tokenizer), tmp_path / "there" / "out")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["rows of q and k", "theta", "rope scaling"])
+def test_reading_the_file_again_shows_a_fault_in_writing_it(fault: str, tmp_path: Path) -> None:
+    tokenizer = gguf_models.byte_level("gpt-2")
+    model = gguf_models.llama(tokenizer)
+    right = architecture_of(model.config, where="here")
+    wrong = {
+        "rows of q and k": replace(right, family=replace(right.family, is_paired=False)),
+        "theta": replace(right, theta=20_000.0, is_llama3_rope=False),
+        "rope scaling": replace(right, is_llama3_rope=False),
+    }[fault]
+    rows = [tokenizer.encode("the theatre, there: they're 12 then 345 " * 4)]
+    vocabulary = vocabulary_of(
+        tokenizer, size=len(tokenizer), ends=[tokenizer.eos_token_id], begins_with_special=True,
+        where="here",
+    )  # fmt: skip
+    differences = []
+    for number, architecture in enumerate((right, wrong)):
+        path = tmp_path / f"{number}.gguf"
+        write_file(
+            path, model, architecture=architecture, vocabulary=vocabulary,
+            about=About("m", "unknown", None, "{{ messages }}"), file_type="f32",
+        )  # fmt: skip
+        apart = log_probs(model, rows) - log_probs(load(path), rows)
+        differences.append(float(apart.abs().mean()))
+    assert differences[0] < TOLERANCE["f32"]
+    assert differences[1] > 10 * TOLERANCE["f32"]

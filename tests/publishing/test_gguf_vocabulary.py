@@ -1,6 +1,5 @@
 """What llama.cpp is told of a tokenizer, and which tokenizers it would run otherwise."""
 
-from itertools import pairwise
 from typing import Any
 
 import gguf
@@ -10,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import DataError, UsageError
+from zephyrctl.publishing.gguf.retokenizing import encoder_of
 from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
 
 
@@ -23,36 +23,29 @@ def told(
 
 
 def as_llama_cpp(vocabulary: Vocabulary, text: str) -> list[int]:
-    """llama.cpp's SentencePiece: of all neighbours that make a token, the best score goes first."""
-    assert vocabulary.scores is not None
-    ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-    parts = list((" " + text if vocabulary.space_before else text).replace(" ", "▁"))
-    while True:
-        found = [
-            (-vocabulary.scores[ids[left + right]], place)
-            for place, (left, right) in enumerate(pairwise(parts))
-            if left + right in ids
-        ]
-        if not found:
-            break
-        _, place = min(found)
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
-    return [
-        number
-        for part in parts
-        for number in (
-            [ids[part]] if part in ids else [ids[f"<0x{byte:02X}>"] for byte in part.encode()]
-        )
-    ]
+    """The ids that llama.cpp makes of a text when it is told so."""
+    keys = {
+        "tokenizer.ggml.model": vocabulary.model,
+        "tokenizer.ggml.pre": vocabulary.pre,
+        "tokenizer.ggml.tokens": vocabulary.tokens,
+        "tokenizer.ggml.token_type": vocabulary.types,
+        "tokenizer.ggml.merges": vocabulary.merges,
+        "tokenizer.ggml.scores": vocabulary.scores,
+        "tokenizer.ggml.add_space_prefix": vocabulary.space_before,
+    }
+    return encoder_of(keys)(text)
 
 
 @pytest.mark.parametrize("kind", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
 def test_a_byte_level_tokenizer_is_known_by_its_rule(kind: str) -> None:
-    vocabulary = told(gguf_models.byte_level(kind))
+    tokenizer = gguf_models.byte_level(kind)
+    vocabulary = told(tokenizer)
     assert (vocabulary.model, vocabulary.pre) == ("gpt2", kind)
     assert vocabulary.scores is None
     assert vocabulary.merges
     assert vocabulary.types[:3] == (3, 3, 1)  # control, control, normal
+    for text in (*gguf_models.TEXTS, "<s>x</s> y 3.14", "WE'LL  \n\n 日本 ½", ""):
+        assert as_llama_cpp(vocabulary, text) == tokenizer.encode(text, add_special_tokens=False)
 
 
 def test_a_rule_that_llama_cpp_does_not_have_is_refused() -> None:
@@ -75,7 +68,9 @@ def test_words_taken_whole_are_part_of_the_rule() -> None:
 
 
 @pytest.mark.parametrize("spaces", ["legacy", "never", "always"])
-@pytest.mark.parametrize("text", ["then the hello", "tth  thee", "hellohe 日本 x\ny", "a the"])
+@pytest.mark.parametrize(
+    "text", ["then the hello", "tth  thee", "hellohe 日本 x\ny</s>the", "a the"]
+)
 def test_scores_stand_for_all_merges(spaces: str, text: str) -> None:
     tokenizer = gguf_models.sentencepiece(spaces)
     vocabulary = told(tokenizer)

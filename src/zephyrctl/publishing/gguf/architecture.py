@@ -15,7 +15,7 @@ import torch
 
 from zephyrctl.errors import DataError, UsageError
 
-_ELSEWHERE = (
+ELSEWHERE = (
     "zephyrctl export merged MODEL   writes a folder for llama.cpp's own convert_hf_to_gguf.py"
 )
 
@@ -85,7 +85,7 @@ def architecture_of(config: Any, *, where: str) -> Architecture:
         raise UsageError(
             f"this {_name(config)} cannot be written as GGUF: {reason}",
             where=where,
-            hint=_ELSEWHERE,
+            hint=ELSEWHERE,
         )
     heads = config.num_attention_heads
     rope = config.rope_parameters
@@ -119,7 +119,7 @@ def _family(config: Any, where: str) -> Family:
         raise UsageError(
             f"{_name(config)} cannot be written as GGUF here; {known} models can",
             where=where,
-            hint=_ELSEWHERE,
+            hint=ELSEWHERE,
         )
     return family
 

@@ -2,8 +2,8 @@
 
 The adapters are merged in float32, the sum is written tensor by tensor, and the file is read again
 by code of its own into a plain transformers model. Its log-probabilities are compared with those
-of the unmerged chain, and the ids that its tokenizer gives with those that the model was trained
-on; a file that says something else is not published.
+of the unmerged chain, and the ids that llama.cpp makes of chats by the file with those that the
+model was trained on; a file that says something else is not published.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from zephyrctl.models import remote_code
 from zephyrctl.publishing import agreement, files, standing
 from zephyrctl.publishing.card_metadata import base_of, licence
 from zephyrctl.publishing.gguf import reading
-from zephyrctl.publishing.gguf.architecture import Architecture, architecture_of
+from zephyrctl.publishing.gguf.architecture import ELSEWHERE, Architecture, architecture_of
 from zephyrctl.publishing.gguf.modelfile import Usage, modelfile, readme
-from zephyrctl.publishing.gguf.turns import portable, turn_form
+from zephyrctl.publishing.gguf.retokenizing import encoder_of
+from zephyrctl.publishing.gguf.turns import portable, sample_texts, turn_form
 from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file
 from zephyrctl.publishing.merge import (
@@ -114,6 +115,7 @@ def export_gguf(
         say("reading the file again …")
         after, texts_after = _read_again(path, rows)
         difference, largest = _compared(before, after, file_type, out)
+        _compare_ids(path, source.tokenizer)
         ollama, said = modelfile(usage, turn_form(source.tokenizer))
         notices = (*source.notices, *kept, *said)
         write_text(folder / "Modelfile", ollama)
@@ -240,6 +242,18 @@ def _continued(model: Any, rows: list[list[int]]) -> list[torch.Tensor]:
             ids = torch.cat((ids, best), dim=1)
         found.append(ids[0, -_CONTINUED:].cpu())
     return found
+
+
+def _compare_ids(path: Path, tokenizer: Any) -> None:
+    """JobFailed where llama.cpp would make other ids of a chat, by the file's keys."""
+    encode = encoder_of(reading.keys_of(path))
+    for text in sample_texts(tokenizer):
+        if encode(text) != tokenizer.encode(text, add_special_tokens=False):
+            raise JobFailed(
+                f"llama.cpp would make other tokens of the chat {text!r} than the model was "
+                "trained on",
+                hint=ELSEWHERE,
+            )
 
 
 def _compared(

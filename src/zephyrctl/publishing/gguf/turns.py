@@ -106,6 +106,12 @@ def portable(tokenizer: Any) -> str:
     return rewritten
 
 
+def sample_texts(tokenizer: Any) -> list[str]:
+    """The texts of many chats under the template; none where it refuses all of them."""
+    texts = (_prompt(tokenizer, dialogue) for dialogue in _dialogues())
+    return [text for text in texts if text is not None]
+
+
 def _prompt(tokenizer: Any, messages: Sequence[Message], *, is_open: bool = True) -> str | None:
     """The text of a chat, up to the reply where that is open; None where the template refuses."""
     from jinja2 import TemplateError
