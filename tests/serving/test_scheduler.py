@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, Mistral
 
 from zephyrctl.data.messages import Message
 from zephyrctl.generation import decoding
+from zephyrctl.generation.choosing import draw
 from zephyrctl.generation.engine import Engine
 from zephyrctl.generation.rows import Row
 from zephyrctl.generation.sampling import Sampling
@@ -288,3 +289,14 @@ def test_scores_are_those_of_the_models_own_distribution(llama: Engine) -> None:
         values, ids = at.topk(3)
         assert [number for number, _ in score.top] == ids.tolist()
         assert [value for _, value in score.top] == pytest.approx(values.tolist(), abs=1e-4)
+
+
+def test_the_last_bits_of_the_logits_choose_between_no_neighbours() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4000, 500) * 1e-5  # neighbours by rank are nearly the same
+    noise = torch.randn_like(logits) * 1e-6
+    draws = torch.rand(4000).tolist()
+    for sampling in (Sampling(1.0), Sampling(0.7)):
+        one, other = (draw(each, draws, sampling) for each in (logits, logits + noise))
+        assert int((one != other).sum()) <= 8
+        assert len(set(one.tolist())) > 450

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zephyrctl.generation.quantized import Quantize
 
 _NOT_WEIGHTS = ("*.md", ".*", "*.log")
-FORMAT = 1
+FORMAT = 2
 """Raised by one when decoding changes so that the same model answers otherwise."""
 
 
