@@ -35,7 +35,7 @@ def require(bits: Bits, *, device: str) -> None:
     """EnvironmentProblem where this machine cannot do it on a `device` of this type."""
     if find_spec("bitsandbytes") is None:
         raise EnvironmentProblem(
-            f"{bits} weights need the package bitsandbytes",
+            f"{bits[0]}-bit weights need the package bitsandbytes",
             where="chat.quantize",
             hint=f"pip install 'zephyrctl[cuda]'   or {_PLAIN}",
         )

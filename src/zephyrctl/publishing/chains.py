@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
 
-from zephyrctl.generation.adapters import ADAPTER_CONFIG, Chain
-from zephyrctl.generation.weights import load_base, merged, put_on
+from zephyrctl.generation.adapters import Chain, adds_up
+from zephyrctl.generation.weights import load_base, merged, put_on, side_by_side
 
 
 def unmerged(chain: Chain) -> Any:
@@ -24,27 +23,7 @@ def unmerged(chain: Chain) -> Any:
         for adapter in chain.adapters[:-1]:
             model = merged(model, adapter)
         return put_on(model, chain.adapters[-1])
-    names = [f"link{place}" for place in range(len(chain.adapters))]
-    for name, adapter in zip(names, chain.adapters, strict=True):
-        model = put_on(model, adapter, name=name)
-    if len(names) > 1:
-        model.base_model.set_adapter(names)
-    return model
-
-
-def adds_up(chain: Chain) -> bool:
-    """Whether the adapters give the same sum side by side as one merged after the other."""
-    settings = [
-        json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        for adapter in chain.adapters
-    ]
-    return len(settings) < 2 or all(
-        one.get("peft_type") == "LORA"
-        and not one.get("use_dora")
-        and one.get("bias", "none") == "none"
-        and not one.get("modules_to_save")
-        for one in settings
-    )
+    return side_by_side(model, chain.adapters)
 
 
 def add_in(model: Any, chain: Chain) -> Any:

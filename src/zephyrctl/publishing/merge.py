@@ -23,7 +23,7 @@ from zephyrctl.data import template_lock
 from zephyrctl.data.template_lock import TemplateLock
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import DiskFull, EnvironmentProblem, JobFailed, UsageError
-from zephyrctl.generation.adapters import Chain, chain_of
+from zephyrctl.generation.adapters import Chain, adds_up, chain_of
 from zephyrctl.generation.answerer import folder_of, template_of, tokenizer_folder
 from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.weights import cast, load_base, quiet
@@ -144,7 +144,7 @@ def merge_chain(chain: Chain, rows: list[list[int]]) -> tuple[Any, torch.Tensor]
     before = log_probs(live, rows)
     if not chain.adapters:
         return live, before
-    plain = live.unload() if chains.adds_up(chain) else None
+    plain = live.unload() if adds_up(chain) else None
     del live
     if plain is None:  # its base holds adapters already
         gc.collect()
