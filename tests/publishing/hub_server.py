@@ -59,6 +59,7 @@ class State:
     faults: list[str] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
     address: str = ""
+    closing: bool = False
 
     def asked(self, method: str, part: str) -> list[Any]:
         """The bodies of requests whose path holds `part`."""
@@ -219,14 +220,14 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def _store(self, oid: str) -> None:
         length = int(self.headers["Content-Length"])
-        if self.state.take("storage is slow"):
-            for _ in range(200):  # a line so slow that the user gives up
-                self.rfile.read(max(1, length // 200))
+        content = b""
+        if self.state.take("storage is slow"):  # so that the user gives up
+            while len(content) < length and not self.state.closing:
+                content += self.rfile.read(min(length - len(content), max(1, length // 200)))
                 time.sleep(0.1)
+        content += self.rfile.read(length - len(content))
         if self.state.take("storage refuses"):
-            self.rfile.read(length)
             return self._error(403, "signature expired")
-        content = self.rfile.read(length)
         if hashlib.sha256(content).hexdigest() != oid:
             return self._error(400, "the content has another digest")
         self.state.requests.append(("PUT", f"/storage/{oid}", length))
@@ -328,5 +329,6 @@ def serving() -> Iterator[State]:
     try:
         yield state
     finally:
+        state.closing = True
         server.shutdown()
         server.server_close()

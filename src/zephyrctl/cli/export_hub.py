@@ -153,7 +153,8 @@ def _upload(
         terminal.say("✓ all of it is there already")
         _done(record | {"commit": remote.head, "url": f"{api.endpoint}/{where.repo_id}"}, json=json)
         return
-    _ask(plan, where, yes=yes, may_ask=not json)
+    if remote.has_branch and not (yes or where.create_pr):
+        _ask(plan, where, may_ask=not json)
     bars = terminal.is_tty(sys.stderr) and not json
     done = publishing.publish(
         api, prepared.folder, plan, remote=remote, where=where, token=token, bars=bars
@@ -169,9 +170,9 @@ def _done(record: dict[str, Any], *, json: bool) -> None:
         terminal.out(record.get("pull_request") or record["url"])
 
 
-def _ask(plan: Plan, where: Destination, *, yes: bool, may_ask: bool) -> None:
+def _ask(plan: Plan, where: Destination, *, may_ask: bool) -> None:
     """What stands there is only replaced or removed where somebody said so."""
-    if yes or where.create_pr or not (plan.replaced or plan.removed):
+    if not (plan.replaced or plan.removed):
         return
     what = f"{len(plan.replaced)} files replaced and {len(plan.removed)} removed"
     if not (may_ask and terminal.is_tty(sys.stdin) and terminal.is_tty(sys.stderr)):

@@ -1,0 +1,304 @@
+"""Publishing on a Hub on this machine, by the real client, and loading from it again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Cli, cli
+from tests.publishing.hub_server import READER, STRANGER, WRITER, State, serving
+
+from zephyrctl.data.messages import Message
+from zephyrctl.generation.engine import load_engine
+from zephyrctl.generation.sampling import Sampling
+from zephyrctl.publishing.files import CARD
+from zephyrctl.runs import manifest
+from zephyrctl.runs.store import Run
+
+__all__ = ["cli"]
+
+Publish = Callable[..., tuple[int, str, str]]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[State]:
+    """A Hub that the client of this process talks to, and a user who may write."""
+    with serving() as state:
+        # The client reads both variables once, when it is imported; the server speaks no Xet.
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", state.address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+        monkeypatch.setenv("HF_TOKEN", WRITER)
+        yield state
+
+
+@pytest.fixture
+def publish(cli: Cli, run: Run, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """`publish("me/repo", …)` publishes the run's sft model as a user would."""
+    monkeypatch.delenv("ZEPHYRCTL_OFFLINE")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    def call(*args: str, model: str = f"{run.root}/sft") -> tuple[int, str, str]:
+        done = cli("export", "hub", model, "--repo-id", *args)
+        return done.code, done.out, done.err
+
+    return call
+
+
+_READER = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+messages = [{"role": "user", "content": sys.argv[2]}]
+prompt = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)
+print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
+"""
+
+
+def read_again(hub: State, repo_id: str, question: str, *, home: Path) -> str:
+    """The greedy answer of a published model in another process, with nothing but transformers."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    env |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_TOKEN": WRITER,
+            "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", _READER, repo_id, question],
+        capture_output=True, text=True, check=False, env=env, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_model_is_published_privately_and_answers_the_same_when_it_is_loaded_again(
+    hub: State, publish: Publish, run: Run, tmp_path: Path
+) -> None:
+    code, out, err = publish("me/model", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["private"], said["removed"]) == (True, [])
+    assert hub.asked("POST", "repos/create")[0]["visibility"] == "private"
+    assert hub.repos["me/model"].private
+    files = hub.repos["me/model"].commits[said["commit"]]
+    assert set(files) == {file["name"] for file in said["files"]} | {".gitattributes"}
+    assert f'from_pretrained("{"me/model"}")' in files[CARD].decode()
+    assert WRITER not in out + err
+    assert not any(WRITER.encode() in content for content in files.values())
+    assert str(tmp_path).encode() not in b"".join(files.values())
+
+    asked = [Message("user", "Offer tea to Mia politely.")]
+    engine = load_engine(str(run.stage("sft").model), dtype="float32", device="cpu")
+    want = engine.answer([asked], sampling=Sampling(max_new_tokens=12), batch_size=1)[0]
+    assert read_again(hub, "me/model", asked[0].content, home=tmp_path / "reader") == want.text
+
+    again, out, err = publish("me/model")
+    assert (again, out) == (0, f"{hub.address}/me/model\n")
+    assert "nothing has to be merged" in err
+    assert "all of it is there already" in err
+    assert len(hub.asked("POST", "/commit/")) == 1
+
+
+def test_a_dry_run_shows_files_and_card_and_asks_nobody(
+    hub: State, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setenv("ZEPHYRCTL_OFFLINE", "1")
+    code, out, err = publish("me/model", "--dry-run")
+    assert code == 0, err
+    assert out.startswith("---\nlicense:")
+    assert out == Path("exports/mine-sft", CARD).read_text() + "\n"
+    size = Path("exports/mine-sft/model.safetensors").stat().st_size
+    assert f"{size:,}  model.safetensors" in err
+    assert hub.requests == []
+
+
+def test_what_is_cut_off_goes_on_and_is_never_seen_by_half(hub: State, publish: Publish) -> None:
+    hub.faults.append("commit is cut off")
+    code, _, err = publish("me/model")
+    assert code == 5
+    assert "repeat the command" in err
+    assert set(hub.repos["me/model"].commits[hub.repos["me/model"].branches["main"]]) == {
+        ".gitattributes"
+    }
+    assert len(hub.asked("PUT", "/storage/")) == 1
+    code, _, err = publish("me/model")
+    assert code == 0, err
+    assert len(hub.asked("PUT", "/storage/")) == 1
+    assert len(hub.asked("POST", "repos/create")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [("storage refuses", 4, "signature expired"), ("commit is garbled", 1, "something else")],
+)
+def test_an_upload_that_goes_wrong_is_said(
+    fault: str, code: int, words: str, hub: State, publish: Publish
+) -> None:
+    hub.faults.append(fault)
+    found, out, err = publish("me/model")
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+def test_other_content_is_replaced_and_its_weights_removed_only_by_consent(
+    hub: State, publish: Publish
+) -> None:
+    old = {
+        "config.json": b"{}", "pytorch_model.bin": b"x", "notes.txt": b"mine", "LICENSE": b"MIT",
+        "model-00001-of-00002.safetensors": b"a", "model.safetensors.index.json": b"{}",
+    }  # fmt: skip
+    repo = hub.add("me/model", old)
+    before = dict(repo.branches)
+    code, _, err = publish("me/model")
+    assert code == 2
+    assert "1 files replaced and 3 removed" in err
+    assert repo.branches == before
+    code, out, err = publish("me/model", "--create-pr", "--message", "better")
+    assert (code, repo.branches["main"]) == (0, before["main"])
+    assert "/discussions/" in out
+    assert repo.messages[-1] == "better"
+    code, _, err = publish("me/model", "--revision", "v/2")
+    assert (code, repo.branches["main"]) == (0, before["main"])
+    assert "pytorch_model.bin" not in repo.commits[repo.branches["v/2"]]
+    code, _, err = publish("me/model", "--yes")
+    assert code == 0, err
+    files = repo.commits[repo.branches["main"]]
+    assert (files["notes.txt"], files["LICENSE"]) == (b"mine", b"MIT")
+    assert not {"pytorch_model.bin", "model.safetensors.index.json"} & set(files)
+
+
+def test_what_is_public_and_private_is_never_changed_by_the_way(
+    hub: State, publish: Publish
+) -> None:
+    hub.add("me/shown", {}, private=False)
+    hub.add("me/hidden", {}, private=True)
+    assert publish("me/shown")[0] == 2
+    assert publish("me/hidden", "--public")[0] == 2
+    assert hub.asked("POST", "/commit/") == []
+    code, _, err = publish("me/new", "--public")
+    assert code == 0, err
+    assert "PUBLIC me/new" in err
+    assert not hub.repos["me/new"].private
+
+
+@pytest.mark.parametrize(
+    ("token", "repo_id", "words"),
+    [
+        ("", "me/model", "hf auth login"),
+        ("hf_" + "q" * 34, "me/model", "refuses the token"),
+        (READER, "me/model", "may only read"),
+        (STRANGER, "me/model", "not of me"),
+    ],
+)
+def test_a_token_that_does_not_do_is_said_before_any_work(
+    token: str, repo_id: str, words: str, hub: State, publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", token)
+    code, out, err = publish(repo_id)
+    assert (code, out) == (4, "")
+    assert words in err
+    assert not token or token not in err
+    assert not Path("exports").exists()
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "ZEPHYRCTL_OFFLINE"])
+def test_offline_is_said_before_any_work(
+    name: str, hub: State, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    code, _, err = publish("me/model")
+    assert code == 5
+    assert name in err
+    assert hub.requests == []
+    assert not Path("exports").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("../x",), ("a b/c",), ("me",), ("a/b/c",), ("me/" + "x" * 100,), ("me/x--y",),
+        ("me/m", "--revision", "../main"), ("me/m", "--create-pr", "--revision", "v1"),
+        ("me/m", "--message", " "), ("me/m", "--adapter", "--dtype", "float16"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_wishes_are_refused_before_any_work(
+    arguments: tuple[str, ...], hub: State, publish: Publish
+) -> None:
+    code, out, err = publish(*arguments)
+    assert (code, out) == (2, "")
+    assert err.count("error[") == 1
+    assert hub.requests == []
+    assert not Path("exports").exists()
+
+
+def test_a_secret_and_what_is_no_model_are_not_published(
+    hub: State, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert publish("me/model", "--dry-run")[0] == 0
+    folder = Path("exports/mine-sft")
+    card = (folder / CARD).read_text()
+    monkeypatch.setenv("WANDB_API_KEY", "canary-0123456789")
+    for canary in ("canary-0123456789", WRITER, "sk-" + "a" * 30):
+        (folder / CARD).write_text(f"{card}\n{canary}\n")
+        code, out, err = publish("me/model", "--yes")
+        assert code == 2
+        assert "holds a secret" in err
+        assert canary not in out + err
+    (folder / CARD).write_text(f"{card}\nEdited by hand.\n")
+    (folder / "optimizer.pt").write_bytes(b"x")
+    code, _, err = publish("me/model")
+    assert (code, "optimizer.pt" in err) == (2, True)
+    (folder / "optimizer.pt").unlink()
+    assert hub.asked("POST", "/commit/") == []
+    code, _, err = publish("me/model")
+    assert code == 0, err
+    assert "was edited by hand" in err
+    repo = hub.repos["me/model"]
+    assert b"Edited by hand." in repo.commits[repo.branches["main"]][CARD]
+
+
+def test_the_state_of_a_training_and_an_unfinished_run_are_refused(
+    hub: State, publish: Publish, run: Run, tmp_path: Path
+) -> None:
+    state = tmp_path / "checkpoint-7"
+    shutil.copytree(run.stage("sft").model, state)
+    (state / "trainer_state.json").write_text("{}")
+    code, _, err = publish("me/model", model=str(state))
+    assert (code, "state of a training" in err) == (2, True)
+    manifest.begin(run.stage("dpo"), inputs={}, seed=0, world_size=1)
+    code, _, err = publish("me/model", model=str(run.root))
+    assert (code, "is not finished" in err) == (2, True)
+    assert hub.asked("POST", "create") == []
+
+
+def test_an_adapter_alone_needs_a_base_of_the_hub(
+    hub: State, publish: Publish, run: Run, tiny_base: Path, tmp_path: Path
+) -> None:
+    code, _, err = publish("me/adapter", "--adapter")
+    assert code == 2
+    assert "no model of the Hub" in err
+    base = tmp_path / "hub" / "models--org--tiny" / "snapshots" / COMMIT
+    shutil.copytree(tiny_base, base)
+    path = run.stage("sft").model / "adapter_config.json"
+    settings = json.loads(path.read_text()) | {"base_model_name_or_path": str(base)}
+    path.write_text(json.dumps(settings))
+    code, _, err = publish("me/adapter", "--adapter")
+    assert code == 0, err
+    repo = hub.repos["me/adapter"]
+    files = repo.commits[repo.branches["main"]]
+    written = json.loads(files["adapter_config.json"])
+    assert (written["base_model_name_or_path"], written["revision"]) == ("org/tiny", COMMIT)
+    weights = (run.stage("sft").model / "adapter_model.safetensors").read_bytes()
+    assert files["adapter_model.safetensors"] == weights
+    assert "model.safetensors" not in files
+    assert re.search(r"PeftModel.from_pretrained\(base, \"me/adapter\"\)", files[CARD].decode())
