@@ -1,10 +1,16 @@
 """The model card: metadata that the Hub reads, and figures of the run's own files."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
+from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
+from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.publishing.card import Facts, model_card
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.references import ModelRef
@@ -126,3 +132,100 @@ def test_without_a_run_the_card_says_what_is_not_known(tmp_path: Path) -> None:
     assert "was not at hand" in card
     assert metadata(card)["tags"] == ["zephyrctl"]
     assert "Evaluation" not in card
+
+
+def changed(run: Run, **sections: object) -> None:
+    """Give the run's recipe other values."""
+    recipe = json.loads(run.config_path.read_text())
+    for name, values in sections.items():
+        recipe[name] |= values
+    run.config_path.write_text(Recipe.model_validate(recipe).model_dump_json(), encoding="utf-8")
+
+
+def test_the_metadata_tells_relation_revisions_and_languages_where_they_are_known(run: Run) -> None:
+    source = {"path": "org/dialogues", "revision": "a" * 40}
+    data = {"sft": {"train": [source], "filters": [{"name": "language", "keep": ["en", "de"]}]}}
+    changed(run, model={"base": "org/base"}, data=data)
+    found = metadata(card_of(run))
+    assert found["base_model_relation"] == "finetune"
+    assert found["dataset_revisions"] == {"org/dialogues": "a" * 40}
+    assert found["language"] == ["de", "en"]
+    assert "model-index" not in found
+    lock = template_lock.read(run.stage("sft").model)
+    card = model_card(of_run(run), FACTS, lock=lock, template="tokenizer", form="adapter")
+    assert metadata(card)["base_model_relation"] == "adapter"
+    assert metadata(card)["library_name"] == "peft"
+
+
+def scored(run: Run, model: str, value: float, *, weights: str | None, judge: str) -> None:
+    score = {"benchmark": "mt-bench", "model": model, "judge": judge, "metric": "average",
+             "value": value, "low": value - 1, "high": value + 1, "n": 160}  # fmt: skip
+    write_json(
+        run.root / f"eval/mt-bench/{model}/j/scores.json",
+        {"scores": [score], "references": "corrected", "repeats": 1,
+         "about": {"weights": weights, "template_sha256": "ab" * 32}},
+    )  # fmt: skip
+
+
+def test_the_index_holds_scores_of_these_weights_and_names_the_judge(run: Run) -> None:
+    record = run.stage("sft").read_manifest()
+    assert record is not None
+    spec = "openai+http://10.0.0.7:8000/v1:judge-70b"
+    scored(run, "base", 2.5, weights="elsewhere", judge=spec)
+    scored(run, "sft", 6.5, weights=record.outputs["model"], judge=spec)
+    card = card_of(run)
+    index: Any = metadata(card)["model-index"]
+    (result,) = index[0]["results"]
+    assert result["dataset"] == {"name": "MT-Bench", "type": "mt-bench"}
+    (metric,) = result["metrics"]
+    assert metric["value"] == 6.5
+    assert metric["args"] == {
+        "judge": "judge-70b", "interval": "95 %", "low": 5.5, "high": 7.5, "n": 160,
+        "references": "corrected", "repeats": 1,
+    }  # fmt: skip
+    assert "| mt-bench | base | average | 2.500 |" in card
+    assert "10.0.0.7" not in card
+    scored(run, "sft", 6.5, weights="before", judge=spec)
+    card = card_of(run)
+    assert "model-index" not in metadata(card)
+    assert "left out of mt-bench: sft: scored before it was trained again" in card
+
+
+def test_data_are_accounted_for_without_folders_of_this_machine(run: Run) -> None:
+    local = {"path": "/home/me/x.jsonl", "split": "train", "format": "messages",
+             "digest": "cd" * 32, "rows": 7, "repeated": 0}  # fmt: skip
+    write_json(
+        run.stage("data").path / "account.json",
+        {
+            "decontamination": [
+                {"name": "rules", "status": "checked", "prompts": 120},
+                {"name": "/home/me/own.jsonl", "status": "NOT CHECKED", "prompts": 0},
+            ],
+            "sft": {
+                "sources": [local | {"path": "org/dialogues"}, local],
+                "rows_in": 14,
+                "rows_out": {"train": 12},
+                "removed": {"contains a judged prompt (/home/me/own.jsonl)": 2},
+            },
+        },
+    )
+    card = card_of(run)
+    assert "| sft | org/dialogues | not pinned | train | 7 |" in card
+    assert "| sft | a local file | SHA-256 `cdcdcdcdcdcdcdcd` | train | 7 |" in card
+    assert "- checked for the 120 prompts of rules" in card
+    assert "- own.jsonl: NOT CHECKED" in card
+    assert "/home/me" not in card
+
+
+def test_the_python_of_the_card_answers(
+    run: Run, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = template_lock.read(run.stage("sft").model)
+    folder = tiny_base.parent / "with-template"
+    if not folder.exists():
+        shutil.copytree(tiny_base, folder)
+        load_tokenizer(str(tiny_base), chat_template="zephyr").save_pretrained(folder)
+    card = model_card(of_run(run), FACTS, lock=lock, template="tokenizer", name=str(folder))
+    code = card.split("```python\n")[1].split("```")[0]
+    exec(code.replace("max_new_tokens=128", "max_new_tokens=3"), {})
+    assert capsys.readouterr().out.endswith("\n")

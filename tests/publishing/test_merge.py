@@ -15,8 +15,11 @@ from zephyrctl.data.messages import Message, to_json
 from zephyrctl.errors import DataError, JobFailed, UsageError
 from zephyrctl.generation.engine import load_engine
 from zephyrctl.generation.sampling import Sampling
+from zephyrctl.publishing.files import MANIFEST
 from zephyrctl.publishing.merge import TOLERANCE, DType, Exported, export_merged
+from zephyrctl.runs.digests import digest_file
 from zephyrctl.runs.references import ModelRef
+from zephyrctl.runs.store import is_run
 
 ASKED = [Message("user", "Offer tea to Mia politely.")]
 
@@ -65,7 +68,8 @@ def test_the_folder_holds_what_a_reader_needs(adapter: Path, tmp_path: Path) -> 
         "model.safetensors", "tokenizer.json", "zephyrctl.json",
     }  # fmt: skip
     assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}
-    assert (out / "zephyrctl.json").read_bytes() == (adapter / "zephyrctl.json").read_bytes()
+    lock = json.loads((out / "zephyrctl.json").read_text())
+    assert lock == json.loads((adapter / "zephyrctl.json").read_text())
     with safe_open(out / "model.safetensors", framework="pt") as weights:
         names_of_weights = weights.keys()
         assert {weights.get_tensor(name).dtype for name in names_of_weights} == {torch.bfloat16}
@@ -155,3 +159,58 @@ def test_an_endpoint_has_no_weights_here(tmp_path: Path) -> None:
         export_merged(
             ref, out=tmp_path / "o", dtype="auto", model=Model(), force=False, say=lambda text: None
         )
+
+
+def test_large_weights_come_in_shards_that_are_read_as_one(adapter: Path, tmp_path: Path) -> None:
+    ref = ModelRef("mine", "folder", str(adapter))
+    export_merged(
+        ref, out=tmp_path / "out", dtype="float32", model=Model(), force=False,
+        say=lambda text: None, shard="1MB",
+    )  # fmt: skip
+    shards = sorted(path.name for path in (tmp_path / "out").glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert (tmp_path / "out" / "model.safetensors.index.json").is_file()
+    whole = export(adapter, tmp_path / "whole").folder
+    one = AutoModelForCausalLM.from_pretrained(whole).state_dict()
+    many = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(one[name], many[name]) for name in one)
+
+
+def test_every_file_stands_in_the_manifest_with_its_digest(adapter: Path, tmp_path: Path) -> None:
+    out = export(adapter, tmp_path / "out").folder
+    record = json.loads((out / MANIFEST).read_text())
+    names = {path.name for path in out.iterdir()} - {MANIFEST}
+    assert record["sha256"] == {name: digest_file(out / name) for name in names}
+    assert not is_run(out)
+
+
+def test_sampling_that_is_set_and_switched_off_is_left_out_and_said(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    path = base / "generation_config.json"
+    settings = json.loads(path.read_text()) | {"do_sample": False, "temperature": 0.6}
+    path.write_text(json.dumps(settings))
+    exported = export(base, tmp_path / "out")
+    assert any("temperature left out" in text for text in exported.notices)
+    assert "temperature" not in json.loads((exported.folder / path.name).read_text())
+
+
+def test_quantized_weights_are_refused_by_name(tiny_base: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    path = base / "config.json"
+    quantized = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | quantized))
+    with pytest.raises(UsageError, match="stored quantized"):
+        export(base, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_force_keeps_a_file_that_no_export_holds(adapter: Path, tmp_path: Path) -> None:
+    out = export(adapter, tmp_path / "out").folder
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something else than a model"):
+        export(adapter, out, force=True)
+    assert (out / "thesis.txt").read_text() == "mine"
