@@ -6,62 +6,70 @@ import typer
 
 from zephyrctl.cli.options import ConfigOption, JsonOption, RecipeOption, SetOption
 
+_Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="@last, @sft, RUN/dpo, a folder, a Hub id; with --url its name there.",
+    ),
+]
+_Prompt = Annotated[
+    str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="Answer this and end.")
+]
+_System = Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt [chat.system].")]
+_Compare = Annotated[
+    list[str] | None,
+    typer.Option("--compare", metavar="MODEL", help="Let this model answer too (up to 3 times)."),
+]
+_Blind = Annotated[
+    bool,
+    typer.Option("--blind", help="Shuffle the compared replies, names hidden until the vote."),
+]
+_Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="OpenAI-compatible service: http://host:8000/v1."),
+]
+_MaxNewTokens = Annotated[
+    int | None,
+    typer.Option("--max-new-tokens", min=1, help="Longest reply [chat.max_new_tokens]."),
+]
+_Temperature = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Sampling temperature; 0 is greedy [chat.temperature]."),
+]
+_Seed = Annotated[int, typer.Option(min=0, help="Seed of the sampling.")]
+_Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
+_Quantize = Annotated[
+    Literal["none", "8bit", "4bit"] | None,
+    typer.Option(help="Load the weights quantized [chat.quantize]."),
+]
+_Render = Annotated[
+    Literal["auto", "markdown", "plain"] | None,
+    typer.Option(help="How replies are drawn [chat.render]."),
+]
+_NoHistory = Annotated[
+    bool,
+    typer.Option("--no-history", help="Keep nothing of what is typed [chat.history]."),
+]
+
 
 def chat(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="@last, @sft, RUN/dpo, a folder, a Hub id; with --url its name there.",
-        ),
-    ] = None,
+    model: _Model = None,
     config: ConfigOption = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="Answer this and end.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="System prompt [chat.system].")
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--compare", metavar="MODEL", help="Let this model answer too (up to 3 times)."
-        ),
-    ] = None,
-    blind: Annotated[
-        bool,
-        typer.Option("--blind", help="Shuffle the compared replies, names hidden until the vote."),
-    ] = False,
-    url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="OpenAI-compatible service: http://host:8000/v1."),
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option("--max-new-tokens", min=1, help="Longest reply [chat.max_new_tokens]."),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Sampling temperature; 0 is greedy [chat.temperature]."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
-    ] = "auto",
-    quantize: Annotated[
-        Literal["none", "8bit", "4bit"] | None,
-        typer.Option(help="Load the weights quantized [chat.quantize]."),
-    ] = None,
-    render: Annotated[
-        Literal["auto", "markdown", "plain"] | None,
-        typer.Option(help="How replies are drawn [chat.render]."),
-    ] = None,
-    no_history: Annotated[
-        bool,
-        typer.Option("--no-history", help="Keep nothing of what is typed [chat.history]."),
-    ] = False,
+    prompt: _Prompt = None,
+    system: _System = None,
+    compare: _Compare = None,
+    blind: _Blind = False,
+    url: _Url = None,
+    max_new_tokens: _MaxNewTokens = None,
+    temperature: _Temperature = None,
+    seed: _Seed = 0,
+    device: _Device = "auto",
+    quantize: _Quantize = None,
+    render: _Render = None,
+    no_history: _NoHistory = False,
     json: JsonOption = False,
 ) -> None:
     """Talk with a model, in the chat template that it was trained with.
