@@ -123,6 +123,26 @@ def test_a_folder_of_checkpoints_that_leads_nowhere_is_found(trainer: Any) -> No
         preflight.try_checkpoint(trainer)
 
 
+def test_checkpoints_that_stand_need_no_second_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StageDir(tmp_path / "sft")
+    policy: Any = SimpleNamespace(model=torch.nn.Linear(1000, 1000, bias=False))
+    weights = 4_000_000
+    usage = SimpleNamespace(free=5 * weights)  # one checkpoint, and the model
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DiskFull, match="3 checkpoints and the model need"):
+        preflight.check_disk(folder, policy, keep=2)
+    for step in (2, 4):
+        path = folder.checkpoints / f"checkpoint-{step}" / "optimizer.pt"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(3 * weights))
+    preflight.check_disk(folder, policy, keep=2)
+    usage.free = 3 * weights
+    with pytest.raises(DiskFull, match="GiB more"):
+        preflight.check_disk(folder, policy, keep=2)
+
+
 def test_too_little_room_or_too_few_names_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

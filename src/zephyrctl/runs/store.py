@@ -94,6 +94,13 @@ class StageDir:
                      for step in self._checkpoint_steps())  # fmt: skip
         return max((step for step, path in manifests if path.is_file()), default=None)
 
+    def checkpoint_bytes(self) -> int:
+        """Bytes that the checkpoints take, whole or not; 0 where they are on another disk."""
+        if self.checkpoints.is_symlink():
+            return 0
+        files = (path for path in self.checkpoints.glob("**/*") if path.is_file())
+        return sum(path.stat().st_size for path in files)
+
     def resumable_work(self) -> str | None:
         """What stands from which the same command goes on, in words; None where nothing does."""
         steps = self._checkpoint_steps()

@@ -285,12 +285,13 @@ def _too_small(
 
 
 def _check_disk(folder: StageDir, planned: StagePlan) -> None:
-    free = environment.free_disk(folder.path)
+    # What stands of the checkpoints has its room already.
+    free = environment.free_disk(folder.path) + folder.checkpoint_bytes()
     if free < planned.disk_bytes:
         name = folder.name
         raise DiskFull(
             f"checkpoints and model of {name} need {describe_bytes(planned.disk_bytes)}, "
-            f"{describe_bytes(free)} are free",
+            f"{describe_bytes(free)} can be had",
             where=str(folder.path),
             hint=f"--set {name}.keep_checkpoints=1, or --set output_root=FOLDER",
         )

@@ -46,14 +46,16 @@ class Preflight(TrainerCallback):
 
 def check_disk(folder: StageDir, policy: Policy, *, keep: int) -> None:
     """DiskFull before the work where checkpoints and model cannot fit: `keep` of them, the one that
-    is being written, and the model."""
+    is being written, and the model. What stands of them has its room already."""
     trained = sum(w.nbytes for w in policy.model.parameters() if w.requires_grad)
-    needed = trained * _TENSORS_PER_TRAINED_WEIGHT * (keep + 1) + trained
     folder.path.mkdir(parents=True, exist_ok=True)
+    stands = folder.checkpoint_bytes()
+    needed = max(0, trained * _TENSORS_PER_TRAINED_WEIGHT * (keep + 1) - stands) + trained
     free = shutil.disk_usage(folder.path).free
     if free < needed:
+        more = " more" if stands else ""
         raise DiskFull(
-            f"{keep + 1} checkpoints and the model need {needed / 2**30:.1f} GiB "
+            f"{keep + 1} checkpoints and the model need {needed / 2**30:.1f} GiB{more} "
             f"({needed:,} bytes), {free / 2**30:.1f} GiB are free",
             where=str(folder.path),
             hint=f"--set {folder.name}.keep_checkpoints=1, or --set output_root=FOLDER",
