@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -101,6 +102,7 @@ def test_03_a_full_disk_is_exit_73_and_leaves_nothing_half_written(
     assert done.returncode == 73, done.stderr
     error = json.loads(done.stdout.splitlines()[0])["error"]
     assert error["kind"] == "disk"
+    assert re.search(r"[1-9][0-9,]+ bytes are needed", error["message"]), error
     assert error["where"]
     assert "df -h" in error["hint"]
     left = done.stdout.splitlines()[1:]

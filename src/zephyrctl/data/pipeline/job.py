@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from zephyrctl.data.sources import count_rows
 from zephyrctl.data.statistics import describe, steps
 from zephyrctl.errors import DataError
 from zephyrctl.runs import signals
+from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.digests import digest_file
 from zephyrctl.runs.metrics import Reporter
 
@@ -145,18 +146,27 @@ class Job:
     def _write(self, pieces: list[Piece], selection: Selection) -> Assembly:
         stage = self.work.stage
         total = len(selection.split)
+        reached = 0
 
         def done(rows: int) -> None:
+            nonlocal reached
             signals.raise_if_stopping()
+            reached = rows
             self.reporter.progress(f"{stage} splits", done=rows, total=total)
 
-        with ExitStack() as stack:
-            writers = {
-                split: stack.enter_context(SplitWriter(self.folder, stage=stage, split=split))
-                for split in SPLITS
-            }
-            assembly = Assembly(self.work, Shards(self.shards), selection, self.account, writers)
-            assembly.run(pieces, done=done)
+        writers = {split: SplitWriter(self.folder, stage=stage, split=split) for split in SPLITS}
+        assembly = Assembly(self.work, Shards(self.shards), selection, self.account, writers)
+        try:
+            with ExitStack() as stack:
+                for writer in writers.values():
+                    stack.enter_context(writer)
+                assembly.run(pieces, done=done)
+        except OSError:
+            asked = sum(writer.asked for writer in writers.values())
+            needed = asked * total // max(1, _end_after(pieces, reached))
+            # At least: tokens take less than their text, and are not counted.
+            with disk_full_is_an_error(self.folder.parent / stage, needed=needed):
+                raise
         return assembly
 
     def _close(self, assembly: Assembly, shared: int) -> None:
@@ -203,6 +213,12 @@ class Job:
                 where=where,
                 hint="this is a fault of zephyrctl; please report it with the recipe",
             )
+
+
+def _end_after(pieces: Sequence[Piece], reached: int) -> int:
+    """Rows up to the end of the piece that is under way once `reached` rows are done."""
+    ends = [piece.first + len(piece.mapped.row) for piece in pieces]
+    return next((end for end in ends if end > reached), reached)
 
 
 def _expected_rows(feeder: Feeder) -> int | None:

@@ -60,8 +60,12 @@ class Fingerprints:
         if chunk.wholes is not None:
             self.wholes.append(chunk.wholes)
         if chunk.signatures is not None:
-            with disk_full_is_an_error(self.path), self.path.open("ab") as stream:
-                stream.write(chunk.signatures.tobytes())
+            content = chunk.signatures.tobytes()
+            with (
+                disk_full_is_an_error(self.path, needed=len(content)),
+                self.path.open("ab") as stream,
+            ):
+                stream.write(content)
             self.signed += len(chunk.signatures)
         chunk.keys = chunk.wholes = chunk.signatures = None
 

@@ -58,7 +58,7 @@ class Shards:
             writer.write_table(table)
         body = sink.getvalue()
         path = self._path(name)
-        with disk_full_is_an_error(path):
+        with disk_full_is_an_error(path, needed=_CHECKSUM + len(body)):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Not synced to the disk: the checksum tells what a power cut has left of it.
             temporary = path.with_suffix(f".partial-{os.getpid()}")

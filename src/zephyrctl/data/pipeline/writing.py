@@ -30,6 +30,8 @@ class SplitWriter:
         self._dictionary: Any = [f"{name}.list.element" for name in names if name.endswith("_ids")]
         self._waiting: list[Any] = []
         self._rows = 0
+        self.asked = 0
+        """Characters of text that were handed over, whether or not the disk took them."""
         self._folder = folder
         self._split = split
         self._text: IO[str] | None = None
@@ -64,7 +66,9 @@ class SplitWriter:
     def add_text(self, lines: Iterable[str]) -> None:
         """Append lines of JSON, each with its end."""
         assert self._text is not None
-        self._text.writelines(lines)
+        text = "".join(lines)
+        self.asked += len(text)
+        self._text.write(text)
 
     def add_tokens(self, ids: Any, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows: their ids as an Arrow array, and one array a row for each column."""
