@@ -51,6 +51,25 @@ def test_a_dry_run_is_one_json_object(cli: Cli) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("strategy", "code", "message", "hint"),
+    [
+        ("zero3", 3, "zero3 needs", "launch.strategy=fsdp2"),
+        ("single", 2, "launch.cpu_processes asks for 2", "launch.strategy=auto"),
+    ],
+)
+def test_a_strategy_that_cannot_be_had_stops_a_run_before_its_first_stage(
+    cli: Cli, runs: Path, strategy: str, code: int, message: str, hint: str
+) -> None:
+    launch = ("--set", "launch.cpu_processes=2", "--set", f"launch.strategy={strategy}")
+    outcome = cli("run", "--recipe", "tiny", *launch, "--json")
+    error = _json(outcome.out)["error"]
+    assert outcome.code == code
+    assert message in error["message"]
+    assert hint in error["hint"]
+    assert not (runs / "tiny" / "data").exists()
+
+
 def test_judged_questions_that_cannot_be_had_stop_a_run_before_its_first_stage(
     cli: Cli, runs: Path
 ) -> None:

@@ -191,3 +191,17 @@ def test_what_is_allowed_together_is_left_alone():
     )
 
     assert check(recipe) == []
+
+
+def test_what_is_wrong_with_the_model_is_said_once_for_both_stages() -> None:
+    lora = {"adapter": {"type": "lora"}}
+    recipe = Recipe.model_validate(
+        {
+            "model": {"load_in_4bit": True},
+            "sft": lora,
+            "dpo": lora,
+            "launch": {"strategy": "fsdp2"},
+        }
+    )
+    said = [f for f in check(recipe) if f.message == "4-bit weights cannot be shared out by fsdp2"]
+    assert len(said) == 1

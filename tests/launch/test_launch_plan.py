@@ -194,6 +194,12 @@ def test_only_training_spans_machines() -> None:
     [
         ({"nodes": 2}, Host([], cores=1), ConfigError, "launch.rendezvous"),
         ({**TWO, "strategy": "single"}, Host([], cores=1), ConfigError, "launch.nodes"),
+        (
+            {"cpu_processes": 2, "strategy": "single"},
+            Host([], cores=1),
+            ConfigError,
+            "launch.cpu_processes",
+        ),
         ({"gpus_per_node": 4}, Host(GPUS, cores=1), EnvironmentProblem, "launch.gpus_per_node"),
         ({"backend": "slurm"}, Host(None, cores=1), ConfigError, "launch.gpus_per_node"),
     ],

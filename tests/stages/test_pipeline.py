@@ -242,6 +242,8 @@ def test_processes_and_versions_count_while_a_stage_is_unfinished(
     [
         ("sft.lerning_rate", r"no stage has an input 'sft.lerning_rate'.*sft.learning_rate"),
         ("sft.weight_decay", "sft.weight_decay did not change since sft was begun"),
+        ("launch.cpu_processes", "no input; what it changes is: --allow-change world_size"),
+        ("launch.strategy", "no input; what it changes is: --allow-change strategy"),
     ],
 )
 def test_only_what_changed_can_be_allowed(recipe: Recipe, run: Run, field: str, says: str) -> None:

@@ -14,12 +14,14 @@ import typer
 from zephyrctl import terminal
 from zephyrctl.cli.concluding import Account, as_rows, asked_of, conclude, write_report
 from zephyrctl.cli.launching import launch, plan_stage, show_launch
+from zephyrctl.config import sharing
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.paths import local_sources
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import GateMissed, Interrupted
+from zephyrctl.errors import EnvironmentProblem, GateMissed, Interrupted
 from zephyrctl.launch import followers, nodes
 from zephyrctl.launch.nodes import Leader
+from zephyrctl.launch.plan import TRAINING
 from zephyrctl.launch.slurm.standing import standing_jobs
 from zephyrctl.launch.stopping import listening, stopping_early
 from zephyrctl.models.resolve import locate
@@ -113,6 +115,7 @@ def _begin(loaded: Loaded, run: Run, stages: Sequence[str], wishes: Wishes) -> N
     recipe = loaded.recipe
     wanted: list[StageName] = [name for name in STAGES if name in stages]
     _check_terms(recipe, run, stages, wishes)
+    _check_strategy(recipe, run, wanted, wishes)
     if wishes.only_asks:
         write_stage_configs(run, wanted, recipe)
     else:
@@ -186,6 +189,22 @@ def _check_terms(recipe: Recipe, run: Run, stages: Sequence[str], wishes: Wishes
     remark = check_allowed(recipe, run, wanted, _terms_of(recipe, run, wishes))
     if remark is not None:
         terminal.say(remark)
+
+
+def _check_strategy(recipe: Recipe, run: Run, stages: Sequence[StageName], wishes: Wishes) -> None:
+    """Before data are prepared for it: EnvironmentProblem where training here would be shared by
+    zero3, and what that needs is not here; ConfigError for several processes that are single. A
+    cluster's or a cloud's machines look themselves."""
+    strategy = recipe.launch.strategy
+    if strategy not in ("single", "zero3") or recipe.launch.backend != "local":
+        return
+    for stage in stages:
+        if stage not in TRAINING:
+            continue
+        plan = plan_stage(stage, recipe, run, own_config=wishes.only_asks)
+        several = plan.nodes * plan.processes > 1
+        if several and (lacks := sharing.lacks_zero3(on_cpu=plan.devices == "cpu")):
+            raise EnvironmentProblem(lacks.message, where=lacks.where, hint=lacks.hint)
 
 
 def _terms_of(recipe: Recipe, run: Run, wishes: Wishes) -> Callable[[StageName], Terms]:

@@ -5,6 +5,7 @@ problem is shown, unless only another of its paths was given by the user.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -183,10 +184,11 @@ def _launch(recipe: Recipe) -> Iterator[Finding]:
             "--set launch.strategy=auto",
         )
     if given.strategy in sharing.SHARDED:
-        for stage, _ in _stages(recipe):
-            for problem in sharing.problems(recipe, stage, strategy=given.strategy):
-                where, hint = problem.where or "launch.strategy", problem.hint or ""
-                yield Finding((where, "launch.strategy"), problem.message, hint)
+        each = (sharing.problems(recipe, s, strategy=given.strategy) for s, _ in _stages(recipe))
+        # What is wrong with the model is found for either stage.
+        for problem in dict.fromkeys(chain.from_iterable(each)):
+            where, hint = problem.where or "launch.strategy", problem.hint or ""
+            yield Finding((where, "launch.strategy"), problem.message, hint)
 
 
 def _empty_names(recipe: Recipe) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ Asked by the memory plan before it chooses a strategy, and by training before an
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal
 
 from zephyrctl.config.schema import Recipe
@@ -50,6 +51,18 @@ def problems(recipe: Recipe, stage: Literal["sft", "dpo"], *, strategy: Sharded)
             text = "a model with an adapter is not copied in shards"
             found.append(Problem(text, place, f"--set {place}=adapter   or {hint}"))
     return found
+
+
+def lacks_zero3(*, on_cpu: bool) -> Problem | None:
+    """What zero3 needs, and this machine or its Python has not."""
+    place, instead = "launch.strategy", "--set launch.strategy=fsdp2"
+    if find_spec("deepspeed") is None:
+        install = f"pip install 'zephyrctl[deepspeed]'   or {instead}"
+        return Problem("zero3 needs the package deepspeed", place, install)
+    if on_cpu:
+        text = "zero3 needs GPUs: on a CPU accelerate leaves deepspeed out"
+        return Problem(text, place, instead)
+    return None
 
 
 def gradients_wait(gradient_bytes: float, *, memory: float) -> bool:

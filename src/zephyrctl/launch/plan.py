@@ -282,7 +282,17 @@ def _machines(stage: StageName, settings: Launch) -> int:
 
 
 def _process_count(stage: StageName, settings: Launch, *, devices: int) -> int:
-    if stage not in SHARED or settings.strategy == "single":
+    """Processes on each machine; ConfigError where one and several were asked for."""
+    if stage not in SHARED:
+        return 1
+    if settings.strategy == "single":
+        if not devices and settings.cpu_processes > 1:
+            raise ConfigError(
+                "launch.strategy single is one process, launch.cpu_processes asks for "
+                f"{settings.cpu_processes}",
+                where="launch.cpu_processes",
+                hint="--set launch.cpu_processes=1, or --set launch.strategy=auto",
+            )
         return 1
     return devices or settings.cpu_processes
 

@@ -24,6 +24,17 @@ LIBRARIES = ("torch", "transformers", "trl", "peft")
 WORLD_SIZE, STRATEGY = "world_size", "strategy"
 OF_LAUNCH = (WORLD_SIZE, STRATEGY, *(f"versions.{name}" for name in LIBRARIES))
 """Fields that are no inputs: a finished stage is not redone for them."""
+_COUNTED = {
+    **dict.fromkeys(
+        (
+            "launch.cpu_processes", "launch.gpus", "launch.gpus_per_node", "launch.nodes",
+            "launch.skypilot.accelerators",
+        ),
+        WORLD_SIZE,
+    ),
+    "launch.strategy": STRATEGY,
+}  # fmt: skip
+"""Settings by their effect on a training: how many processes there are, and how they share."""
 AUTO = "auto"
 """What a strategy was allowed to become where only the processes can tell what that is."""
 _ABSENT = "(absent)"
@@ -106,6 +117,8 @@ def unknown(fields: Iterable[str], known: Iterable[str]) -> str | None:
     wrong = next((field for field in fields if field not in names), None)
     if wrong is None:
         return None
+    if wrong in _COUNTED:
+        return f"{wrong} is no input; what it changes is: --allow-change {_COUNTED[wrong]}"
     return f"no stage has an input '{wrong}'{did_you_mean(wrong, names)}"
 
 

@@ -3,9 +3,9 @@
 It needs GPUs: on a CPU accelerate 1.15 leaves deepspeed out without a word. Nothing is offloaded.
 """
 
-from importlib.util import find_spec
 from typing import Any
 
+from zephyrctl.config import sharing
 from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.training.processes import World
 
@@ -36,16 +36,6 @@ def configuration(world: World) -> dict[str, Any]:
 
 def check(world: World) -> None:
     """EnvironmentProblem where deepspeed, or what it needs, is not there."""
-    instead = "--set launch.strategy=fsdp2"
-    if find_spec("deepspeed") is None:
-        raise EnvironmentProblem(
-            "zero3 needs the package deepspeed",
-            where="launch.strategy",
-            hint=f"pip install 'zephyrctl[deepspeed]'   or {instead}",
-        )
-    if world.device == "cpu":
-        raise EnvironmentProblem(
-            "zero3 needs GPUs: on a CPU accelerate leaves deepspeed out",
-            where="launch.strategy",
-            hint=instead,
-        )
+    found = sharing.lacks_zero3(on_cpu=world.device == "cpu")
+    if found is not None:
+        raise EnvironmentProblem(found.message, where=found.where, hint=found.hint)
