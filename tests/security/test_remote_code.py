@@ -165,6 +165,28 @@ def test_a_trusted_commit_runs_and_what_it_becomes_runs_by_the_same_trust(
     assert done.code == 0, done.err
 
 
+@pytest.mark.train
+def test_training_runs_trusted_code_says_so_and_publishes_it(
+    hostile: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import dynamic_module_utils
+
+    folder = snapshot(tmp_path, hostile, kind="trained_kind")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv(trusted.VARIABLE, f"evil/model@{COMMIT}")
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    recipe, run = build_run(tmp_path / "runs" / "t", folder)
+
+    run_stage("sft", recipe, run)
+
+    stage = run.stage("sft")
+    notices = (stage.read_manifest() or pytest.fail("no manifest")).notices
+    assert f"the model's own code runs, that of evil/model@{COMMIT}" in "\n".join(notices)
+    published = (stage.model / "own_code.py").read_bytes()
+    assert published == (folder / "own_code.py").read_bytes()
+
+
 def test_trust_is_for_those_bytes_alone(
     hostile: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

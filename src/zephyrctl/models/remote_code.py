@@ -38,7 +38,7 @@ def may_run(path: str) -> bool:
         return False
     _refuse_kernels(folder)
     named = classes(folder)
-    if not named or not _is_trusted(folder):
+    if not named or _source(folder) is None:
         return False
     for place, name in named:
         if "--" in name:
@@ -48,6 +48,13 @@ def may_run(path: str) -> bool:
                 hint=f"copy that code into the folder, and write {name.rpartition('--')[2]} there",
             )
     return True
+
+
+def said_of(path: str) -> str | None:
+    """What to say where code of a folder's own runs; None where none does."""
+    if not may_run(path):
+        return None
+    return f"the model's own code runs, that of {_source(Path(path))}, as {trusted.FLAG} allows"
 
 
 def classes(folder: Path) -> list[tuple[str, str]]:
@@ -85,9 +92,9 @@ def is_missing(model: str, commit: str, folder: Path) -> bool:
     return wanted and bool(classes(folder)) and not any(folder.glob("*.py"))
 
 
-def _is_trusted(folder: Path) -> bool:
-    """Whether every Python file of the folder is that of a trusted commit, byte for byte: its own
-    snapshot in the Hub's cache, or a model that was trained from it."""
+def _source(folder: Path) -> trusted.Trusted | None:
+    """The trusted commit of which every Python file of the folder is, byte for byte: its own
+    snapshot in the Hub's cache, or a model that was trained from it. None without one."""
     code = {path.relative_to(folder): digest_file(path) for path in sorted(folder.rglob("*.py"))}
     for item in trusted.commits():
         source = _cached(item)
@@ -95,8 +102,8 @@ def _is_trusted(folder: Path) -> bool:
             (source / name).is_file() and digest_file(source / name) == digest
             for name, digest in code.items()
         ):
-            return bool(code)
-    return False
+            return item if code else None
+    return None
 
 
 def _cached(item: trusted.Trusted) -> Path:

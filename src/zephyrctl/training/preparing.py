@@ -10,6 +10,7 @@ from zephyrctl.config.schema.training import Training
 from zephyrctl.data.load import sample_prompts
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import DataError
+from zephyrctl.models import remote_code
 from zephyrctl.runs import signals
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run
@@ -55,6 +56,8 @@ def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Pla
         check_compiler(world.device, where=f"{method.stage}.compile")
     splits = _load(method, run)
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
+    if own_code := remote_code.said_of(str(start.base)):
+        reporter.notice(own_code, level="warning")
     vocabulary = base_checks.check_architecture(start, training, where=method.stage)
     work, resume = resuming.find(folder, reporter, world, strategy)
     with signals.at_once():
