@@ -18,6 +18,8 @@ from zephyrctl.runs.atomic import read_jsonl
 from zephyrctl.runs.manifest import Manifest, Result
 from zephyrctl.runs.store import Run, StageDir
 from zephyrctl.stages.pipeline import Step, Terms, decide, execute
+from zephyrctl.training import checkpoints, resuming
+from zephyrctl.training.checkpoints import Facts, Work
 
 pytestmark = pytest.mark.train
 
@@ -199,3 +201,17 @@ def manifest_of(stage: StageDir) -> Manifest:
     found = stage.read_manifest()
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(
+    ("strategy", "of", "expected"),
+    [
+        ("ddp", "single", True), ("single", "fsdp2", True), ("fsdp2", "fsdp2", True),
+        ("fsdp2", "ddp", False), ("zero3", "zero3", True), ("zero3", "fsdp2", False),
+        ("fsdp2", "zero3", False), ("ddp", "zero3", False), ("zero3", "ddp", False),
+    ],
+)  # fmt: skip
+def test_deepspeed_alone_reads_its_own_shards(strategy: str, of: str, expected: bool) -> None:
+    work = Work({}, 2, strategy=of, sharded=of in ("fsdp2", "zero3"))
+    written = checkpoints.record(Facts(work, step=4, total=8, epoch=1, taken=0), {})
+    assert resuming.can_take_over(strategy, written) is expected

@@ -40,6 +40,16 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def test_a_stop_names_the_checkpoint_that_stands(tmp_path: Path) -> None:
+    """The last one is left out where the model was about to follow."""
+    folder = StageDir(tmp_path / "sft")
+    stands = folder.checkpoints / "checkpoint-6"
+    stands.mkdir(parents=True)
+    (stands / "manifest.json").touch()
+    error = Stops(folder, Progress()).error(step=8, total=8)
+    assert error.where == str(stands)
+
+
 CPU = SimpleNamespace(device=torch.device("cpu"))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from zephyrctl.config.sharing import SHARDED
 from zephyrctl.errors import InputsChanged
 from zephyrctl.runs import adjustments, changes
 from zephyrctl.runs.changes import STRATEGY, WORLD_SIZE, Change
@@ -9,6 +10,7 @@ from zephyrctl.runs.manifest import Manifest
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import StageDir
 from zephyrctl.training import checkpoints
+from zephyrctl.training.checkpoint_record import Record
 from zephyrctl.training.checkpoints import Resume, Work
 from zephyrctl.training.order import Place
 from zephyrctl.training.processes import World, from_first
@@ -54,6 +56,14 @@ def changed(resume: Resume | None, work: Work) -> list[str]:
     return [change.field for change in changes.between(resume.record.inputs, work.inputs)]
 
 
+def can_take_over(strategy: str, record: Record) -> bool:
+    """Whether a strategy can go on from another one's checkpoint. Shards of fsdp2 name whole
+    tensors; deepspeed has a form of its own, which only it reads."""
+    if "zero3" in (strategy, record.strategy):
+        return strategy == record.strategy
+    return record.sharded or strategy not in SHARDED
+
+
 def _look(
     folder: StageDir, reporter: Reporter, work: Work, manifest: Manifest | None
 ) -> Resume | None:
@@ -85,9 +95,10 @@ def _check_launch(
     stands = f"{resume.path.name} stands"
     if found:
         raise changes.refused(found, stage=folder.name, stands=stands, where=str(folder.path))
-    if work.sharded and not record.sharded:
+    if not can_take_over(work.strategy, record):
+        form = "in shards" if record.sharded else "in one piece"
         raise InputsChanged(
-            f"{resume.path.name} is in one piece (written by {record.strategy}), which "
+            f"{resume.path.name} is {form} (written by {record.strategy}), which "
             f"{work.strategy} cannot take over",
             where=str(resume.path),
             hint=f"--set launch.strategy={record.strategy}, or --force",

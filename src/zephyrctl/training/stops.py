@@ -128,7 +128,7 @@ class Stops(TrainerCallback):
             return Terminated(f"stopped at step {step} of {total}, with no checkpoint yet")
         return StoppedEarly(
             f"stopped at step {step} of {total} on request; {stands}",
-            where=str(checkpoints.folder_of(self._folder.checkpoints, step)),
+            where=str(checkpoints.newest(self._folder.checkpoints) or self._folder.checkpoints),
             hint="the same command goes on from here",
         )
 
