@@ -1,8 +1,10 @@
 """A small Hub on this machine that is written to: the calls that publishing and loading make.
 
-Repositories with branches, commits and pull requests, large files by Git LFS's batch protocol with
-basic transfer, tokens with roles. A commit is refused where it follows another head than it says,
-or names a large file that was not uploaded. `faults` holds what goes wrong, once each.
+Repositories with branches, commits and pull requests, tokens with roles, and large files either by
+Git LFS's batch protocol with basic transfer, or by Xet into a folder: its client has a storage of
+its own for `local://`, so that only the tokens come from here. A commit is refused where it follows
+another head than it says, or names a large file that was not uploaded. `faults` holds what goes
+wrong, once each.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +26,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 LARGE = ".safetensors"
+_IN_XET = b"in Xet's storage: "
 WRITER, READER, STRANGER = "hf_" + "w" * 34, "hf_" + "r" * 34, "hf_" + "s" * 34
 _USERS = {WRITER: ("me", "write"), READER: ("me", "read"), STRANGER: ("someone", "write")}
 
@@ -60,6 +64,8 @@ class State:
     lock: Lock = field(default_factory=Lock)
     address: str = ""
     closing: bool = False
+    xet: Path | None = None
+    """Where Xet keeps what is uploaded; None for a Hub that speaks LFS only."""
 
     def asked(self, method: str, part: str) -> list[Any]:
         """The bodies of requests whose path holds `part`."""
@@ -167,6 +173,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self._json({})
         if what == "preupload":
             return self._preupload(repo, after, body)
+        if what == "xet-write-token" and self.state.xet is not None:
+            until = int(time.time()) + 3600
+            where = f"local://{self.state.xet}"
+            return self._json({"accessToken": "x", "exp": until, "casUrl": where})
         if what == "commit":
             return self._commit(repo, repo_id, after, body)
         revision, _, folder = after.partition("/") if what == "tree" else (after or "main", "", "")
@@ -250,6 +260,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
                 del files[value["path"]]
             elif line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif self.state.xet is not None:
+                files[value["path"]] = _IN_XET + f"{value['oid']} {value['size']}".encode()
             elif value["oid"] in self.state.storage:
                 files[value["path"]] = self.state.storage[value["oid"]]
             else:
@@ -312,8 +324,10 @@ def _entry(name: str, content: bytes) -> dict[str, Any]:
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     found: dict[str, Any] = {"size": len(content), "blobId": blob}
     if name.endswith(LARGE):
-        sha256 = hashlib.sha256(content).hexdigest()
-        found["lfs"] = {"sha256": sha256, "oid": sha256, "size": len(content), "pointerSize": 130}
+        sha256, size = hashlib.sha256(content).hexdigest(), len(content)
+        if content.startswith(_IN_XET):
+            sha256, size = content.removeprefix(_IN_XET).decode().split()
+        found["lfs"] = {"sha256": sha256, "oid": sha256, "size": int(size), "pointerSize": 130}
     return found
 
 

@@ -135,6 +135,22 @@ def test_what_is_cut_off_goes_on_and_is_never_seen_by_half(hub: State, publish: 
     assert len(hub.asked("POST", "repos/create")) == 1
 
 
+def test_what_is_cut_off_goes_on_by_xet_too(
+    hub: State, publish: Publish, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub.xet = tmp_path / "storage"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    hub.faults.append("commit is cut off")
+    code, _, err = publish("me/model")
+    assert code == 5, err
+    stored = {path: path.stat().st_mtime_ns for path in hub.xet.rglob("xorbs/default.*")}
+    code, _, err = publish("me/model")
+    assert code == 0, err
+    assert stored
+    assert {path: path.stat().st_mtime_ns for path in hub.xet.rglob("xorbs/default.*")} == stored
+    assert hub.asked("PUT", "/storage/") == []
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [("storage refuses", 4, "signature expired"), ("commit is garbled", 1, "something else")],
