@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,8 +57,12 @@ def _of(error: Exception, repo_id: str, token: str) -> ZephyrctlError | None:
     modules = {type(link).__module__.partition(".")[0] for link in chain}
     is_network = any(isinstance(link, ConnectionError | TimeoutError) for link in chain)
     if is_network or modules & set(_CLIENTS) or "xet" in said.lower():
-        return NetworkError(f"the Hub did not answer as it should: {said}", where=repo_id,
-                            hint=_GOES_ON)  # fmt: skip
+        # After minutes of its own retries, the client does not say that there is no Xet.
+        mirror = "; a mirror without Xet needs HF_HUB_DISABLE_XET=1"
+        return NetworkError(
+            f"the Hub did not answer as it should: {said}", where=repo_id,
+            hint=_GOES_ON + (mirror if os.environ.get("HF_ENDPOINT") else ""),
+        )  # fmt: skip
     return None
 
 
