@@ -33,7 +33,7 @@ _LICENCES = {
     "mistralai/Mixtral-8x7B-v0.1": "apache-2.0",
     "meta-llama/Meta-Llama-3-8B": "llama3",
 }
-"""Licences of the base models of our recipes, by their cards on the Hub (November 2026)."""
+"""Licences of the base models of our recipes; every other one is `unknown`."""
 _LIBRARIES: Mapping[Form, str] = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
 _NAMES = {"mt-bench": "MT-Bench", "alpaca-eval": "AlpacaEval"}
 _PROTOCOL = ("references", "scoring", "repeats", "coverage")
@@ -58,7 +58,7 @@ def on_the_hub(base: str | None) -> str | None:
 
 
 def licence(base: str | None) -> str:
-    """The licence of a base model, as the Hub writes it; `unknown` where it was not looked up."""
+    """The licence of a base model, as the Hub writes it; `unknown` where it is not listed."""
     return _LICENCES.get(on_the_hub(base) or "", "unknown")
 
 
