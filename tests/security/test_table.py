@@ -12,6 +12,7 @@ Remote code: always refused, but of a whole commit that the command line trusts,
     security/test_remote_code.py::test_a_configuration_cannot_name_kernels_nor_trust_code
     security/test_remote_code.py::test_only_a_whole_commit_of_one_repository_can_be_trusted
     security/test_remote_code.py::test_a_trusted_commit_runs_and_what_it_becomes_runs_by_the_same_trust
+    security/test_remote_code.py::test_training_runs_trusted_code_says_so_and_publishes_it
     security/test_remote_code.py::test_trust_is_for_those_bytes_alone
     security/test_remote_code.py::test_what_is_trusted_stands_in_the_manifest_and_reaches_the_processes_of_a_stage
 

@@ -56,8 +56,6 @@ def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Pla
         check_compiler(world.device, where=f"{method.stage}.compile")
     splits = _load(method, run)
     start = starting_point.find(recipe, run, stage=method.stage, say=reporter.notice)
-    if own_code := remote_code.said_of(str(start.base)):
-        reporter.notice(own_code, level="warning")
     vocabulary = base_checks.check_architecture(start, training, where=method.stage)
     work, resume = resuming.find(folder, reporter, world, strategy)
     with signals.at_once():
@@ -144,6 +142,8 @@ def _say_what_is_done(
     training: Training,
     splits: Splits,
 ) -> None:
+    if own_code := remote_code.said_of(str(policy.start.base)):
+        reporter.notice(own_code, level="warning")
     reporter.notice(policy.describe())
     for text in policy.notices:
         reporter.notice(text, level="warning")
