@@ -92,6 +92,13 @@ def test_a_saved_conversation_is_a_row_of_training_data_and_loads_again(tmp_path
     assert load(path) == session
 
 
+def test_line_separators_of_unicode_end_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "chat.jsonl"
+    session = Session("s", [Message("user", "a\u2028b\x85c"), Message("assistant", "d\u2029e")])
+    save(session, path)
+    assert load(path) == session
+
+
 def test_saving_never_writes_over_a_file(tmp_path: Path) -> None:
     path = tmp_path / "chat.jsonl"
     path.write_text("precious")

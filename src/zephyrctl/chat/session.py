@@ -157,7 +157,8 @@ def load(path: Path) -> Session:
     try:
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Not splitlines, which also splits at U+2028 and U+0085: JSON lets them stand in a text.
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
     try:
