@@ -182,7 +182,9 @@ def loading(label: str) -> Iterator[None]:
     """A sign of life on stderr while a model is loaded."""
     text = f"loading {terminal.safe(label)} …"
     if terminal.is_tty(sys.stderr):
-        with terminal.stderr_console().status(text):
+        from rich.text import Text
+
+        with terminal.stderr_console().status(Text(text)):  # a str would be read as markup
             yield
         return
     terminal.say(text)
