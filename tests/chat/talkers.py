@@ -13,7 +13,8 @@ from zephyrctl.generation.sampling import Completion, Sampling
 
 
 class Words:
-    """A reply, word by word; the word `^C` is a person's Ctrl-C, and `!` a service that fails."""
+    """A reply, word by word; the word `^C` is a person's Ctrl-C, `!` a service that fails, and `!!`
+    a fault of a library."""
 
     def __init__(self, text: str, stop: Callable[[], bool]) -> None:
         self.said: list[str] = []
@@ -23,6 +24,8 @@ class Words:
         for word in self._text.split(" "):
             if word == "!":
                 raise NetworkError("the service does not answer")
+            if word == "!!":
+                raise RuntimeError("index out of range")
             if word == "^C":
                 os.kill(os.getpid(), signal.SIGINT)
                 continue

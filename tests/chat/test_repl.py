@@ -1,6 +1,9 @@
 """What happens at the prompt of a chat, with a talker that says what it is told to."""
 
+import errno
+import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from tests.chat.talkers import Scripted, Words, chat, said, scripted
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat.commands.settings import changed
 from zephyrctl.chat.repl import Repl
+from zephyrctl.chat.replying import shown
 from zephyrctl.chat.session import Session
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import UsageError
@@ -228,3 +232,32 @@ def test_a_fault_in_a_reply_does_not_take_the_conversation_with_it(
     assert "error[internal]" in err
     assert "IndexError" in err
     assert "/save FILE" in err
+
+
+def test_a_fault_in_the_middle_of_a_reply_leaves_what_came(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("hi", "more", replies=("one two !! three", "four"))
+    assert said(repl) == ["hi", "one two", "more", "four"]
+    err = capsys.readouterr().err
+    assert "RuntimeError: index out of range" in err
+    assert "what came is kept" in err
+
+
+class Gone(io.StringIO):
+    """A stdout whose terminal has vanished."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_terminal_that_is_gone_hides_no_request_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply() -> None:
+        with shown("plain") as show:
+            with suppress(OSError):
+                show("one")
+            raise SystemExit(143)
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    with pytest.raises(SystemExit, match="143"):
+        reply()

@@ -279,6 +279,16 @@ def test_a_signal_to_end_leaves_the_terminal_as_it_was(
         assert shown.count("\x1b[?2004h") <= shown.count("\x1b[?2004l")
 
 
+def test_a_terminal_that_vanishes_in_a_reply_ends_the_chat_as_its_signal_does(
+    server: FakeEndpoint, tmp_path: Path
+) -> None:
+    chat = Chat("m", "--url", server.url, folder=tmp_path, env={})
+    chat.type("count\r")
+    chat.expect("w9 ")
+    os.close(chat._main)
+    assert chat.process.wait(timeout=60) == 143
+
+
 def _until_it_ends(chat: Terminal) -> str:
     """Everything that is shown until the child is gone."""
     shown: list[Any] = []

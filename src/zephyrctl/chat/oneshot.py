@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from zephyrctl import terminal
-from zephyrctl.chat.replying import Render, open_view
+from zephyrctl.chat.replying import Render, shown
 from zephyrctl.chat.session import Session
 from zephyrctl.chat.talker import Talker
 from zephyrctl.data.messages import to_json
@@ -56,14 +56,9 @@ def to_stdout(
     session = _asked(prompt, system)
     with reader_left() as has_left:
         reply = talker.reply(session.messages, sampling=sampling, stop=has_left)
-        view = open_view(render, label=label) if label is not None else None
-        try:
+        with shown(render, label=label) as show:
             for piece in reply:
-                view = view or open_view(render)
-                view.feed(piece)
-        finally:
-            if view is not None:
-                view.close()
+                show(piece)
         completion = reply.completion
         if not completion.stopped and not has_left():
             terminal.say(f"(cut at {completion.tokens} tokens: --max-new-tokens)")

@@ -6,7 +6,6 @@ and escape sequences are taken out of it before it is shown, never out of what t
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,12 +15,12 @@ from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat.meter import Totals
 from zephyrctl.chat.reading import is_open, unfenced
-from zephyrctl.chat.replying import Drawn, Render, draw
+from zephyrctl.chat.replying import Drawn, Render, as_error, draw
 from zephyrctl.chat.session import Readable, Session
 from zephyrctl.chat.talker import Talker
 from zephyrctl.chat.view import prepare_view
 from zephyrctl.chat.wrapping import say_wrapped
-from zephyrctl.errors import UsageError, ZephyrctlError
+from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.registry import did_you_mean
 
@@ -74,19 +73,8 @@ class Repl:
         text = self.next_input()
         try:
             self.handle(text)
-        except ZephyrctlError as error:
-            terminal.say_error(error)
         except Exception as error:
-            # A fault of ours, or of a library, must not take the conversation with it.
-            if os.environ.get("ZEPHYRCTL_DEBUG") == "1":
-                raise
-            terminal.say_error(
-                ZephyrctlError(
-                    f"this is a fault in zephyrctl ({type(error).__name__}: {error})",
-                    hint="/save FILE keeps the conversation; ZEPHYRCTL_DEBUG=1 in front of the "
-                    "command shows the traceback",
-                )
-            )
+            terminal.say_error(as_error(error))
 
     def greet(self) -> None:
         """One line that says what answers here, and what should be known about it."""
