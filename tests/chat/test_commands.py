@@ -164,6 +164,21 @@ def test_the_model_before_is_opened_again_where_the_new_one_cannot_be(
     assert "no memory for large" in capsys.readouterr().err
 
 
+def test_a_fault_of_a_library_does_not_leave_a_closed_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models, _ = opened("runs/scripted")
+
+    def opener(ref: str) -> Scripted:
+        if ref not in models:
+            raise RuntimeError("CUDA error")
+        return models[ref]
+
+    repl = chat("a", "/model large", "again", replies=("1",), opener=opener)
+    assert said(repl) == ["a", "1", "again", "b"]
+    assert "CUDA error" in capsys.readouterr().err
+
+
 def test_a_chat_without_a_model_keeps_the_conversation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,3 +197,10 @@ def test_load_says_what_it_replaces(tmp_path: Path, capsys: pytest.CaptureFixtur
     repl = chat("b", f"/load {path}", replies=("2",))
     assert said(repl) == ["s", "a", "1"]
     assert "2 messages in the place of 2" in capsys.readouterr().err
+
+
+def test_a_home_that_nobody_has_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    chat("a", "/save ~nobody-here/x", "/load ~nobody-here/x", replies=("1",))
+    err = capsys.readouterr().err
+    assert "fault" not in err
+    assert err.count("error[usage]") == 2

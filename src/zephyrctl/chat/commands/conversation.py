@@ -93,7 +93,7 @@ def save(repl: Repl, rest: str) -> None:
     """Write the conversation to a new file: one JSONL row of `messages`, ready as SFT data."""
     if not rest:
         raise UsageError("save where?", hint="/save chat.jsonl")
-    session.save(repl.session, Path(rest).expanduser())
+    session.save(repl.session, _path(rest))
     terminal.say(f"(saved to {rest}, one row of `messages`)")
 
 
@@ -105,10 +105,17 @@ def load(repl: Repl, rest: str) -> None:
     if not rest:
         raise UsageError("load what?", hint="/load chat.jsonl")
     left = len(repl.session.turns)
-    repl.session = session.load(Path(rest).expanduser())
+    repl.session = session.load(_path(rest))
     repl.left_out = 0
     instead = f" in the place of {left}" if left else ""
     terminal.say(f"({len(repl.session.turns)} messages{instead}; /history shows them)")
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~name of nobody
+        raise UsageError(f"no such place: {text}") from error
 
 
 def quit_(repl: Repl, rest: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from zephyrctl import terminal
 from zephyrctl.data.messages import Message
-from zephyrctl.errors import UsageError, ZephyrctlError
+from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Completion, Sampling
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def model(repl: Repl, rest: str) -> None:
     before.close()
     try:
         repl.talker = repl.opener(rest)
-    except (ZephyrctlError, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt):  # also a fault of a library: the one before is closed
         repl.talker = NoModel()
         terminal.say(f"({before.name} is opened again)")
         repl.talker = repl.opener(before.ref_name)
