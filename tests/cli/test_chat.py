@@ -206,6 +206,18 @@ def test_wrong_wishes_end_with_one_message_and_their_code(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_service_that_asks_for_a_key_gets_that_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-mine\n")
+    with FakeEndpoint(key="sk-mine") as server:
+        arguments = ("m", "--url", server.url, "--prompt", "hi")
+        right = run(*arguments, "--api-key-file", "key", folder=tmp_path)
+        assert right.stdout.strip() == "you said: hi", right.stderr
+        for wrong in (run(*arguments, folder=tmp_path), run(*arguments[1:], folder=tmp_path)):
+            assert wrong.returncode == 4, wrong.stderr
+            assert "--api-key-file FILE" in wrong.stderr
+            assert "eval.judge" not in wrong.stderr
+
+
 def test_an_error_under_json_is_one_json_object(tmp_path: Path) -> None:
     done = run("@last", "--prompt", "hi", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["error"]["code"] == done.returncode == 2

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from zephyrctl.chat.talker import EndpointTalker, _again
 from zephyrctl.cli.talking import Models, Wish
 from zephyrctl.config.layers import load
 from zephyrctl.errors import ConfigError, UsageError
+from zephyrctl.runs import manifest
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.runs.store import Run, open_run, write_config
 
@@ -73,8 +75,64 @@ def test_wrong_settings_are_refused_before_anything_is_loaded(run: Run) -> None:
 def test_a_bare_name_is_one_at_the_service_of_url(run: Run) -> None:
     models = Models(wish(url="http://127.0.0.1:1/v1/"), {})
     assert models.find("large").target == "openai+http://127.0.0.1:1/v1:large"
+    for name in ("org/large", "openai/large", "mine"):
+        assert models.find(name).target == f"openai+http://127.0.0.1:1/v1:{name}"
     with pytest.raises(UsageError, match="sft"):
         models.find("@sft")
+
+
+def test_a_path_to_what_is_here_is_no_name_at_the_service_of_url(run: Run) -> None:
+    models = Models(wish(url="http://127.0.0.1:1/v1"), {})
+    stage = run.stage("sft")
+    stage.model.mkdir(parents=True)
+    manifest.begin(stage, inputs={}, seed=1, world_size=1)
+    manifest.finish(stage, manifest.Result({}, []))
+    for ref in ("mine/sft", f"{run.root}/sft", f"./{run.root}/sft"):
+        assert models.find(ref).target == str(stage.model)
+    again = _again(models.find("mine/sft"))
+    assert Path(models.find(again).target).samefile(stage.model)
+
+
+def test_a_base_at_a_revision_is_opened_again_at_it(run: Run) -> None:
+    sets = ("model.base=org/large", "model.revision=v2")
+    models = Models(wish(sets=sets), {})
+    found = models.find("base")
+    assert (found.kind, found.revision) == ("hub", "v2")
+    assert models.find(_again(found)) == found
+
+
+def test_the_key_file_goes_to_the_service_of_the_command_line_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+    here, there = "http://127.0.0.1:1/v1", "openai+http://127.0.0.1:2/v1:m"
+    by_url = Models(wish(url=f"{here}/", model="m", api_key_file=key), {})
+    by_name = Models(wish(model=f"openai+{here}:m", api_key_file=key), {})
+    for models in (by_url, by_name):
+        opened = [models.first()[0], models.open(f"openai+{here}:n"), models.open(there)]
+        keys = [talker.endpoint.api_key for talker in opened if isinstance(talker, EndpointTalker)]
+        assert keys == ["secret", "secret", None]
+
+
+def test_a_key_file_without_a_service_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is for a service"):
+        Models(wish(model="mine/sft", api_key_file=tmp_path / "key"), {}).check_options()
+
+
+def test_a_model_is_not_compared_with_itself_by_another_path(run: Run) -> None:
+    folder = Path("other")
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    models = Models(wish(model=f"./{folder}", compare=(str(folder.absolute()),)), {})
+    with pytest.raises(UsageError, match="is there already"):
+        models.check_options()
+
+
+def test_a_model_at_the_service_may_be_called_as_a_run_is_here(run: Run) -> None:
+    models = Models(wish(url="http://127.0.0.1:1/v1", model="@dpo", compare=("b",)), {})
+    models.check_options()
 
 
 def test_what_can_be_named_is_offered_for_completion(run: Run) -> None:

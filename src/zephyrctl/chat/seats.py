@@ -72,7 +72,7 @@ class Seating:
             quantize=recipe.chat.quantize,
             free=fitting.free_on(self.device),
         )
-        seat = Seat(ref.name, folder, lambda: self.load(ref), need, talker=talker)
+        seat = Seat(ref.name, target_of(ref), lambda: self.load(ref), need, talker=talker)
         if ref.run is not None and ref.stage in ("sft", "dpo"):
             manifest = ref.run.stage(ref.stage).read_manifest()
             seat.name, seat.run = f"{ref.run.name}/{ref.stage}", ref.run.root
@@ -151,6 +151,13 @@ class Bench:
             if seat is not but and seat.need is not None and seat.talker is not None:
                 seat.talker.close()
                 seat.talker = None
+
+
+def target_of(ref: ModelRef) -> str:
+    """What is the same for two references exactly where they name one model."""
+    if ref.kind in ("stage", "folder"):
+        return str(Path(ref.target).expanduser().absolute())
+    return ref.target if ref.revision is None else f"{ref.target}@{ref.revision}"
 
 
 def check_different(targets: Sequence[str], refs: Sequence[str]) -> None:

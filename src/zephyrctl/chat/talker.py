@@ -265,12 +265,27 @@ def open_local(
         notices.append(changed)
     name = f"{ref.run.name}/{ref.stage}" if ref.run and ref.stage else ref.name
     label = lock.template if lock else recipe.model.chat_template if said else "the model's own"
-    ref_name = str(ref.run.root / ref.stage) if ref.run and ref.stage else ref.target
-    return LocalTalker(engine, name=name, template=label, notices=notices, ref_name=ref_name)
+    return LocalTalker(engine, name=name, template=label, notices=notices, ref_name=_again(ref))
 
 
-def open_endpoint(spec: str) -> EndpointTalker:
-    """A talker at `openai:MODEL` or `openai+http://host/v1:MODEL`."""
+def _again(ref: ModelRef) -> str:
+    """A reference that opens the model of `ref` again wherever references are read.
+
+    A relative path would be a name at the service of `--url`; a revision stands in the
+    configuration alone, whose base is `base`.
+    """
+    if ref.kind in ("base", "hub"):
+        return ref.target if ref.revision is None else "base"
+    target = ref.run.root / ref.stage if ref.run and ref.stage else Path(ref.target)
+    return str(target.expanduser().absolute())
+
+
+def open_endpoint(
+    spec: str, *, api_key_file: str | None = None, key_option: str | None = None
+) -> EndpointTalker:
+    """A talker at `openai:MODEL` or `openai+http://host/v1:MODEL`, with a key as in
+    `Endpoint.parse`."""
     from zephyrctl.generation.endpoint import Endpoint
 
-    return EndpointTalker(Endpoint.parse(spec))
+    endpoint = Endpoint.parse(spec, api_key_file=api_key_file, key_option=key_option)
+    return EndpointTalker(endpoint)

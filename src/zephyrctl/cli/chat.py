@@ -1,5 +1,6 @@
 """`zephyrctl chat`: talk with a model of a run, a folder, a Hub id or an endpoint."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -28,6 +29,10 @@ _Blind = Annotated[
 _Url = Annotated[
     str | None,
     typer.Option(metavar="URL", help="OpenAI-compatible service: http://host:8000/v1."),
+]
+_ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", metavar="FILE", help="The service's key, else OPENAI_API_KEY."),
 ]
 _MaxNewTokens = Annotated[
     int | None,
@@ -63,6 +68,7 @@ def chat(
     compare: _Compare = None,
     blind: _Blind = False,
     url: _Url = None,
+    api_key_file: _ApiKeyFile = None,
     max_new_tokens: _MaxNewTokens = None,
     temperature: _Temperature = None,
     seed: _Seed = 0,
@@ -89,6 +95,6 @@ def chat(
     }
     sets, compared = tuple(set_ or ()), tuple(compare or ())
     wish = talking.Wish(
-        model, url, device, seed, prompt, json, config, recipe, sets, compared, blind
+        model, url, device, seed, prompt, json, config, recipe, sets, compared, blind, api_key_file
     )
     talking.talk(wish, given)

@@ -50,7 +50,11 @@ def _judge(recipe: Recipe) -> Finding:
         if kind == "openai":
             from zephyrctl.generation.endpoint import Endpoint
 
-            Endpoint.parse(spec, api_key_file=settings.api_key_file)
+            Endpoint.parse(
+                spec,
+                api_key_file=settings.api_key_file,
+                key_option="eval.judge.api_key_file",
+            )
     except ZephyrctlError as error:
         return Finding("judge", "problem", f"{spec}: {error.message}", error.hint)
     recorded = spec.partition(":")[2]

@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
 from zephyrctl.chat import oneshot, side_by_side
-from zephyrctl.chat.seats import Bench, Seating, check_different, loading
+from zephyrctl.chat.seats import Bench, Seating, check_different, loading, target_of
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.options import load_from
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.chat import Chat
 from zephyrctl.errors import Terminated, UsageError
 from zephyrctl.generation.sampling import Sampling
-from zephyrctl.runs.references import ModelRef, resolve_model
+from zephyrctl.runs.references import ModelRef, is_endpoint, resolve_model
 from zephyrctl.runs.store import Run, is_run, list_runs
 
 if TYPE_CHECKING:
     from zephyrctl.config.layers import Loaded
 
 _OVERRIDES = ("env", "set", "flag")
-_LOCAL = ("@", ".", "/", "~", "openai")
+_KEY_OPTION = "--api-key-file FILE"
+_LOCAL = ("@", ".", "/", "~")
 """How references begin that mean no name at the service of --url."""
 
 
@@ -47,6 +48,12 @@ class Wish:
     sets: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
     blind: bool = False
+    api_key_file: Path | None = None
+
+    @property
+    def key_file(self) -> str | None:
+        """The file of the key for the service that is named here."""
+        return None if self.api_key_file is None else str(self.api_key_file)
 
 
 def talk(wish: Wish, given: Mapping[str, Any]) -> None:
@@ -57,7 +64,7 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
     prompt = _prompt(wish)
     with _ended_by_signals(quietly=prompt is None):
         models = Models(wish, given)
-        models.check_compared()
+        models.check_options()
         talker, settings = models.first()
         sampling = Sampling(
             settings.temperature,
@@ -112,8 +119,7 @@ class Models:
         """The talker of the command line, and the settings of the chat."""
         wish = self.wish
         if wish.url is not None:
-            there = open_endpoint(f"openai+{wish.url.rstrip('/')}:{_model_at(wish)}")
-            return there, self._loaded.recipe.chat
+            return self._at_service(self._named_there(_model_at(wish))), self._loaded.recipe.chat
         ref = self.find(wish.model or self._newest())
         return self._open(ref), self._recipe_of(ref).chat
 
@@ -122,16 +128,22 @@ class Models:
         return self._open(self.find(ref))
 
     def find(self, ref: str) -> ModelRef:
-        """What `ref` names; with --url a bare name is one at its service."""
-        url = self.wish.url
-        if url is not None and not ref.startswith(_LOCAL):
-            ref = f"openai+{url.rstrip('/')}:{ref}"
+        """What `ref` names; with --url a name is one at its service, unless it is a path to what is
+        here, such as runs/mine/sft."""
+        if self.wish.url is not None and not self._is_here(ref):
+            ref = self._named_there(ref)
         recipe = self._loaded.recipe
         return resolve_model(ref, output_root=self._root, run=self._run(), recipe=recipe)
 
-    def check_compared(self) -> None:
-        """Refuse what cannot be compared before anything is loaded."""
+    def check_options(self) -> None:
+        """Refuse what cannot be compared, and options that would be for nothing, before anything
+        is loaded."""
         wish = self.wish
+        if wish.api_key_file is not None and wish.url is None and not is_endpoint(wish.model or ""):
+            raise UsageError(
+                "--api-key-file is for a service, and the model is none",
+                hint="zephyrctl chat MODEL --url http://host:8000/v1 --api-key-file FILE",
+            )
         if wish.blind and not wish.compare:
             raise UsageError(
                 "--blind is for a comparison", hint="zephyrctl chat @dpo --compare @sft --blind"
@@ -139,9 +151,10 @@ class Models:
         if wish.blind and (wish.prompt is not None or not terminal.is_tty(sys.stdin)):
             raise UsageError("--blind is for a conversation: nobody votes on one answer")
         if wish.compare:
-            own = wish.model or (self._newest() if wish.url is None else f"openai+{wish.url}:*")
+            named = wish.model or ("*" if wish.url is not None else self._newest())
+            own = named if wish.url is None else self._named_there(named)
             refs = [own, *wish.compare]
-            check_different([self.find(ref).target for ref in refs], refs)
+            check_different([target_of(self.find(ref)) for ref in refs], [named, *wish.compare])
 
     @property
     def seating(self) -> Seating:
@@ -182,10 +195,29 @@ class Models:
 
     def _load(self, ref: ModelRef) -> Talker:
         if ref.kind == "endpoint":
-            return open_endpoint(ref.target)
+            return self._at_service(ref.target)
         recipe = self._recipe_of(ref)
         quantize = recipe.chat.quantize
         return open_local(ref, recipe=recipe, device=self.wish.device, quantize=quantize)
+
+    def _at_service(self, spec: str) -> Talker:
+        """The key of --api-key-file is for the service that the command line names, and sent to no
+        other one."""
+        own = self._named_there("*") if self.wish.url is not None else self.wish.model or ""
+        is_own = _service_of(spec) == _service_of(own)
+        file = self.wish.key_file if is_own else None
+        return open_endpoint(spec, api_key_file=file, key_option=_KEY_OPTION)
+
+    def _is_here(self, ref: str) -> bool:
+        """Whether `ref` is no name at the service of --url."""
+        folders = (self._root / ref, Path(ref)) if "/" in ref else ()
+        return (
+            ref.startswith(_LOCAL) or is_endpoint(ref) or any(folder.is_dir() for folder in folders)
+        )
+
+    def _named_there(self, name: str) -> str:
+        """The reference of a name at the service of --url."""
+        return f"openai+{(self.wish.url or '').rstrip('/')}:{name}"
 
     def _recipe_of(self, ref: ModelRef) -> Recipe:
         """The configuration that a model is talked with: that of its own run, if it has one, with
@@ -210,13 +242,20 @@ def _overridden(recipe: Recipe, loaded: Loaded) -> Recipe:
     return Recipe.model_validate(values)
 
 
+def _service_of(spec: str) -> str | None:
+    """The address of the service that `spec` names; None where it names none."""
+    from zephyrctl.generation.endpoint.address import parse_spec
+
+    return parse_spec(spec, os.environ)[0] if is_endpoint(spec) else None
+
+
 def _model_at(wish: Wish) -> str:
     """The model's name at the service; the only one it has where none was named."""
     from zephyrctl.generation.endpoint import models_at
 
     if wish.model is not None:
         return wish.model
-    names = models_at(wish.url or "")
+    names = models_at(wish.url or "", api_key_file=wish.key_file, key_option=_KEY_OPTION)
     if len(names) != 1:
         raise UsageError(
             f"the service has {len(names)} models",

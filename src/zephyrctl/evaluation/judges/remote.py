@@ -82,6 +82,7 @@ class RemoteJudge:
         return Endpoint.parse(
             settings.spec or "",
             api_key_file=settings.api_key_file,
+            key_option="eval.judge.api_key_file",
             patience=Patience(timeout_s=settings.timeout_s, deadline_s=settings.deadline_s),
         )
 

@@ -40,7 +40,7 @@ def _refuse_password(address: str) -> None:
         raise UsageError(
             "the address of the endpoint holds a user or a password",
             where=without_password(address),
-            hint="leave it out there, and export OPENAI_API_KEY=… or set eval.judge.api_key_file",
+            hint="leave it out there; a key stands in OPENAI_API_KEY or in a key file",
         )
 
 
@@ -70,9 +70,16 @@ def refuse_offline(url: str, env: Mapping[str, str]) -> None:
         )
 
 
-def find_key(url: str, api_key_file: str | None, env: Mapping[str, str]) -> str | None:
+def key_hint(option: str | None) -> str:
+    """How a key is given; `option` is what names a key file to the command at hand, if anything."""
+    return "export OPENAI_API_KEY=…" + (f", or name a key file: {option}" if option else "")
+
+
+def find_key(
+    url: str, api_key_file: str | None, env: Mapping[str, str], *, key_option: str | None = None
+) -> str | None:
     """The key for `url`, None where it needs or may see none; CredentialsError where OpenAI's own
-    service has none."""
+    service has none. `key_option` is as in `key_hint`."""
     if api_key_file is not None:
         return key_of_file(Path(api_key_file).expanduser())
     if url.startswith("http://") and not is_loopback(url):
@@ -88,7 +95,7 @@ def find_key(url: str, api_key_file: str | None, env: Mapping[str, str]) -> str 
         raise CredentialsError(
             "no key for the endpoint",
             where=url,
-            hint="export OPENAI_API_KEY=…, or name a file with eval.judge.api_key_file",
+            hint=key_hint(key_option),
         )
     return key
 

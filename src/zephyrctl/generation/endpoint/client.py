@@ -47,7 +47,7 @@ class Endpoint:
 
     `adjustments` lists what the service made us leave out or rename (reasoning models take no
     temperature and another name for the token limit), found by its own refusals. `is_known` turns
-    true with the first answer.
+    true with the first answer. `key_option` is as in `key_hint`.
     """
 
     base_url: str
@@ -56,6 +56,7 @@ class Endpoint:
     patience: Patience = field(default_factory=Patience)
     adjustments: list[str] = field(default_factory=list)
     is_known: bool = False
+    key_option: str | None = None
     _connections: Connections | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -64,6 +65,7 @@ class Endpoint:
         spec: str,
         *,
         api_key_file: str | None = None,
+        key_option: str | None = None,
         patience: Patience | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Endpoint:
@@ -75,8 +77,8 @@ class Endpoint:
         environment = os.environ if env is None else env
         url, model = parse_spec(spec, environment)
         refuse_offline(url, environment)
-        key = find_key(url, api_key_file, environment)
-        return cls(url, model, key, patience or Patience())
+        key = find_key(url, api_key_file, environment, key_option=key_option)
+        return cls(url, model, key, patience or Patience(), key_option=key_option)
 
     @property
     def where(self) -> str:
@@ -180,7 +182,7 @@ class Endpoint:
             response.status_code, response.headers, response.content, hide=self.api_key
         )
         try:
-            refusal.raise_as(where=self.where, sent=body)
+            refusal.raise_as(where=self.where, sent=body, key_option=self.key_option)
         except NotTaken as field_:
             # Many requests that were under way may say the same; it is learnt once.
             name = "logprobs" if field_.name == "top_logprobs" else field_.name
@@ -212,10 +214,17 @@ class Endpoint:
         return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
-def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
-    """The names that a service lists under `/models`; empty where it lists none."""
+def models_at(
+    base_url: str,
+    *,
+    timeout_s: float = 10.0,
+    api_key_file: str | None = None,
+    key_option: str | None = None,
+) -> list[str]:
+    """The names that a service lists under `/models`; empty where it lists none. CredentialsError
+    where it refuses the key. `key_option` is as in `key_hint`."""
     url = base_url.rstrip("/")
-    key = find_key(url, None, os.environ)
+    key = find_key(url, api_key_file, os.environ, key_option=key_option)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     refuse_offline(url, os.environ)
     try:
@@ -228,7 +237,11 @@ def models_at(base_url: str, *, timeout_s: float = 10.0) -> list[str]:
             ) as client,
             client.stream("GET", f"{url}/models") as response,
         ):
-            return [str(row["id"]) for row in body_within(response).json()["data"]]
+            found = body_within(response)
+            if found.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                refusal = Refusal.read(found.status_code, found.headers, found.content, hide=key)
+                refusal.raise_as(where=without_password(url), sent=(), key_option=key_option)
+            return [str(row["id"]) for row in found.json()["data"]]
     except httpx.RequestError as error:
         raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
     except (ValueError, KeyError, TypeError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError, ZephyrctlError
+from zephyrctl.generation.endpoint.address import key_hint
 from zephyrctl.generation.endpoint.limits import retry_after
 
 _MAY_PASS = frozenset({408, 409, 425, 429})
@@ -112,9 +113,11 @@ class Refusal:
         text = " ".join(text.split())[:300]
         return cls(status, headers, text.replace(hide, "***") if hide else text, code, param)
 
-    def raise_as(self, *, where: str, sent: Container[str]) -> NoReturn:
+    def raise_as(
+        self, *, where: str, sent: Container[str], key_option: str | None = None
+    ) -> NoReturn:
         """Raise what this means for a request with the fields `sent`; a DataError concerns this
-        request alone, any other error of ours all requests."""
+        request alone, any other error of ours all requests. `key_option` is as in `key_hint`."""
         if self._has_no_money:
             raise CredentialsError(
                 f"the account behind the key has nothing left ({self.status}): {self.said}",
@@ -131,15 +134,15 @@ class Refusal:
                 headers=self.headers,
                 is_pressure=self.status in _TOO_MUCH,
             )
-        raise self._final(where)
+        raise self._final(where, key_option)
 
-    def _final(self, where: str) -> ZephyrctlError:
+    def _final(self, where: str, key_option: str | None) -> ZephyrctlError:
         if self.status in (401, 403):
             return CredentialsError(
                 f"the endpoint refused the key ({self.status}): {self.said}",
                 where=where,
-                hint="set OPENAI_API_KEY (not sent over plain http to another machine), or name a "
-                "file with eval.judge.api_key_file; what was answered so far is kept",
+                hint=f"{key_hint(key_option)} (the variable is not sent over plain http to another "
+                "machine); what was answered so far is kept",
             )
         if 300 <= self.status < 400:
             target = self.headers.get("location", "elsewhere")
