@@ -204,3 +204,48 @@ def test_a_home_that_nobody_has_is_no_fault(capsys: pytest.CaptureFixture[str]) 
     err = capsys.readouterr().err
     assert "fault" not in err
     assert err.count("error[usage]") == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["new", "undo", "status", "stats", "copy", "history", "raw", "template", "quit"]
+)
+def test_words_after_a_command_that_takes_none_are_refused(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repl = chat("a", f"/{command} 3", replies=("1",))
+    assert f"/{command} takes nothing after it, not '3'" in capsys.readouterr().err
+    assert said(repl) == ["a", "1"]
+    assert not repl.left
+
+
+def test_a_conversation_without_a_word_has_a_history_that_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chat("/history")
+    assert "(nothing was asked yet)" in capsys.readouterr().err
+
+
+def test_a_setting_alone_is_shown_and_a_wrong_value_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for line, answer in (
+        ("/set temp", "temperature 0.7"),
+        ("/set temp warm", "temperature takes a number, not 'warm'"),
+        ("/set top_k 0.5", "top_k takes a whole number, not '0.5'"),
+        ("/set top_p 3", "top_p is less than or equal to 1, not '3'"),
+        ("/set seed -1", "seed takes a whole number from 0 on, not '-1'"),
+    ):
+        chat(line)
+        assert answer in capsys.readouterr().err
+
+
+def test_a_loaded_question_without_a_reply_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "open.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+    repl = chat(f"/load {path}", "/regen", replies=("1",))
+    err = capsys.readouterr().err
+    assert "(1 message; /history shows them)" in err
+    assert "without a reply: /regen answers it" in err
+    assert said(repl) == ["a", "1"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
 from zephyrctl.chat import editor, session
+from zephyrctl.chat.commands.arguments import refuse_words
 from zephyrctl.chat.commands.settings import changed
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def new(repl: Repl, rest: str) -> None:
     """Begin a new conversation. The system prompt and the settings stay."""
-    del rest
+    refuse_words("new", rest)
     repl.session.clear()
     repl.left_out = 0
     terminal.say("(a new conversation; the system prompt stays)")
@@ -36,7 +37,7 @@ def regen(repl: Repl, rest: str) -> None:
     once = _overridden(replace(settings, seed=settings.seed + 1), rest)
     if not repl.session.take_back_reply():
         raise UsageError("there is no question to answer again")
-    if once.is_greedy:
+    if once.is_greedy and before[-1].role != "user":
         terminal.say("(temperature is 0: the same answer comes again)")
     repl.sampling = once
     try:
@@ -60,7 +61,7 @@ def _overridden(sampling: Sampling, rest: str) -> Sampling:
 
 def undo(repl: Repl, rest: str) -> None:
     """Take the last question and its reply back."""
-    del rest
+    refuse_words("undo", rest)
     question = repl.session.undo()
     if question is None:
         raise UsageError("there is nothing to undo")
@@ -108,7 +109,12 @@ def load(repl: Repl, rest: str) -> None:
     repl.session = session.load(_path(rest))
     repl.left_out = 0
     instead = f" in the place of {left}" if left else ""
-    terminal.say(f"({len(repl.session.turns)} messages{instead}; /history shows them)")
+    count = len(repl.session.turns)
+    terminal.say(
+        f"({count} {'message' if count == 1 else 'messages'}{instead}; /history shows them)"
+    )
+    if repl.session.turns[-1].role == "user":
+        terminal.say("(the last one is a question without a reply: /regen answers it)")
 
 
 def _path(text: str) -> Path:
@@ -120,5 +126,5 @@ def _path(text: str) -> Path:
 
 def quit_(repl: Repl, rest: str) -> None:
     """Leave, as Ctrl-D does."""
-    del rest
+    refuse_words("quit", rest)
     repl.left = True

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
 _SHORT = {"temp": "temperature", "max_tokens": "max_new_tokens"}
+_UNREAD = {
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}
+"""What a setting takes, by Pydantic's name for a text that is none."""
 
 
 def system(repl: Repl, rest: str) -> None:
@@ -33,7 +40,7 @@ def system(repl: Repl, rest: str) -> None:
 
 
 def set_(repl: Repl, rest: str) -> None:
-    """Show the settings of sampling, or change one for the rest of the chat: /set temp 0.2.
+    """Show the settings of sampling, or change one for the rest of the chat: /set temp 0.2
 
     They are temperature, top_p, top_k, max_new_tokens and seed.
     """
@@ -43,7 +50,8 @@ def set_(repl: Repl, rest: str) -> None:
         return
     given, _, value = rest.replace("=", " ", 1).partition(" ")
     name = _SHORT.get(given, given)
-    repl.sampling = changed(repl.sampling, name, value.strip())
+    if value.strip() or name not in SETTINGS:
+        repl.sampling = changed(repl.sampling, name, value.strip())
     terminal.say(f"{name} {getattr(repl.sampling, name)}")
 
 
@@ -56,12 +64,15 @@ def changed(sampling: Sampling, name: str, value: str) -> Sampling:
             hint=f"known: {', '.join(SETTINGS)}",
         )
     if name == "seed":
-        if not value.isdigit():
-            raise UsageError(f"seed takes a whole number, not '{value}'")
+        if not value.isdecimal():
+            raise UsageError(f"seed takes a whole number from 0 on, not '{value}'")
         return replace(sampling, seed=int(value))
     try:
         parsed = Chat.model_validate({name: value}, strict=False)
     except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"]
-        raise UsageError(f"{name}: {reason[:1].lower()}{reason[1:]}") from None
+        kind = error.errors(include_url=False)[0]["type"]
+        if kind in _UNREAD:
+            raise UsageError(f"{name} takes {_UNREAD[kind]}, not '{value}'") from None
+        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Input should be ")
+        raise UsageError(f"{name} is {reason}, not '{value}'") from None
     return replace(sampling, **{name: getattr(parsed, name)})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import clipboard
+from zephyrctl.chat.commands.arguments import refuse_words
 from zephyrctl.chat.commands.settings import SETTINGS
 from zephyrctl.chat.session import RULE, Session
 from zephyrctl.chat.wrapping import say_wrapped
@@ -44,7 +45,7 @@ def help_(repl: Repl, rest: str) -> None:
 
 def status(repl: Repl, rest: str) -> None:
     """Show the model, its template, the settings, and how full the context is."""
-    del rest
+    refuse_words("status", rest)
     settings = ", ".join(f"{name} {getattr(repl.sampling, name)}" for name in SETTINGS)
     rows = [
         ("model", repl.talker.name),
@@ -75,7 +76,9 @@ def _context(repl: Repl) -> list[tuple[str, str]]:
 
 def history(repl: Repl, rest: str) -> None:
     """Show the conversation so far."""
-    del rest
+    refuse_words("history", rest)
+    if not repl.session.turns:
+        terminal.say("(nothing was asked yet)")
     for message in repl.session.messages:
         terminal.say(f"[{message.role}]")
         terminal.say(message.content)
@@ -83,7 +86,7 @@ def history(repl: Repl, rest: str) -> None:
 
 def stats(repl: Repl, rest: str) -> None:
     """Show tokens and speed, of the last reply and of all."""
-    del rest
+    refuse_words("stats", rest)
     totals = repl.totals
     rate = f", {totals.tokens / totals.seconds:.1f} tokens/s" if totals.seconds else ""
     terminal.say(f"last: {totals.last}")
@@ -97,7 +100,7 @@ def stats(repl: Repl, rest: str) -> None:
 def raw(repl: Repl, rest: str) -> None:
     """Show the last reply as the model wrote it: its Markdown unformatted, and control characters
     as escapes such as \\x1b."""
-    del rest
+    refuse_words("raw", rest)
     terminal.say(_visible(_last_reply(repl)))
 
 
@@ -114,7 +117,7 @@ def copy(repl: Repl, rest: str) -> None:
 
     By pbcopy, wl-copy or xclip where it is there, and by OSC 52, which not every terminal takes.
     """
-    del rest
+    refuse_words("copy", rest)
     text = _last_reply(repl)
     ways, problems = clipboard.copy(text, env=os.environ)
     if not ways:
@@ -133,7 +136,7 @@ def _last_reply(repl: Repl) -> str:
 
 def template(repl: Repl, rest: str) -> None:
     """Show the next prompt exactly as the model reads it, and its length in tokens."""
-    del rest
+    refuse_words("template", rest)
     messages = repl.session.messages
     if not messages or messages[-1].role != "user":
         probe = Session(repl.session.system, list(repl.session.turns))
