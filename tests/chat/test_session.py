@@ -156,3 +156,16 @@ def test_a_long_conversation_is_counted_a_few_times() -> None:
         assert readable.tokens == words(readable.messages)
         assert readable.tokens + 1 <= context < readable.tokens + 1 + 4 or not readable.left_out
         assert readable.messages[-1].content == "e f"
+
+
+def test_what_cannot_be_loaded_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "text").write_text("hello\n")
+    for name, kind, why in (
+        ("binary", UsageError, "not UTF-8 text"),
+        (".", UsageError, "is a folder"),
+        ("nowhere", UsageError, "no file"),
+        ("text", DataError, "no conversation in the last row"),
+    ):
+        with pytest.raises(kind, match=why):
+            load(tmp_path / name)

@@ -112,10 +112,10 @@ def test_the_tally_counts_wins_and_what_was_blind_in_any_order() -> None:
     (duel,) = votes.duels(ballots, of("dpo", "sft"))
     assert (duel.a_wins, duel.b_wins, duel.blind) == (8, 3, 6)
     # Wilson's interval of 8 of 11, by hand: 0.434 to 0.903.
-    assert str(duel) == "dpo over sft: 8 of 11 votes (73%, interval 43–90%); 6 blind"
+    assert str(duel) == "dpo over sft: 8 of 11 votes (73%, 95% interval 43–90%); 6 blind"
     (place,) = votes.places(ballots)
     assert (place.of, place.first, place.decided) == (2, 6, 6)
-    assert "6 of 6 votes (100%, interval 61–100%); 50% without" in str(place)
+    assert "6 of 6 votes (100%, 95% interval 61–100%); 50% without" in str(place)
 
 
 def test_votes_on_another_training_of_the_same_name_do_not_count(tmp_path: Path) -> None:

@@ -155,17 +155,25 @@ def load(path: Path) -> Session:
     A conversation with tools is refused: the rest of a chat does not know how to go on with one.
     """
     try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", hint="/load FILE")
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
         # Not splitlines, which also splits at U+2028 and U+0085: JSON lets them stand in a text.
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise UsageError(f"cannot read {path}: it is not UTF-8 text") from None
     try:
         messages = [_message(row) for row in json.loads(lines[-1])["messages"]]
         check_order(messages)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise DataError("no conversation in the file", where=str(path)) from error
+        raise DataError(
+            "no conversation in the last row of the file",
+            where=str(path),
+            hint='a row is {"messages": [{"role": "user", "content": "…"}, …]}, as /save writes it',
+        ) from error
     except (DataError, UsageError) as error:
         raise DataError(error.message, where=str(path)) from None
     if messages[0].role == "system":

@@ -121,12 +121,12 @@ class Tally:
 
 
 def share(part: int, whole: int) -> str:
-    """`8 of 11 votes (73%, interval 43–90%)`, by Wilson for 95 %."""
+    """`8 of 11 votes (73%, 95% interval 43–90%)`, by Wilson for 95 %."""
     if not whole:
         return "no votes yet"
     low, high = wilson(part / whole, whole)
     noun = "vote" if whole == 1 else "votes"
-    return f"{part} of {whole} {noun} ({part / whole:.0%}, interval {low * 100:.0f}–{high:.0%})"
+    return f"{part} of {whole} {noun} ({part / whole:.0%}, 95% interval {low * 100:.0f}–{high:.0%})"
 
 
 def choice_of(text: str, letters: Sequence[str]) -> str:
@@ -134,8 +134,9 @@ def choice_of(text: str, letters: Sequence[str]) -> str:
     choice = text.strip().lower()
     known = [*letters, TIE, NONE]
     if choice not in known:
+        given = f", not '{text.strip()}'" if choice else ""
         raise UsageError(
-            f"/prefer takes one of {', '.join(known)}, not '{text.strip()}'",
+            f"/prefer takes one of {', '.join(known)}{given}",
             hint=f"/prefer {known[0]}",
         )
     return choice
