@@ -3,9 +3,11 @@
 import json
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.chat.talkers import Scripted, Words
 from tests.fakes import FakeEndpoint
 
 from zephyrctl import terminal
@@ -164,3 +166,24 @@ def test_a_closed_talker_lets_go_of_its_weights(tiny_base: Path) -> None:
 def test_an_empty_prompt_is_refused(local: LocalTalker) -> None:
     with pytest.raises(UsageError, match="empty"):
         oneshot.as_record(local, " \n", system=None, sampling=GREEDY)
+
+
+class Cut(Scripted):
+    """Replies with one word of three."""
+
+    def reply(
+        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
+    ) -> Words:
+        return Words("one two three", lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("context", "says"), [(60, "(cut at 1 tokens: --max-new-tokens)"), (6, "the context is full")]
+)
+def test_a_reply_that_is_cut_says_what_cut_it(
+    context: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talker = Cut()
+    talker.context = context
+    oneshot.to_stdout(talker, "hi", system=None, sampling=Sampling(max_new_tokens=1))
+    assert says in capsys.readouterr().err

@@ -178,10 +178,10 @@ class Comparison:
         shown = Shown(letter, seat, drawn, meter.line(drawn.completion, context=talker.context))
         if self.blind:
             repl.totals.last = HIDDEN
-        self._say_reply(shown, repl.sampling)
+        self._say_reply(shown, repl.sampling, context=talker.context)
         return shown
 
-    def _say_reply(self, shown: Shown, sampling: Sampling) -> None:
+    def _say_reply(self, shown: Shown, sampling: Sampling, *, context: int | None) -> None:
         """How a reply ended, and what it took."""
         completion = shown.drawn.completion
         if shown.drawn.error is not None:
@@ -189,9 +189,10 @@ class Comparison:
         elif not completion.text and shown.is_whole:
             terminal.say("(an empty reply)")
         elif shown.is_whole and not completion.stopped:
-            is_limit = completion.tokens >= sampling.max_new_tokens
-            hint = ": /set max_new_tokens" if is_limit else ": the context is full"
-            terminal.say(f"(cut at {completion.tokens} tokens{hint})")
+            most = sampling.max_new_tokens
+            terminal.say(
+                meter.cut(completion, most=most, context=context, option="/set max_new_tokens")
+            )
         if completion.tokens and not self.blind and terminal.is_tty(sys.stderr):
             terminal.say(f"  {shown.meter}")
 

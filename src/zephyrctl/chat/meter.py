@@ -43,6 +43,14 @@ def line(completion: Completion, *, context: int | None) -> str:
     return " · ".join(parts)
 
 
+def cut(completion: Completion, *, most: int, context: int | None, option: str) -> str:
+    """Why a reply that the model did not end has no more, in one line; `option` sets `most`."""
+    used = completion.prompt_tokens + completion.tokens
+    if context and used >= context:
+        return "(cut: the context is full)"
+    return f"(cut at {most} tokens: {option})"
+
+
 def tokens_per_second(completion: Completion) -> float | None:
     """Tokens per second after the first one, which waits for the prompt to be read; None where
     too few came to tell."""

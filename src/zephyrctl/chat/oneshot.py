@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from zephyrctl import terminal
+from zephyrctl.chat import meter
 from zephyrctl.chat.replying import Render, shown
 from zephyrctl.chat.session import Session
 from zephyrctl.chat.talker import Talker
@@ -61,7 +62,10 @@ def to_stdout(
                 show(piece)
         completion = reply.completion
         if not completion.stopped and not has_left():
-            terminal.say(f"(cut at {completion.tokens} tokens: --max-new-tokens)")
+            most, context = sampling.max_new_tokens, talker.context
+            terminal.say(
+                meter.cut(completion, most=most, context=context, option="--max-new-tokens")
+            )
         return completion
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
+from zephyrctl.chat import meter
 from zephyrctl.chat.meter import Totals
 from zephyrctl.chat.reading import is_open, unfenced
 from zephyrctl.chat.replying import Drawn, Render, as_error, draw
@@ -155,11 +156,9 @@ class Repl:
                 else "(stopped before anything came; /regen asks again, /undo takes it back)"
             )
         elif not completion.stopped:
-            used = completion.prompt_tokens + completion.tokens
+            most, context = self.sampling.max_new_tokens, self.talker.context
             terminal.say(
-                "(cut: the context is full)"
-                if self.talker.context and used >= self.talker.context
-                else f"(cut at {self.sampling.max_new_tokens} tokens: /set max_new_tokens)"
+                meter.cut(completion, most=most, context=context, option="/set max_new_tokens")
             )
         if terminal.is_tty(sys.stderr):
             say_wrapped(self.totals.last, head="  ")
