@@ -422,7 +422,8 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     seating, talkers = folder_seating(tiny_base, other, root=tmp_path / "runs")
     own = talkers[str(tiny_base)]
     typed = iter(["/compare", f"/compare {other} blind", "hi", "/prefer tie", "/compare open",
-                  "/model x", "/compare off", "alone", "/prefer a"])  # fmt: skip
+                  "/model x", "/compare a b c d", "/compare off", "alone",
+                  "/prefer a"])  # fmt: skip
 
     def read(sign: str) -> str:
         for line in typed:
@@ -435,6 +436,7 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     assert err.count("only one model answers here") == 2
     assert "blind, comparing tiny, other" in err
     assert "several models are compared" in err
+    assert "2 to 4 models are compared, not 5" in err
     assert "goes on alone" in err
     assert repl.comparison is None
     assert (own.is_open, talkers[str(other)].is_open) == (True, False)

@@ -126,6 +126,7 @@ CASES = [
     Case("init bad name", ("init", "--recipe", "tiny", "--name", "a/b"), "letters, digits"),
     Case("run without config", ("run", "--dry-run"), "no configuration"),
     Case("run unknown stage", ("run", "--recipe", "tiny", "--until", "dpoo"), "--until"),
+    Case("chat drawn oddly", ("chat", "--render", "html"), "'--render': 'html' is not one of"),
     Case("run negative rate", ("sft", "--recipe", "tiny", "--learning-rate", "-1"), "above 0"),
     Case("unknown help topic", ("help", "offlin"), "did you mean 'offline'?"),
 ]  # fmt: skip

@@ -78,6 +78,7 @@ def _usage(error: TyperException) -> int:
         return UsageError.exit_code
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "zephyrctl"
+    message = message.replace(": Value error, ", ": ")  # Pydantic's word for what we raise
     sentence = message[:1].lower() + message[1:].rstrip(".")
     raise UsageError(sentence, where=command, hint=f"{command} --help") from error
 

@@ -87,7 +87,7 @@ def _hub_model(base: str, *, revision: str | None, say: Say) -> Located:
         f"{_why_not()} and {base} is not in its cache",
         where=f"looked in {environment.hub_cache()}",
         hint=f"on a connected machine: hf download {base}{_revision_flag(revision)}   "
-        "or set model.base to a local folder, or use --recipe tiny",
+        "or name a folder or one of `zephyrctl models list`",
     )
 
 

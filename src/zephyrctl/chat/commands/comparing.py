@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
 from zephyrctl.chat.comparison import Comparison
+from zephyrctl.chat.seats import MOST
 from zephyrctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def _begin(repl: Repl, refs: list[str], *, blind: bool) -> None:
     """Find every model before one is freed for another."""
     if repl.seating is None:
         raise UsageError("no other model can be opened here")
+    if not 1 <= len(refs) < MOST:
+        raise UsageError(f"2 to {MOST} models are compared, not {len(refs) + 1}", hint=_HINT)
     before = repl.comparison
     repl.seating.seats(repl.talker, refs)
     if before is not None:
