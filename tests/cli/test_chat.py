@@ -206,6 +206,16 @@ def test_wrong_wishes_end_with_one_message_and_their_code(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_settings_that_the_service_does_not_apply_are_said(form: list[str], tmp_path: Path) -> None:
+    with FakeEndpoint(refuses=["temperature"]) as server:
+        done = run("m", "--url", server.url, "--prompt", "hi", *form, folder=tmp_path)
+        assert "temperature" not in server.requests[-1][1]
+    assert done.returncode == 0, done.stderr
+    assert "! m samples at a temperature of its own" in done.stderr
+    assert done.stderr.count("! top_k is not sent") == 1
+
+
 def test_a_service_that_asks_for_a_key_gets_that_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sk-mine\n")
     with FakeEndpoint(key="sk-mine") as server:

@@ -137,3 +137,10 @@ def test_a_model_at_the_service_may_be_called_as_a_run_is_here(run: Run) -> None
 
 def test_what_can_be_named_is_offered_for_completion(run: Run) -> None:
     assert Models(wish(), {}).references() == ["@last"]
+
+
+def test_a_run_that_cannot_be_read_is_not_offered_and_breaks_nothing(run: Run) -> None:
+    stage = run.stage("sft")
+    stage.path.mkdir(parents=True)
+    stage.manifest_path.write_text("{torn")
+    assert Models(wish(), {}).references() == ["@last"]

@@ -57,6 +57,8 @@ class Repl:
     left_out: int = 0
     """How many of the oldest messages the model did not read the last time."""
     left: bool = False
+    told: set[str] = field(default_factory=set)
+    """The notices of the talker that were said."""
 
     def run(self) -> None:
         """Read and answer until the user leaves."""
@@ -81,8 +83,8 @@ class Repl:
         """One line that says what answers here, and what should be known about it."""
         facts = " · ".join(value for _, value in self.talker.facts[1:3])
         terminal.say(f"{self.talker.name} · {facts} · /help")
-        for text in self.talker.notices:
-            terminal.say(f"! {text}")
+        self.told.clear()
+        self._say_notices()
         if self.comparison is not None:
             self.comparison.greet()
 
@@ -125,6 +127,14 @@ class Repl:
             raise drawn.error
         self.totals.add(drawn.completion, context=self.talker.context)
         self._say_end(drawn)
+        self._say_notices()
+
+    def _say_notices(self) -> None:
+        """What should be known of the talker and was not said yet."""
+        for text in self.talker.notices:
+            if text not in self.told:
+                self.told.add(text)
+                terminal.say(f"! {text}")
 
     def readable(self) -> Readable:
         """What the model can read of the conversation; said where less than before begins to be

@@ -109,6 +109,8 @@ class Bench:
     def fill(self, free: Callable[[], Free]) -> None:
         """Load the models that are not there yet where they fit, else say that they do not."""
         waiting = [seat for seat in self.seats if seat.talker is None]
+        for seat in self.seats:
+            self._note(seat, was_said=seat is self.seats[0])  # the chat's own is greeted by it
         needs = [
             seat.need if seat.talker is None else Need(0, seat.need.talk)
             for seat in self.seats
@@ -134,12 +136,17 @@ class Bench:
             self.free(but=seat)
         with loading(label):
             seat.talker = seat.open()
-        for text in seat.talker.notices:
-            self._notices.setdefault(f"{seat.name}: {text}", False)
+        self._note(seat)
         return seat.talker
+
+    def _note(self, seat: Seat, *, was_said: bool = False) -> None:
+        for text in seat.talker.notices if seat.talker is not None else ():
+            self._notices.setdefault(f"{seat.name}: {text}", was_said)
 
     def tell(self) -> None:
         """Say what should be known of the models that were opened, each notice once."""
+        for seat in self.seats:
+            self._note(seat)
         for text, was_said in self._notices.items():
             if not was_said:
                 terminal.say(f"! {text}")

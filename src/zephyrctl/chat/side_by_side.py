@@ -51,3 +51,4 @@ def to_stdout(
             oneshot.to_stdout(
                 talker, prompt, system=system, sampling=sampling, render=render, label=seat.name
             )
+        bench.tell()

@@ -46,7 +46,7 @@ class Talker(Protocol):
     facts: list[tuple[str, str]]
     """Label and value of what /status shows."""
     notices: list[str]
-    """What the user should know before the first word."""
+    """What the user should know: before the first word, and what the first reply has shown."""
 
     def count(self, messages: list[Message]) -> int | None:
         """Tokens of a prompt, None where they cannot be counted here."""
@@ -163,7 +163,8 @@ class EndpointTalker:
         from zephyrctl.generation.endpoint import Streamed
 
         told = Streamed()
-        return _EndpointReply(self.endpoint.stream(_asked(messages, sampling), told), told, stop)
+        pieces = self.endpoint.stream(_asked(messages, sampling), told)
+        return _EndpointReply(pieces, told, stop, lambda: self._note(sampling))
 
     def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
         """See `Talker`."""
@@ -176,6 +177,7 @@ class EndpointTalker:
                 await self.endpoint.aclose()
 
         reply = asyncio.run(once())
+        self._note(sampling)
         return Completion(
             reply.text.strip(),
             reply.completion_tokens,
@@ -190,6 +192,13 @@ class EndpointTalker:
 
     def close(self) -> None:
         """See `Talker`: every reply closes its own connection."""
+
+    def _note(self, sampling: Sampling) -> None:
+        """Note what of the settings the service does not apply, as its answers have shown."""
+        found = list(self.endpoint.notices)
+        if sampling.top_k and not sampling.is_greedy:
+            found.append("top_k is not sent: the protocol of the service has none")
+        self.notices += [text for text in found if text not in self.notices]
 
 
 def _asked(messages: list[Message], sampling: Sampling) -> Asked:
@@ -212,6 +221,8 @@ class _EndpointReply:
     pieces: Iterator[str]
     told: Streamed
     stop: Callable[[], bool]
+    has_begun: Callable[[], None]
+    """Called once, with the first piece."""
     text: str = ""
     tokens: int = 0
     ended: bool = False
@@ -227,6 +238,7 @@ class _EndpointReply:
             self.seconds = time.perf_counter() - self.began
             if self.first_s is None:
                 self.first_s = self.seconds
+                self.has_begun()
             yield piece
             if self.stop():
                 return

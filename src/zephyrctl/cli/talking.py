@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.options import load_from
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.chat import Chat
-from zephyrctl.errors import Terminated, UsageError
+from zephyrctl.errors import Terminated, UsageError, ZephyrctlError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.references import ModelRef, is_endpoint, resolve_model
-from zephyrctl.runs.store import Run, is_run, list_runs
+from zephyrctl.runs.store import Run, StageName, is_run, list_runs
 
 if TYPE_CHECKING:
     from zephyrctl.config.layers import Loaded
@@ -76,8 +76,7 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
         if prompt is None:
             _converse(models, talker, sampling, settings)
             return
-        for text in talker.notices:
-            terminal.say(f"! {text}")
+        said = _say(talker.notices)
         bench = models.bench(talker)
         how: dict[str, Any] = {"system": settings.system, "sampling": sampling}
         if wish.json and bench is not None:
@@ -88,6 +87,8 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
             side_by_side.to_stdout(bench, prompt, render=settings.render, **how)
         else:
             oneshot.to_stdout(talker, prompt, render=settings.render, **how)
+        if bench is None:
+            _say(talker.notices[said:])  # what the answer has shown
 
 
 def _prompt(wish: Wish) -> str | None:
@@ -174,7 +175,7 @@ class Models:
             f"{run.name}/{stage}"
             for run in runs
             for stage in ("sft", "dpo")
-            if run.stage(stage).is_finished()
+            if _is_finished(run, stage)
         ]
         newest = [f"@{stage}" for stage in ("sft", "dpo") if any(s.endswith(stage) for s in stages)]
         return [*(["@last"] if runs else []), *newest, *stages]
@@ -242,6 +243,14 @@ def _overridden(recipe: Recipe, loaded: Loaded) -> Recipe:
     return Recipe.model_validate(values)
 
 
+def _is_finished(run: Run, stage: StageName) -> bool:
+    """False too where its manifest cannot be read: a line being typed has no place for an error."""
+    try:
+        return run.stage(stage).is_finished()
+    except ZephyrctlError:
+        return False
+
+
 def _service_of(spec: str) -> str | None:
     """The address of the service that `spec` names; None where it names none."""
     from zephyrctl.generation.endpoint.address import parse_spec
@@ -264,6 +273,13 @@ def _model_at(wish: Wish) -> str:
             + (f" ({', '.join(names[:5])})" if names else ""),
         )
     return names[0]
+
+
+def _say(notices: Sequence[str]) -> int:
+    """Say what should be known of a model; returns how much that is."""
+    for text in notices:
+        terminal.say(f"! {text}")
+    return len(notices)
 
 
 def _loading(ref: ModelRef, load_it: Callable[[ModelRef], Talker]) -> Talker:
