@@ -81,6 +81,7 @@ def test_a_signal_ends_the_service_after_the_open_answer(
         out, err = child.communicate(timeout=30)
     assert got.endswith("data: [DONE]\n\n")
     assert (child.returncode, out) == (0, "")
+    assert "waiting for 1 open answer, 300 s at most" in err
     assert "stopped" in err
     assert "Traceback" not in err
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ class Server(uvicorn.Server):
         self._grace_s = grace_s
         self._break_off = break_off
         self._end: float | None = None
+        self._is_said = False
+        """Whether the draining was told."""
         self.broken_off = 0
         """Answers that were open when patience ended."""
         self.is_impatient = False
@@ -71,12 +74,26 @@ class Server(uvicorn.Server):
         is_over = await super().on_tick(counter)
         if self._end is None or is_over:
             return is_over
+        self._say_draining()
         if self._line.open and (self.is_impatient or time.monotonic() > self._end):
             self.broken_off = self._line.open
             self._break_off()
             await self._told()
             return True
         return not self._line.open
+
+    def _say_draining(self) -> None:
+        """Say once what is waited for; not in the signal's handler, which may interrupt a print."""
+        if self._is_said:
+            return
+        self._is_said = True
+        if terminal.is_tty(sys.stderr):
+            terminal.say("")  # below the ^C that the terminal shows
+        if self._line.open:
+            answers = "1 open answer" if self._line.open == 1 else f"{self._line.open} open answers"
+            terminal.say(
+                f"waiting for {answers}, {self._grace_s:.0f} s at most (Ctrl-C again breaks off)"
+            )
 
     async def _told(self) -> None:
         """Wait until those whose answer was broken off have heard of it, but not for long."""
