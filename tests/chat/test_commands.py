@@ -150,7 +150,7 @@ def test_model_goes_on_with_the_conversation(capsys: pytest.CaptureFixture[str])
     err = capsys.readouterr().err
     assert "model: scripted (runs/scripted)" in err
     assert "no model 'typo'" in err
-    assert "other · cpu · zephyr 123" in err
+    assert "other · cpu · template zephyr 123" in err
     assert "the conversation of 2 messages goes on" in err
 
 

@@ -261,3 +261,9 @@ def test_a_terminal_that_is_gone_hides_no_request_to_end(monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.stdout", Gone())
     with pytest.raises(SystemExit, match="143"):
         reply()
+
+
+def test_a_command_is_one_in_capitals_and_after_a_blank(capsys: pytest.CaptureFixture[str]) -> None:
+    repl = chat("  /STATS", " /etc is what?", replies=("a folder",))
+    assert "last: " in capsys.readouterr().err
+    assert repl.session.turns[0].content == " /etc is what?"

@@ -81,8 +81,12 @@ class Repl:
 
     def greet(self) -> None:
         """One line that says what answers here, and what should be known about it."""
-        facts = " · ".join(value for _, value in self.talker.facts[1:3])
-        terminal.say(f"{self.talker.name} · {facts} · /help")
+        facts = [
+            value if label in ("device", "endpoint") else f"{label} {value}"
+            for label, value in self.talker.facts
+            if label in ("device", "endpoint", "key", "template")
+        ]
+        say_wrapped(" · ".join([self.talker.name, *facts, "/help"]))
         self.told.clear()
         self._say_notices()
         if self.comparison is not None:
@@ -99,10 +103,14 @@ class Repl:
         """Carry out a command, or ask the model; `//` begins a question with a slash."""
         if not text.strip():
             return
+        first = [*text.split(maxsplit=1), ""][0]
+        if first.startswith("/") and first[1:].lower() in CHAT_COMMANDS:
+            text = text.lstrip()  # a blank in front makes no question of a command
         if not text.startswith("/") or text.startswith("//"):
             self.ask(text.removeprefix("/") if text.startswith("//") else text)
             return
         name, rest = [*text[1:].split(maxsplit=1), "", ""][:2]
+        name = name.lower()
         if name not in CHAT_COMMANDS:
             raise UsageError(
                 f"unknown command /{name}{did_you_mean(name, CHAT_COMMANDS.names())}",
