@@ -1,6 +1,7 @@
 """Whose settings a chat has: those of the model's own run, or those given by hand."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,23 @@ def test_a_run_that_cannot_be_read_is_not_offered_and_breaks_nothing(run: Run) -
     stage.path.mkdir(parents=True)
     stage.manifest_path.write_text("{torn")
     assert Models(wish(), {}).references() == ["@last"]
+
+
+def test_an_address_that_is_none_is_refused_before_anything_is_asked(run: Run) -> None:
+    with pytest.raises(UsageError, match="--url takes an address, not 'foo'"):
+        Models(wish(url="foo"), {}).check_options()
+
+
+def test_whose_settings_a_chat_has_is_said_where_they_are_not_those_of_the_file(
+    run: Run, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = run.stage("sft")
+    shutil.copytree(tiny_base, stage.model)
+    manifest.begin(stage, inputs={}, seed=1, world_size=1)
+    manifest.finish(stage, manifest.Result({}, []))
+    for given, is_said in ((wish(model="@sft"), True), (wish(model="@sft", recipe="tiny"), False)):
+        talker, _ = Models(given, {}).first()
+        talker.close()
+        err = capsys.readouterr().err
+        assert ("chat settings of " in err) is is_said
+        assert "loading mine/sft …" in err

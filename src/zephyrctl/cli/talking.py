@@ -122,7 +122,10 @@ class Models:
         if wish.url is not None:
             return self._at_service(self._named_there(_model_at(wish))), self._loaded.recipe.chat
         ref = self.find(wish.model or self._newest())
-        return self._open(ref), self._recipe_of(ref).chat
+        settings = self._recipe_of(ref).chat
+        if ref.run is not None and settings != self._loaded.recipe.chat:
+            terminal.say(f"chat settings of {ref.run.root}; -c FILE or --recipe NAME takes others")
+        return self._open(ref), settings
 
     def open(self, ref: str) -> Talker:
         """Open another model; UsageError where there is none."""
@@ -140,6 +143,11 @@ class Models:
         """Refuse what cannot be compared, and options that would be for nothing, before anything
         is loaded."""
         wish = self.wish
+        if wish.url is not None and not wish.url.startswith(("http://", "https://")):
+            raise UsageError(
+                f"--url takes an address, not '{wish.url}'",
+                hint="zephyrctl chat --url http://localhost:8000/v1",
+            )
         if wish.api_key_file is not None and wish.url is None and not is_endpoint(wish.model or ""):
             raise UsageError(
                 "--api-key-file is for a service, and the model is none",
@@ -265,6 +273,12 @@ def _model_at(wish: Wish) -> str:
     if wish.model is not None:
         return wish.model
     names = models_at(wish.url or "", api_key_file=wish.key_file, key_option=_KEY_OPTION)
+    if not names and not (wish.url or "").rstrip("/").endswith("/v1"):
+        raise UsageError(
+            "the service has no models at this address",
+            where=wish.url,
+            hint=f"zephyrctl chat --url {(wish.url or '').rstrip('/')}/v1",
+        )
     if len(names) != 1:
         raise UsageError(
             f"the service has {len(names)} models",
@@ -284,7 +298,8 @@ def _say(notices: Sequence[str]) -> int:
 
 def _loading(ref: ModelRef, load_it: Callable[[ModelRef], Talker]) -> Talker:
     """Load with a sign of life on stderr."""
-    with loading(ref.name):
+    stage = f"{ref.run.name}/{ref.stage}" if ref.run is not None and ref.stage else None
+    with loading(stage or ref.name):
         return load_it(ref)
 
 
