@@ -74,6 +74,14 @@ def test_new_keeps_the_system_prompt_and_undo_takes_back_a_turn() -> None:
     assert [message.content for message in scripted(repl).read[1]] == ["s", "b"]
 
 
+def test_a_question_that_is_asked_together_with_an_unanswered_one_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("a", "b", replies=("", "2"))
+    assert [message.content for message in scripted(repl).read[1]] == ["a\n\nb"]
+    assert capsys.readouterr().err.count("asked together with the question before") == 1
+
+
 def test_regen_answers_the_same_question_with_another_seed() -> None:
     repl = chat("a", "/regen", replies=("1", "2"))
     assert scripted(repl).read[0] == scripted(repl).read[1]

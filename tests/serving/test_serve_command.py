@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ from tests.fakes import FakeEndpoint
 from zephyrctl.cli.app import main
 from zephyrctl.errors import CredentialsError
 from zephyrctl.runs.references import ModelRef
-from zephyrctl.serving.server import Service, exposed, key_in
+from zephyrctl.serving.protocol import parse
+from zephyrctl.serving.server import Service, example, exposed, key_in
 
 COMMAND = [sys.executable, "-m", "zephyrctl"]
 
@@ -176,3 +178,14 @@ def test_a_service_that_anyone_may_use_is_said_to_be_one(
     found = exposed(Service(ref, "tiny", host, api_key=key))
     assert bool(found) == is_said
     assert all("--api-key-file" in text for text in found)
+
+
+def test_the_example_is_a_request_that_is_understood() -> None:
+    name = 'it\'s a "model"'
+    service = Service(ModelRef("tiny", "base", "tiny"), name, api_key="secret")
+    words = shlex.split(example(service, "http://127.0.0.1:8000"))
+    assert words[:2] == ["curl", "http://127.0.0.1:8000/v1/chat/completions"]
+    asked = parse(words[-1].encode())
+    assert (asked.model, asked.temperature) == (name, 0)
+    assert "Authorization: Bearer KEY" in words
+    assert "secret" not in " ".join(words)

@@ -119,8 +119,11 @@ class Repl:
         CHAT_COMMANDS.load(name)(self, rest.strip())
 
     def ask(self, text: str) -> None:
-        """Add the user's question and have it answered."""
+        """Add the user's question and have it answered; one that has no answer is asked with it."""
+        joins = self.session.waits
         self.session.ask(text)
+        if joins:
+            terminal.say("(asked together with the question before, which had no answer)")
         self.answer()
 
     def answer(self) -> None:

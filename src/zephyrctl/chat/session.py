@@ -61,11 +61,16 @@ class Session:
             (turn.content for turn in reversed(self.turns) if turn.role == "assistant"), None
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether the newest turn is a question without an answer."""
+        return bool(self.turns) and self.turns[-1].role == "user"
+
     def ask(self, text: str) -> None:
         """Add the user's turn. One that was never answered is joined with it; UsageError for text
         that is not UTF-8."""
         check_text(text)
-        if self.turns and self.turns[-1].role == "user":
+        if self.waits:
             last = self.turns.pop()
             text = f"{last.content}\n\n{text}"
         self.turns.append(Message("user", text))

@@ -15,7 +15,8 @@ _Model = Annotated[
     ),
 ]
 _Prompt = Annotated[
-    str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="Answer this and end.")
+    str | None,
+    typer.Option("--prompt", "-p", metavar="TEXT", help="Answer this and end; stdin is not read."),
 ]
 _System = Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt [chat.system].")]
 _Compare = Annotated[

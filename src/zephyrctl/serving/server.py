@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import json
 import os
+import shlex
 import socket
 import stat
 from collections.abc import Callable
@@ -114,6 +116,7 @@ def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None
                 app, line=line, grace_s=service.grace_s, break_off=answering.break_off
             )
             say(f"serving {service.name} on {where} at {_url(listener)}/v1 (Ctrl-C ends it)")
+            say(f"try: {example(service, _url(listener))}")
             listening.run(server, listener)
         finally:
             answering.close()
@@ -123,6 +126,16 @@ def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None
         error = Interrupted if server.is_impatient else Terminated
         raise error(f"answers broken off: {server.broken_off}")
     say("all requests were answered; stopped")
+
+
+def example(service: Service, url: str) -> str:
+    """A request to paste into a shell. It names a temperature, which is 1 where a request has none,
+    whatever the model was tuned for."""
+    messages = [{"role": "user", "content": "Hello"}]
+    body = json.dumps({"model": service.name, "messages": messages, "temperature": 0})
+    key = ("-H", "Authorization: Bearer KEY") if service.api_key else ()
+    kind = ("-H", "content-type: application/json")
+    return shlex.join(["curl", f"{url}/v1/chat/completions", *key, *kind, "-d", body])
 
 
 def _open(service: Service, *, model: Model, say: Callable[[str], None]) -> tuple[Answering, str]:
