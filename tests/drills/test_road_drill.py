@@ -1,4 +1,4 @@
-"""A whole run that is killed in every stage ends with the numbers of one that was not."""
+"""A whole run that is killed in every stage, or trained by two processes, has the same numbers."""
 
 import json
 from pathlib import Path
@@ -55,3 +55,16 @@ def test_kill_9_in_every_stage_ends_with_the_numbers_of_a_straight_run(
     assert ours["comparisons"] == theirs["comparisons"]
     for name in ("base", "sft", "dpo"):
         assert _lines(run / "eval" / "rules" / name / "answers.jsonl") == 24
+
+
+def test_two_processes_train_as_one(shell: Shell, straight: Path):
+    words = ["sft", *short_run("pair")[1:], "--set", "launch.cpu_processes=2"]
+    shell(*words)
+    one = {key: loss for *key, loss in map(list, _curve(straight, "sft")) for key in [tuple(key)]}
+    two = {key: loss for *key, loss in map(list, _curve(straight.parent / "pair", "sft"))
+           for key in [tuple(key)]}  # fmt: skip
+    assert one.keys() == two.keys()
+    for key, loss in two.items():
+        assert loss == pytest.approx(one[key], rel=1e-4), key
+    logs = {path.name for path in (straight.parent / "pair" / "sft" / "logs").glob("rank*.log")}
+    assert logs == {"rank0.log", "rank1.log"}

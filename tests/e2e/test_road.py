@@ -61,16 +61,3 @@ def test_chat_answers_once_as_json(shell: Shell, straight: Path):
     assert reply["messages"][0] == {"role": "user", "content": "hello"}
     again = shell.json("chat", str(straight / "dpo"), "--prompt", "hello", "--seed", "1")
     assert again["reply"] == reply["reply"]
-
-
-def test_two_processes_train_as_one(shell: Shell, straight: Path):
-    words = ["sft", *short_run("pair")[1:], "--set", "launch.cpu_processes=2"]
-    shell(*words)
-    one = {key: loss for *key, loss in map(list, _curve(straight, "sft")) for key in [tuple(key)]}
-    two = {key: loss for *key, loss in map(list, _curve(straight.parent / "pair", "sft"))
-           for key in [tuple(key)]}  # fmt: skip
-    assert one.keys() == two.keys()
-    for key, loss in two.items():
-        assert loss == pytest.approx(one[key], rel=1e-4), key
-    logs = {path.name for path in (straight.parent / "pair" / "sft" / "logs").glob("rank*.log")}
-    assert logs == {"rank0.log", "rank1.log"}
