@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -345,11 +346,31 @@ def _ended_by_signals(*, quietly: bool) -> Iterator[None]:
 
     for number in numbers:
         signal.signal(number, handler)
+    before = _modes()
     try:
         yield
     finally:
+        # A signal may come while the line editor is about to change them, or to change them back.
+        _restore(before)
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _modes() -> list[Any] | None:
+    """How the terminal is set: echo, whole lines; None where stdin is none."""
+    with suppress(OSError, ValueError, termios.error):
+        return termios.tcgetattr(sys.stdin.fileno())
+    return None
+
+
+def _restore(modes: list[Any] | None) -> None:
+    """Set the terminal as it was, if it is still there and ours: in the background that would stop
+    this process."""
+    with suppress(OSError, ValueError, termios.error):
+        number = sys.stdin.fileno()
+        is_ours = os.tcgetpgrp(number) == os.getpgrp()
+        if modes is not None and is_ours and modes != termios.tcgetattr(number):
+            termios.tcsetattr(number, termios.TCSANOW, modes)
 
 
 def _is_default(number: int) -> bool:
