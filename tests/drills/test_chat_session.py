@@ -269,6 +269,10 @@ def test_a_signal_to_end_leaves_the_terminal_as_it_was(
         if when == "in a reply":
             chat.type("count\r")
             chat.expect("w9 ")
+        else:
+            chat.expect("\u203a")
+            chat.type("half a question")  # echoed by the editor, once it reads
+            chat.expect("half a question")
         chat.process.send_signal(number)
         shown = _until_it_ends(chat)
         assert chat.process.returncode == 143, shown
