@@ -260,7 +260,7 @@ def test_what_was_typed_comes_back_in_the_next_chat_unless_it_is_not_to_be_kept(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("when", ["at the prompt", "in a reply"])
+@pytest.mark.parametrize("when", ["at the prompt", "in a reply", "between the two"])
 def test_a_signal_to_end_leaves_the_terminal_as_it_was(
     number: signal.Signals, when: str, server: FakeEndpoint, tmp_path: Path
 ) -> None:
@@ -269,7 +269,7 @@ def test_a_signal_to_end_leaves_the_terminal_as_it_was(
         if when == "in a reply":
             chat.type("count\r")
             chat.expect("w9 ")
-        else:
+        elif when == "at the prompt":
             chat.expect("\u203a")
             chat.type("half a question")  # echoed by the editor, once it reads
             chat.expect("half a question")

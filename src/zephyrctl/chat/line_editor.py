@@ -18,6 +18,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
 from zephyrctl import terminal
+from zephyrctl.chat import ending
 from zephyrctl.chat.completing import Commands, is_command
 from zephyrctl.chat.history import TypedBefore
 from zephyrctl.chat.reading import Read, is_open, spelt
@@ -49,13 +50,30 @@ def edited(history: TypedBefore | None, references: Callable[[], list[str]]) -> 
     )
 
     def read(sign: str) -> str:
-        text = session.prompt(spelt(sign, sys.stdout))
+        with ending.put_off(lambda: _leave_soon(session)):
+            text = session.prompt(
+                spelt(sign, sys.stdout),
+                pre_run=lambda: _leave_soon(session) if ending.is_asked() else None,
+            )
         if kept is not None and kept.problem is not None:
             terminal.say(f"! {kept.problem}")
             kept.problem = None
         return text
 
     return read
+
+
+def _leave_soon(session: PromptSession[str]) -> None:
+    """Leave the editor by the next round of its event loop, which restores the terminal; nothing
+    where it has not begun or is leaving."""
+
+    def leave() -> None:
+        if session.app.is_running and not session.app.is_done:
+            session.app.exit(exception=EOFError())
+
+    loop = session.app.loop
+    if loop is not None:
+        loop.call_soon_threadsafe(leave)
 
 
 def _size() -> Size:

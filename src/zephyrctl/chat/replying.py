@@ -131,8 +131,8 @@ def quiet_keyboard() -> Iterator[None]:
         return
     quiet = [*before]
     quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
     try:
+        termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
         yield
     finally:
         with suppress(termios.error):  # a terminal that was closed meanwhile

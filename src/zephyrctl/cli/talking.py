@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
-from zephyrctl.chat import oneshot, side_by_side
+from zephyrctl.chat import ending, oneshot, side_by_side
 from zephyrctl.chat.seats import Bench, Seating, check_different, loading, target_of
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.options import load_from
@@ -341,36 +340,17 @@ def _ended_by_signals(*, quietly: bool) -> Iterator[None]:
         for each in numbers:  # a second one must not disturb the leaving
             signal.signal(each, signal.SIG_IGN)
         if quietly:
-            raise SystemExit(Terminated.exit_code)
+            ending.end()
+            return
         raise Terminated(f"stopped by {signal.Signals(number).name}")
 
     for number in numbers:
         signal.signal(number, handler)
-    before = _modes()
     try:
         yield
     finally:
-        # A signal may come while the line editor is about to change them, or to change them back.
-        _restore(before)
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _modes() -> list[Any] | None:
-    """How the terminal is set: echo, whole lines; None where stdin is none."""
-    with suppress(OSError, ValueError, termios.error):
-        return termios.tcgetattr(sys.stdin.fileno())
-    return None
-
-
-def _restore(modes: list[Any] | None) -> None:
-    """Set the terminal as it was, if it is still there and ours: in the background that would stop
-    this process."""
-    with suppress(OSError, ValueError, termios.error):
-        number = sys.stdin.fileno()
-        is_ours = os.tcgetpgrp(number) == os.getpgrp()
-        if modes is not None and is_ours and modes != termios.tcgetattr(number):
-            termios.tcsetattr(number, termios.TCSANOW, modes)
 
 
 def _is_default(number: int) -> bool:
