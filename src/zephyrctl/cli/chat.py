@@ -85,6 +85,7 @@ def chat(
     prompt too. The settings are those of the model's own run, unless -c or --recipe is given.
     """
     from zephyrctl.cli import talking
+    from zephyrctl.cli.chat_wish import Wish
 
     given = {
         "temperature": temperature,
@@ -95,7 +96,7 @@ def chat(
         "history": False if no_history else None,
     }
     sets, compared = tuple(set_ or ()), tuple(compare or ())
-    wish = talking.Wish(
+    wish = Wish(
         model, url, device, seed, prompt, json, config, recipe, sets, compared, blind, api_key_file
     )
     talking.talk(wish, given)

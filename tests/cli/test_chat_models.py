@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from zephyrctl.chat.talker import EndpointTalker, _again
-from zephyrctl.cli.talking import Models, Wish
+from zephyrctl.cli.chat_models import Models
+from zephyrctl.cli.chat_wish import Wish
 from zephyrctl.config.layers import load
 from zephyrctl.errors import ConfigError, UsageError
 from zephyrctl.runs import manifest
@@ -119,7 +120,7 @@ def test_the_key_file_goes_to_the_service_of_the_command_line_alone(
 
 def test_a_key_file_without_a_service_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is for a service"):
-        Models(wish(model="mine/sft", api_key_file=tmp_path / "key"), {}).check_options()
+        Models(wish(model="mine/sft", api_key_file=tmp_path / "key"), {}).check()
 
 
 def test_a_model_is_not_compared_with_itself_by_another_path(run: Run) -> None:
@@ -128,12 +129,12 @@ def test_a_model_is_not_compared_with_itself_by_another_path(run: Run) -> None:
     (folder / "config.json").write_text("{}")
     models = Models(wish(model=f"./{folder}", compare=(str(folder.absolute()),)), {})
     with pytest.raises(UsageError, match="is there already"):
-        models.check_options()
+        models.check()
 
 
 def test_a_model_at_the_service_may_be_called_as_a_run_is_here(run: Run) -> None:
     models = Models(wish(url="http://127.0.0.1:1/v1", model="@dpo", compare=("b",)), {})
-    models.check_options()
+    models.check()
 
 
 def test_what_can_be_named_is_offered_for_completion(run: Run) -> None:
@@ -149,7 +150,7 @@ def test_a_run_that_cannot_be_read_is_not_offered_and_breaks_nothing(run: Run) -
 
 def test_an_address_that_is_none_is_refused_before_anything_is_asked(run: Run) -> None:
     with pytest.raises(UsageError, match="--url takes an address, not 'foo'"):
-        Models(wish(url="foo"), {}).check_options()
+        Models(wish(url="foo"), {}).check()
 
 
 def test_whose_settings_a_chat_has_is_said_where_they_are_not_those_of_the_file(
@@ -165,3 +166,10 @@ def test_whose_settings_a_chat_has_is_said_where_they_are_not_those_of_the_file(
         err = capsys.readouterr().err
         assert ("chat settings of " in err) is is_said
         assert "loading mine/sft …" in err
+
+
+@pytest.mark.parametrize("name", ["foo", "cuda:", "cpu:0:1", "gpu", "", "CUDA", "cuda:0 "])
+def test_a_device_that_is_none_is_refused_by_the_names_there_are(run: Run, name: str) -> None:
+    with pytest.raises(UsageError, match="is no device: cpu, cuda, cuda:1, mps or auto$") as error:
+        Models(wish(model="@sft", device=name), {}).check()
+    assert error.value.exit_code == 2

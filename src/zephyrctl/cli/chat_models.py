@@ -1,0 +1,202 @@
+"""Which models does a chat have, and with whose settings?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zephyrctl import terminal
+from zephyrctl.chat.seats import Bench, Seating, check_different, loading, target_of
+from zephyrctl.chat.talker import Talker, open_endpoint, open_local
+from zephyrctl.cli.chat_wish import Wish, check
+from zephyrctl.cli.options import load_from
+from zephyrctl.config.schema import Recipe
+from zephyrctl.config.schema.chat import Chat
+from zephyrctl.errors import UsageError, ZephyrctlError
+from zephyrctl.runs.references import ModelRef, is_endpoint, resolve_model
+from zephyrctl.runs.store import Run, StageName, is_run, list_runs
+
+if TYPE_CHECKING:
+    from zephyrctl.config.layers import Loaded
+
+_OVERRIDES = ("env", "set", "flag")
+_KEY_OPTION = "--api-key-file FILE"
+_LOCAL = ("@", ".", "/", "~")
+"""How references begin that mean no name at the service of --url."""
+
+
+class Models:
+    """Finds and opens the models of one chat."""
+
+    def __init__(self, wish: Wish, given: Mapping[str, Any]) -> None:
+        self.wish = wish
+        flags = {f"chat.{name}": value for name, value in given.items()}
+        self._loaded = load_from(wish.config, wish.recipe, wish.sets, flags)
+        self._root = Path(self._loaded.recipe.output_root).expanduser()
+        self._named = wish.config is not None or wish.recipe is not None
+
+    def first(self) -> tuple[Talker, Chat]:
+        """The talker of the command line, and the settings of the chat."""
+        wish = self.wish
+        if wish.url is not None:
+            return self._at_service(self._named_there(_model_at(wish))), self._loaded.recipe.chat
+        ref = self.find(wish.model or self._newest())
+        settings = self._recipe_of(ref).chat
+        if ref.run is not None and settings != self._loaded.recipe.chat:
+            terminal.say(f"chat settings of {ref.run.root}; -c FILE or --recipe NAME takes others")
+        return self._open(ref), settings
+
+    def open(self, ref: str) -> Talker:
+        """Open another model; UsageError where there is none."""
+        return self._open(self.find(ref))
+
+    def find(self, ref: str) -> ModelRef:
+        """What `ref` names; with --url a name is one at its service, unless it is a path to what is
+        here, such as runs/mine/sft."""
+        if self.wish.url is not None and not self._is_here(ref):
+            ref = self._named_there(ref)
+        recipe = self._loaded.recipe
+        return resolve_model(ref, output_root=self._root, run=self._run(), recipe=recipe)
+
+    def check(self) -> None:
+        """Refuse what cannot be compared, and options that would be for nothing, before anything
+        is loaded."""
+        wish = self.wish
+        check(wish)
+        if wish.compare:
+            named = wish.model or ("*" if wish.url is not None else self._newest())
+            own = named if wish.url is None else self._named_there(named)
+            refs = [own, *wish.compare]
+            check_different([target_of(self.find(ref)) for ref in refs], [named, *wish.compare])
+
+    @property
+    def seating(self) -> Seating:
+        """How the models of a comparison are found here."""
+        return Seating(self.find, self._recipe_of, self._load, self._root, self.wish.device)
+
+    def bench(self, own: Talker) -> Bench | None:
+        """`own` and the models of --compare, loaded where they fit; None without that flag."""
+        if not self.wish.compare:
+            return None
+        return self.seating.bench(self.seating.seats(own, self.wish.compare))
+
+    def references(self) -> list[str]:
+        """What can be named here, for completion."""
+        runs = list_runs(self._root)
+        stages = [
+            f"{run.name}/{stage}"
+            for run in runs
+            for stage in ("sft", "dpo")
+            if _is_finished(run, stage)
+        ]
+        newest = [f"@{stage}" for stage in ("sft", "dpo") if any(s.endswith(stage) for s in stages)]
+        return [*(["@last"] if runs else []), *newest, *stages]
+
+    def _newest(self) -> str:
+        """The model that is talked with where none was named: that of the configuration's run
+        where a configuration was given and the run is there, else of the newest run."""
+        run = self._run()
+        return "@last" if run is None else str(run.root)
+
+    def _run(self) -> Run | None:
+        """The run of the configuration that was given by hand."""
+        run = Run(self._root / self._loaded.recipe.name)
+        return run if self._named and is_run(run.root) else None
+
+    def _open(self, ref: ModelRef) -> Talker:
+        return self._load(ref) if ref.kind == "endpoint" else _loading(ref, self._load)
+
+    def _load(self, ref: ModelRef) -> Talker:
+        if ref.kind == "endpoint":
+            return self._at_service(ref.target)
+        recipe = self._recipe_of(ref)
+        quantize = recipe.chat.quantize
+        return open_local(ref, recipe=recipe, device=self.wish.device, quantize=quantize)
+
+    def _at_service(self, spec: str) -> Talker:
+        """The key of --api-key-file is for the service that the command line names, and sent to no
+        other one."""
+        own = self._named_there("*") if self.wish.url is not None else self.wish.model or ""
+        is_own = _service_of(spec) == _service_of(own)
+        file = self.wish.key_file if is_own else None
+        return open_endpoint(spec, api_key_file=file, key_option=_KEY_OPTION)
+
+    def _is_here(self, ref: str) -> bool:
+        """Whether `ref` is no name at the service of --url."""
+        folders = (self._root / ref, Path(ref)) if "/" in ref else ()
+        return (
+            ref.startswith(_LOCAL) or is_endpoint(ref) or any(folder.is_dir() for folder in folders)
+        )
+
+    def _named_there(self, name: str) -> str:
+        """The reference of a name at the service of --url."""
+        return f"openai+{(self.wish.url or '').rstrip('/')}:{name}"
+
+    def _recipe_of(self, ref: ModelRef) -> Recipe:
+        """The configuration that a model is talked with: that of its own run, if it has one, with
+        the overrides of the command line; a configuration given by hand has its `chat:` instead."""
+        if ref.run is None:
+            return self._loaded.recipe
+        own = _overridden(ref.run.recipe(), self._loaded)
+        return own.model_copy(update={"chat": self._loaded.recipe.chat}) if self._named else own
+
+
+def _overridden(recipe: Recipe, loaded: Loaded) -> Recipe:
+    """The recipe of a run with what the environment, --set and the flags of `loaded` say."""
+    values = recipe.model_dump(mode="json")
+    given = loaded.recipe.model_dump(mode="json")
+    for path, origin in loaded.origins.items():
+        if origin.kind in _OVERRIDES:
+            *sections, name = path.split(".")
+            to, source = values, given
+            for section in sections:
+                to, source = to[section], source[section]
+            to[name] = source[name]
+    return Recipe.model_validate(values)
+
+
+def _is_finished(run: Run, stage: StageName) -> bool:
+    """False too where its manifest cannot be read: a line being typed has no place for an error."""
+    try:
+        return run.stage(stage).is_finished()
+    except ZephyrctlError:
+        return False
+
+
+def _service_of(spec: str) -> str | None:
+    """The address of the service that `spec` names; None where it names none."""
+    from zephyrctl.generation.endpoint.address import parse_spec
+
+    return parse_spec(spec, os.environ)[0] if is_endpoint(spec) else None
+
+
+def _model_at(wish: Wish) -> str:
+    """The model's name at the service; the only one it has where none was named."""
+    from zephyrctl.generation.endpoint import models_at
+
+    if wish.model is not None:
+        return wish.model
+    names = models_at(wish.url or "", api_key_file=wish.key_file, key_option=_KEY_OPTION)
+    if not names and not (wish.url or "").rstrip("/").endswith("/v1"):
+        raise UsageError(
+            "the service has no models at this address",
+            where=wish.url,
+            hint=f"zephyrctl chat --url {(wish.url or '').rstrip('/')}/v1",
+        )
+    if len(names) != 1:
+        raise UsageError(
+            f"the service has {len(names)} models",
+            where=wish.url,
+            hint=f"name one: zephyrctl chat MODEL --url {wish.url}"
+            + (f" ({', '.join(names[:5])})" if names else ""),
+        )
+    return names[0]
+
+
+def _loading(ref: ModelRef, load_it: Callable[[ModelRef], Talker]) -> Talker:
+    """Load with a sign of life on stderr."""
+    stage = f"{ref.run.name}/{ref.stage}" if ref.run is not None and ref.stage else None
+    with loading(stage or ref.name):
+        return load_it(ref)
