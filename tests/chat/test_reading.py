@@ -10,7 +10,7 @@ from prompt_toolkit.document import Document
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import meter, reading
 from zephyrctl.chat.completing import Commands
-from zephyrctl.chat.reading import is_open, unfenced
+from zephyrctl.chat.lines import is_open, unfenced
 from zephyrctl.generation.sampling import Completion
 
 

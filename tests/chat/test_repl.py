@@ -11,10 +11,10 @@ import pytest
 from tests.chat.talkers import Scripted, Words, chat, said, scripted
 
 from zephyrctl.catalogue import CHAT_COMMANDS
-from zephyrctl.chat.commands.settings import changed
 from zephyrctl.chat.repl import Repl
 from zephyrctl.chat.replying import shown
 from zephyrctl.chat.session import Session
+from zephyrctl.chat.settings import changed
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
 from zephyrctl.chat import meter, votes
+from zephyrctl.chat.meter import Totals
 from zephyrctl.chat.replying import Drawn, draw
 from zephyrctl.chat.seats import Bench, Seat
 from zephyrctl.chat.session import Session
@@ -25,7 +26,8 @@ from zephyrctl.data.messages import Message
 from zephyrctl.errors import UsageError, ZephyrctlError
 
 if TYPE_CHECKING:
-    from zephyrctl.chat.repl import Repl
+    from zephyrctl.chat.talker import Talker
+    from zephyrctl.chat.view import Render
     from zephyrctl.generation.sampling import Sampling
 
 HIDDEN = "told after the vote"
@@ -116,15 +118,24 @@ class Comparison:
         """Whether replies are on the screen whose models are not told yet."""
         return self.last is not None and self.last.blind and self.last.ballot is None
 
-    def answer(self, repl: Repl) -> None:
-        """Let each model reply to the newest question; see the module's text."""
-        prompt = repl.session.messages
-        self.last = Round(prompt, self.blind, repl.sampling, [])
+    def answer(
+        self, session: Session, *, sampling: Sampling, totals: Totals, render: Render
+    ) -> None:
+        """Let each model reply to the newest question of `session`; see the module's text."""
+        prompt = session.messages
+        self.last = Round(prompt, self.blind, sampling, [])
         if self.blind and self.bench.one_by_one:
             self.bench.free()  # the one that needs no loading would be known by it
         for place, index in enumerate(self._order(prompt)):
             try:
-                shown = self._reply(repl, LETTERS[place].upper(), self.bench.seats[index])
+                shown = self._reply(
+                    session,
+                    LETTERS[place].upper(),
+                    self.bench.seats[index],
+                    sampling=sampling,
+                    totals=totals,
+                    render=render,
+                )
             except KeyboardInterrupt:  # while it was loaded
                 self._say_not_asked(place)
                 break
@@ -138,7 +149,7 @@ class Comparison:
             self.bench.tell()
         going_on = self.last.going_on
         if going_on is not None:
-            repl.session.reply(going_on.text)
+            session.reply(going_on.text)
         self._say_end(self.last)
 
     def _order(self, prompt: Sequence[Message]) -> list[int]:
@@ -149,17 +160,24 @@ class Comparison:
             return list(range(count))
         return shuffled(count, seed=self.seed, number=self.asked, question=prompt[-1].content)
 
-    def _reply(self, repl: Repl, letter: str, seat: Seat) -> Shown | None:
+    def _reply(
+        self,
+        session: Session,
+        letter: str,
+        seat: Seat,
+        *,
+        sampling: Sampling,
+        totals: Totals,
+        render: Render,
+    ) -> Shown | None:
         """Draw one model's reply; None where it could not begin, which is said."""
         label = letter if self.blind else f"{letter} {seat.name}"
         try:
             talker = self.bench.load(seat, label=label)
-            if seat is self.own:
-                repl.talker = talker  # a new one, where the one before was freed
-            readable = repl.session.readable(
+            readable = session.readable(
                 lambda messages: talker.count(messages) or 0,
                 context=talker.context,
-                reply_tokens=repl.sampling.max_new_tokens,
+                reply_tokens=sampling.max_new_tokens,
             )
         except ZephyrctlError as error:
             terminal.say(f"{label}:")
@@ -170,15 +188,13 @@ class Comparison:
                 f"({letter}'s context is full: it no longer reads the first "
                 f"{readable.left_out} messages)"
             )
-        drawn = draw(
-            talker, readable.messages, sampling=repl.sampling, render=repl.render, label=label
-        )
+        drawn = draw(talker, readable.messages, sampling=sampling, render=render, label=label)
         if drawn.error is None or drawn.completion.text:
-            repl.totals.add(drawn.completion, context=talker.context)
+            totals.add(drawn.completion, context=talker.context)
         shown = Shown(letter, seat, drawn, meter.line(drawn.completion, context=talker.context))
         if self.blind:
-            repl.totals.last = HIDDEN
-        self._say_reply(shown, repl.sampling, context=talker.context)
+            totals.last = HIDDEN
+        self._say_reply(shown, sampling, context=talker.context)
         return shown
 
     def _say_reply(self, shown: Shown, sampling: Sampling, *, context: int | None) -> None:
@@ -219,19 +235,19 @@ class Comparison:
                 f"({alike}/prefer {letters}tie|none; without a vote {going_on.letter} goes on)"
             )
 
-    def prefer(self, repl: Repl, typed: str) -> None:
+    def prefer(self, session: Session, typed: str, *, totals: Totals) -> None:
         """Keep the vote on the newest replies, say whose they were and how it stands."""
-        last = self._votable(repl.session)
+        last = self._votable(session)
         choice = votes.choice_of(typed, [one.letter.lower() for one in last.whole])
         question = last.question
         last.ballot, pairs = votes.keep(question, choice, folder=self.bench.folder)
         chosen = next((one for one in last.whole if one.letter.lower() == choice), None)
         going_on = last.going_on
         if chosen is not None:
-            repl.session.turns[-1] = Message("assistant", chosen.text)
+            session.turns[-1] = Message("assistant", chosen.text)
             going_on = chosen
         if going_on is not None:
-            repl.totals.last = going_on.meter
+            totals.last = going_on.meter
         self._say_kept(last, pairs, choice)
         if last.blind:
             self._say_names(last)
@@ -324,12 +340,11 @@ class Comparison:
             rows.append(("memory", "one after the other: they do not fit together"))
         return [*rows, ("votes", str(self.bench.folder))]
 
-    def end(self, repl: Repl) -> None:
-        """Free the other models, and give the chat its own one back."""
+    def end(self) -> Talker:
+        """Free the other models; returns the chat's own one, which goes on alone."""
         self.bench.free(but=self.own)
         self.bench.tell()
-        repl.talker = self.bench.load(self.own, label=self.own.name)
-        repl.comparison = None
+        return self.bench.load(self.own, label=self.own.name)
 
 
 def shuffled(count: int, *, seed: int, number: int, question: str) -> list[int]:

@@ -9,7 +9,7 @@ from prompt_toolkit.document import Document
 
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
-from zephyrctl.chat.commands.settings import SETTINGS
+from zephyrctl.chat.settings import SETTINGS
 
 _PATHS = ("save", "load")
 _REFERENCES = ("model", "compare")

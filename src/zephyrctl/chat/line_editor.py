@@ -21,7 +21,7 @@ from zephyrctl import terminal
 from zephyrctl.chat import ending
 from zephyrctl.chat.completing import Commands, is_command
 from zephyrctl.chat.history import TypedBefore
-from zephyrctl.chat.reading import Read, is_open, spelt
+from zephyrctl.chat.lines import Read, is_open, spelt
 
 
 def edited(history: TypedBefore | None, references: Callable[[], list[str]]) -> Read:

@@ -5,33 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
+from zephyrctl.chat.lines import Read, spelt
 
 if TYPE_CHECKING:
     from zephyrctl.chat.history import TypedBefore
-
-Read = Callable[[str], str]
-"""Shows a sign and returns what is typed; EOFError at the end, KeyboardInterrupt on Ctrl-C."""
-
-_FENCE = '"""'
-
-
-def is_open(text: str) -> bool:
-    """Whether a text begins with three quotation marks and does not end with them yet."""
-    begun = text.lstrip()
-    if not begun.startswith(_FENCE):
-        return False
-    return not begun.removeprefix(_FENCE).rstrip().endswith(_FENCE)
-
-
-def unfenced(text: str) -> str:
-    """The text between the quotation marks that `is_open` waits for; any other as it is."""
-    begun = text.strip()
-    if not begun.startswith(_FENCE):
-        return text
-    return begun.removeprefix(_FENCE).removesuffix(_FENCE).strip("\n")
 
 
 def open_reader(*, history: TypedBefore | None, references: Callable[[], list[str]]) -> Read:
@@ -54,9 +34,3 @@ def _plain(sign: str) -> str:
     except (EOFError, KeyboardInterrupt):
         terminal.say()  # the sign's line has no end yet
         raise
-
-
-def spelt(sign: str, stream: IO[str]) -> str:
-    """The sign of a prompt in what the stream can encode."""
-    fancy = terminal.speaks_unicode(stream)
-    return sign if fancy else sign.replace("›", ">").replace("…", ".")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import meter
+from zephyrctl.chat.lines import is_open, unfenced
 from zephyrctl.chat.meter import Totals
-from zephyrctl.chat.reading import is_open, unfenced
 from zephyrctl.chat.replying import Drawn, Render, as_error, draw
 from zephyrctl.chat.session import Readable, Session
 from zephyrctl.chat.talker import Talker
@@ -129,7 +129,7 @@ class Repl:
     def answer(self) -> None:
         """Let the model, or each of the compared ones, reply to the newest question."""
         if self.comparison is not None:
-            self.comparison.answer(self)
+            self._compare(self.comparison)
             return
         readable = self.readable()
         drawn = draw(self.talker, readable.messages, sampling=self.sampling, render=self.render)
@@ -139,6 +139,20 @@ class Repl:
         self.totals.add(drawn.completion, context=self.talker.context)
         self._say_end(drawn)
         self._say_notices()
+
+    def _compare(self, comparison: Comparison) -> None:
+        try:
+            comparison.answer(
+                self.session, sampling=self.sampling, totals=self.totals, render=self.render
+            )
+        finally:  # a new one, where the one before was freed and is loaded again
+            self.talker = comparison.own.talker or self.talker
+
+    def end_comparison(self) -> None:
+        """Go on with the chat's own model alone."""
+        if self.comparison is not None:
+            self.talker = self.comparison.end()
+            self.comparison = None
 
     def _say_notices(self) -> None:
         """What should be known of the talker and was not said yet."""

@@ -27,7 +27,8 @@ def compare(repl: Repl, rest: str) -> None:
         current(repl).greet()
         current(repl).say_tally()
     elif words == ["off"]:
-        current(repl).end(repl)
+        current(repl)
+        repl.end_comparison()
         terminal.say(f"({repl.talker.name} goes on alone)")
     elif words in (["blind"], ["open"]):
         current(repl).blind = words == ["blind"]
@@ -42,7 +43,7 @@ def prefer(repl: Repl, rest: str) -> None:
     A letter stores that reply against each other one as a preference pair, and the conversation
     goes on with it. A tie, and none, are counted and stored as no pair.
     """
-    current(repl).prefer(repl, rest)
+    current(repl).prefer(repl.session, rest, totals=repl.totals)
 
 
 def current(repl: Repl) -> Comparison:
@@ -61,7 +62,7 @@ def _begin(repl: Repl, refs: list[str], *, blind: bool) -> None:
     before = repl.comparison
     repl.seating.seats(repl.talker, refs)
     if before is not None:
-        before.end(repl)
+        repl.end_comparison()
         blind = blind or before.blind
     bench = repl.seating.bench(repl.seating.seats(repl.talker, refs))
     repl.comparison = Comparison(bench, blind, repl.sampling.seed)

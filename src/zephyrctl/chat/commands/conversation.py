@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zephyrctl import terminal
 from zephyrctl.chat import editor, session
 from zephyrctl.chat.commands.arguments import refuse_words
-from zephyrctl.chat.commands.settings import changed
+from zephyrctl.chat.settings import changed
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling
 

@@ -10,8 +10,8 @@ from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import clipboard
 from zephyrctl.chat.commands.arguments import refuse_words
-from zephyrctl.chat.commands.settings import SETTINGS
 from zephyrctl.chat.session import RULE, Session
+from zephyrctl.chat.settings import SETTINGS
 from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.registry import load_attribute
