@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.server
 import json
 import socket
 import time
@@ -19,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+from tests.local_hub import Request, listening
 
 LARGE = ".safetensors"
 _IN_XET = b"in Xet's storage: "
@@ -86,25 +86,13 @@ class State:
         return False
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(Request):
     """One request."""
 
     state: State
-    protocol_version = "HTTP/1.1"
 
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_PUT(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
+    def answer(self) -> None:
+        """See `Request`."""
         split = urlsplit(self.path)
         path = unquote(split.path)
         self.query = parse_qs(split.query)
@@ -129,33 +117,33 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if "/resolve/" in path:
             repo_id, _, rest = path[1:].partition("/resolve/")
             return self._resolve(repo_id, rest)
-        return self._error(404, "no such page")
+        return self.refuse(404, "no such page")
 
     def _body(self) -> Any:
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = self.content()
         if "ndjson" in self.headers.get("Content-Type", ""):
             return [json.loads(line) for line in content.splitlines()]
         return json.loads(content) if content else None
 
     def _whoami(self) -> None:
         if not self.user:
-            return self._error(401, "Invalid credentials in Authorization header")
+            return self.refuse(401, "Invalid credentials in Authorization header")
         token = {"displayName": "a token", "role": self.role}
-        return self._json({"name": self.user, "orgs": [], "auth": {"accessToken": token}})
+        return self.send_json({"name": self.user, "orgs": [], "auth": {"accessToken": token}})
 
     def _validate(self, card: str) -> None:
         head = yaml.safe_load(card.split("---\n")[1])
         wrong = [] if isinstance(head, dict) and "license" in head else [{"message": "no license"}]
-        return self._json({"errors": wrong, "warnings": []}, 400 if wrong else 200)
+        return self.send_json({"errors": wrong, "warnings": []}, 400 if wrong else 200)
 
     def _create(self, body: dict[str, Any]) -> None:
         if body["organization"] != self.user:
-            return self._error(403, f"You don't have the rights to create {body['organization']}/…")
+            return self.refuse(403, f"You don't have the rights to create {body['organization']}/…")
         repo_id = f"{body['organization']}/{body['name']}"
         if repo_id in self.state.repos:
-            return self._error(409, "You already created this model repo")
+            return self.refuse(409, "You already created this model repo")
         self.state.add(repo_id, {}, private=body.get("visibility") != "public")
-        return self._json({"url": f"{self.state.address}/{repo_id}"})
+        return self.send_json({"url": f"{self.state.address}/{repo_id}"})
 
     def _may_see(self, repo_id: str) -> Repo | None:
         repo = self.state.repos.get(repo_id)
@@ -166,29 +154,29 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def _model(self, repo_id: str, rest: str, body: Any) -> None:
         repo = self._may_see(repo_id)
         if repo is None:
-            return self._error(404, "Repository not found", "RepoNotFound")
+            return self.refuse(404, "Repository not found", "RepoNotFound")
         what, _, after = rest.partition("/")
         if what == "branch":
             repo.branches[after] = repo.branches["main"]
-            return self._json({})
+            return self.send_json({})
         if what == "preupload":
             return self._preupload(repo, after, body)
         if what == "xet-write-token" and self.state.xet is not None:
             until = int(time.time()) + 3600
             where = f"local://{self.state.xet}"
-            return self._json({"accessToken": "x", "exp": until, "casUrl": where})
+            return self.send_json({"accessToken": "x", "exp": until, "casUrl": where})
         if what == "commit":
             return self._commit(repo, repo_id, after, body)
         revision, _, folder = after.partition("/") if what == "tree" else (after or "main", "", "")
         oid = repo.at(revision)
         if oid is None:
-            return self._error(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+            return self.refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         files = repo.commits[oid]
         if what == "tree":
             return self._tree(files, folder)
         siblings = [{"rfilename": name, **_entry(name, files[name])} for name in files]
         info = {"id": repo_id, "sha": oid, "private": repo.private, "siblings": siblings}
-        return self._json(info)
+        return self.send_json(info)
 
     def _tree(self, files: dict[str, bytes], folder: str) -> None:
         found = [
@@ -197,13 +185,13 @@ class Hub(http.server.BaseHTTPRequestHandler):
             for name, content in files.items() if name.startswith(folder)
         ]  # fmt: skip
         if folder and not found:
-            return self._error(404, f"{folder} does not exist", "EntryNotFound")
-        return self._json(found)
+            return self.refuse(404, f"{folder} does not exist", "EntryNotFound")
+        return self.send_json(found)
 
     def _preupload(self, repo: Repo, revision: str, body: dict[str, Any]) -> None:
         oid = repo.at(revision)
         if oid is None:
-            return self._error(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+            return self.refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         there = repo.commits[oid]
         found = []
         for file in body["files"]:
@@ -213,20 +201,20 @@ class Hub(http.server.BaseHTTPRequestHandler):
                 about = _entry(file["path"], there[file["path"]])
                 entry["oid"] = about["lfs"]["sha256"] if mode == "lfs" else about["blobId"]
             found.append(entry)
-        return self._json({"files": found})
+        return self.send_json({"files": found})
 
     def _lfs(self, path: str, body: dict[str, Any]) -> None:
         if self.role != "write":
-            return self._error(403, "this token may not write")
+            return self.refuse(403, "this token may not write")
         if path.endswith("/verify"):
-            return self._json({}, 200 if body["oid"] in self.state.storage else 404)
+            return self.send_json({}, 200 if body["oid"] in self.state.storage else 404)
         verify = {"href": f"{self.state.address}{path.replace('batch', 'verify')}"}
         objects: list[dict[str, Any]] = [dict(one) for one in body["objects"]]
         for one in objects:
             if one["oid"] not in self.state.storage:
                 upload = {"href": f"{self.state.address}/storage/{one['oid']}"}
                 one["actions"] = {"upload": upload, "verify": verify}
-        return self._json({"transfer": "basic", "objects": objects})
+        return self.send_json({"transfer": "basic", "objects": objects})
 
     def _store(self, oid: str) -> None:
         length = int(self.headers["Content-Length"])
@@ -237,22 +225,22 @@ class Hub(http.server.BaseHTTPRequestHandler):
                 time.sleep(0.1)
         content += self.rfile.read(length - len(content))
         if self.state.take("storage refuses"):
-            return self._error(403, "signature expired")
+            return self.refuse(403, "signature expired")
         if hashlib.sha256(content).hexdigest() != oid:
-            return self._error(400, "the content has another digest")
+            return self.refuse(400, "the content has another digest")
         self.state.requests.append(("PUT", f"/storage/{oid}", length))
         self.state.storage[oid] = content
-        return self._json({})
+        return self.send_json({})
 
     def _commit(self, repo: Repo, repo_id: str, branch: str, lines: list[Any]) -> None:
         if self.role != "write":
-            return self._error(403, "Forbidden: you must use a write token to upload")
+            return self.refuse(403, "Forbidden: you must use a write token to upload")
         if self.state.take("commit is cut off"):
             return self.connection.shutdown(socket.SHUT_RDWR)
         header = lines[0]["value"]
         head = repo.branches[branch]
         if header.get("parentCommit", head) != head:
-            return self._error(412, "A commit has happened since. Please refresh and try again.")
+            return self.refuse(412, "A commit has happened since. Please refresh and try again.")
         files = dict(repo.commits[head])
         for line in lines[1:]:
             value = line["value"]
@@ -265,14 +253,14 @@ class Hub(http.server.BaseHTTPRequestHandler):
             elif value["oid"] in self.state.storage:
                 files[value["path"]] = self.state.storage[value["oid"]]
             else:
-                return self._error(400, f"the LFS object of {value['path']} was not uploaded")
+                return self.refuse(400, f"the LFS object of {value['path']} was not uploaded")
         if self.state.take("commit is garbled"):
             files = {name: content + b"?" for name, content in files.items()}
         pull = "create_pr" in self.query
         target = f"refs/pr/{len(repo.commits)}" if pull else branch
         oid = repo.commit(target, files, header["summary"])
         address = f"{self.state.address}/{repo_id}"
-        return self._json(
+        return self.send_json(
             {
                 "commitUrl": f"{address}/commit/{oid}",
                 "commitOid": oid,
@@ -283,41 +271,15 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def _resolve(self, repo_id: str, rest: str) -> None:
         repo = self._may_see(repo_id)
         if repo is None:
-            return self._error(404, "Repository not found", "RepoNotFound")
+            return self.refuse(404, "Repository not found", "RepoNotFound")
         revision, _, name = rest.partition("/")
         oid = repo.at(revision)
         if oid is None:
-            return self._error(404, "Invalid rev id", "RevisionNotFound")
+            return self.refuse(404, "Invalid rev id", "RevisionNotFound")
         content = repo.commits[oid].get(name)
         if content is None:
-            return self._error(404, "Entry not found", "EntryNotFound", commit=oid)
-        span = self.headers.get("Range", "").removeprefix("bytes=")
-        status, part = 200, content
-        if span:
-            begin, _, end = span.partition("-")
-            status, part = 206, content[int(begin) : int(end) + 1 if end else None]
-        return self._send(status, part, {"ETag": f'"{_entry(name, content)["blobId"]}"',
-                                         "X-Repo-Commit": oid})  # fmt: skip
-
-    def _error(self, status: int, message: str, code: str = "", *, commit: str = "") -> None:
-        headers = {"X-Error-Message": message.encode("ascii", "replace").decode()}
-        headers |= {"X-Error-Code": code} if code else {}
-        headers |= {"X-Repo-Commit": commit} if commit else {}
-        return self._send(status, json.dumps({"error": message}).encode(), headers)
-
-    def _json(self, value: Any, status: int = 200) -> None:
-        return self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+            return self.refuse(404, "Entry not found", "EntryNotFound", commit=oid)
+        return self.send_file(content, etag=_entry(name, content)["blobId"], commit=oid)
 
 
 def _entry(name: str, content: bytes) -> dict[str, Any]:
@@ -335,14 +297,8 @@ def _entry(name: str, content: bytes) -> dict[str, Any]:
 def serving() -> Iterator[State]:
     """A Hub that holds nothing yet."""
     state = State()
-    handler = type("OneHub", (Hub,), {"state": state})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    Thread(target=server.serve_forever, daemon=True).start()
-    state.address = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield state
-    finally:
-        state.closing = True
-        server.shutdown()
-        server.server_close()
+    with listening(Hub, state=state) as state.address:
+        try:
+            yield state
+        finally:
+            state.closing = True
