@@ -59,6 +59,9 @@ def test_without_a_command_the_help_is_shown_and_it_is_a_usage_error(cli):
         (["config", "shw"], "no such command 'shw'. Did you mean 'show'?", "zephyrctl config"),
         (["config", "check", "--lrr"], "no such option: --lrr", "zephyrctl config check"),
         (["recipes", "show"], "missing argument 'NAME'", "zephyrctl recipes show"),
+        (["chat", "@dpo", "--prompt"], "option '--prompt' requires an argument", "zephyrctl chat"),
+        (["runs", "list", "--output-root"], "option '--output-root' req", "zephyrctl runs list"),
+        (["--color"], "option '--color' requires an argument", "zephyrctl"),
         (["config", "check", "extra"], "got unexpected extra argument", "zephyrctl config check"),
     ],
 )

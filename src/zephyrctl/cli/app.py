@@ -44,14 +44,14 @@ def _run(args: list[str]) -> int:
     """The exit code of a command that did not fail; a ZephyrctlError otherwise."""
     import typer
 
-    from zephyrctl.cli.commands import app
+    from zephyrctl.cli.commands import app, path_in
 
     try:
         result = app(args, prog_name="zephyrctl", standalone_mode=False)
     except ZephyrctlError:
         raise
     except typer.TyperException as error:
-        return _usage(error)
+        return _usage(error, path_in(args))
     except (KeyboardInterrupt, typer.Abort):
         raise Interrupted("interrupted") from None
     except BrokenPipeError:
@@ -71,13 +71,14 @@ def _run(args: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage(error: TyperException) -> int:
+def _usage(error: TyperException, called: str) -> int:
+    """Say what is wrong with a command line; `called` is its command, where the error has none."""
     message = error.format_message()
     if message.startswith("Usage:"):  # a group without a command: its help is the answer
         terminal.say(message)
         return UsageError.exit_code
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "zephyrctl"
+    command = context.command_path if context is not None else called
     message = message.replace(": Value error, ", ": ")  # Pydantic's word for what we raise
     sentence = message[:1].lower() + message[1:].rstrip(".")
     raise UsageError(sentence, where=command, hint=f"{command} --help") from error

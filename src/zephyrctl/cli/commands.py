@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -104,3 +104,25 @@ for _, _name, _target in COMMANDS:
         app.add_typer(_target, name=_name)
     else:
         app.command(_name)(_target)
+
+
+def path_in(args: Sequence[str]) -> str:
+    """The command that `args` call: `zephyrctl runs show`. The parser of options knows no command
+    when it meets one that lacks its value."""
+    path, level = ["zephyrctl"], app
+    for word in args:
+        if word in _names_of(level):
+            return " ".join([*path, word])
+        below = {each.name: each.typer_instance for each in level.registered_groups}
+        if (found := below.get(word)) is not None:
+            path.append(word)
+            level = found
+    return " ".join(path)
+
+
+def _names_of(group: typer.Typer) -> set[str]:
+    """Its commands; Typer names those without a name by their function."""
+    return {
+        each.name or (each.callback.__name__.replace("_", "-") if each.callback else "")
+        for each in group.registered_commands
+    }
