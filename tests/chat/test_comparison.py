@@ -364,7 +364,7 @@ def test_models_that_do_not_fit_are_in_memory_one_at_a_time(
     bench = Bench(seats, tmp_path)
     bench.fill(lambda: Free(8, "memory"))
     err = capsys.readouterr().err
-    assert "they need 0.0 MiB more, and 0.0 MiB of memory are free" in err
+    assert "they need 8 bytes more, and 8 bytes of memory are free" in err
     assert "one after the other" in err
     repl = converse(Comparison(bench), "q1", "/prefer b", "q2")
     err = capsys.readouterr().err

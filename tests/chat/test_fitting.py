@@ -20,7 +20,7 @@ def test_two_models_of_7_b_fit_an_80_gib_gpu_and_not_one_of_24_gib() -> None:
     assert fit([need, need], Free(79 * GIB, "GPU memory")).together
     found = fit([need, need], Free(24 * GIB, "GPU memory"))
     assert not found.together
-    assert str(found) == "they need 29.0 GiB more, and 24.0 GiB of GPU memory are free"
+    assert str(found) == "they need 29.0 GiB more, and 24 GiB of GPU memory are free"
 
 
 @pytest.mark.parametrize(("free", "together"), [(10 * GIB, True), (10 * GIB - 10, False)])

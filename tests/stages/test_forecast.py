@@ -145,8 +145,7 @@ def test_prediction_and_measurement_stand_side_by_side(prepared):
     assert metrics["seconds_prediction_error"] == pytest.approx(0.2)
     notice = read_jsonl(run.stage("sft").metrics_path)[-1]["text"]
     assert notice == (
-        "memory 922 MiB predicted, 1.0 GiB measured (-10%); time 60 s predicted, 50 s measured "
-        "(+20%)"
+        "memory 922 MiB predicted, 1 GiB measured (-10%); time 60 s predicted, 50 s measured (+20%)"
     )
     assert forecast.compared(Forecast(recipe), result, run.stage("sft")) == result
 

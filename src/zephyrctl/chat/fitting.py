@@ -17,14 +17,13 @@ from zephyrctl import environment
 from zephyrctl.errors import DataError
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.models import weight_files
+from zephyrctl.sizes import MIB, size_words
 
 PLANNED_SHARE = 0.9
 """Of the free memory; the rest is for what is not counted: activations, fragments, others."""
 _TALKED_TOKENS = 8192
 """A chat rarely grows longer, whatever a model could read."""
 _WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
-# As `planning.memory` counts them: NF4 with a float32 scale per 64 weights, and LLM.int8.
-_QUANTIZED = {"4bit": 0.5 + 4 / 64, "8bit": 1.0}
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Fit:
     free: Free
 
     def __str__(self) -> str:
-        needed = "an unknown size" if self.needed is None else f"{gib(self.needed)} more"
-        return f"they need {needed}, and {gib(self.free.bytes)} of {self.free.of} are free"
+        needed = "an unknown size" if self.needed is None else f"{size_words(self.needed)} more"
+        return f"they need {needed}, and {size_words(self.free.bytes)} of {self.free.of} are free"
 
 
 def fit(needs: Sequence[Need], free: Free) -> Fit:
@@ -91,7 +90,7 @@ def weight_bytes(
     total = 0.0
     for name, shape in shapes:
         is_matrix = len(shape) == 2 and "embed" not in name and "lm_head" not in name
-        small = _QUANTIZED.get(quantize) if is_matrix else None
+        small = weight_files.QUANTIZED_BYTES.get(quantize) if is_matrix else None
         total += math.prod(shape) * (width if small is None else small)
     return round(total)
 
@@ -115,13 +114,8 @@ def free_on(device: str) -> Free:
     index = device.partition(":")[2] or "0"
     if gpus and index.isdigit() and int(index) < len(gpus):
         gpu = gpus[int(index)]
-        return Free(gpu.free_mib * 2**20, "GPU memory", halves=gpu.bf16)
+        return Free(gpu.free_mib * MIB, "GPU memory", halves=gpu.bf16)
     return Free(environment.memory().available)
-
-
-def gib(count: float) -> str:
-    """`14.5 GiB`, `3.1 MiB`."""
-    return f"{count / 2**30:.1f} GiB" if count >= 0.1 * 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zephyrctl.sizes import MIB, size_words
+
 MOST_ENTRIES = 2000
-MOST_BYTES = 2**20
+MOST_BYTES = MIB
 _PRIVATE = 0o600
 
 
@@ -54,7 +56,7 @@ class TypedBefore:
             return None
         line = _line(text)
         if len(line) > MOST_BYTES:
-            return f"not kept in the history: longer than {MOST_BYTES // 2**20} MiB"
+            return f"not kept in the history: longer than {size_words(MOST_BYTES)}"
         try:
             with _locked(self.path) as descriptor:
                 # A line that a kill has torn must not swallow the next one.

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from zephyrctl import environment, terminal
+from zephyrctl.sizes import GIB, MIB, size_words
 
 State = Literal["ok", "warning", "problem"]
 _MIN_DRIVER = {"12": 525, "13": 580}  # NVIDIA's minor-version compatibility, by CUDA's major
 _PINNED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "typer", "pydantic")
-_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ def _driver(build: str) -> Finding:
 
 
 def _gpu(gpu: environment.Gpu) -> Finding:
-    total, free = gpu.memory_mib / 1024, gpu.free_mib / 1024
-    text = f"{gpu.name}, {free:.0f} of {total:.0f} GiB free, capability {gpu.capability or '?'}"
+    total, free = gpu.memory_mib * MIB, gpu.free_mib * MIB
+    room = f"{size_words(free)} of {size_words(total)} free"
+    text = f"{gpu.name}, {room}, capability {gpu.capability or '?'}"
     name = f"gpu {gpu.index}"
     if not gpu.bf16:
         return Finding(name, "warning", f"{text}, no bfloat16", "float32 is used: plan for less")
@@ -116,8 +117,8 @@ def _gpu(gpu: environment.Gpu) -> Finding:
 
 def _memory() -> Finding:
     found = environment.memory()
-    text = f"{found.available / _GIB:.1f} of {found.total / _GIB:.1f} GiB free"
-    if found.available < 4 * _GIB:
+    text = f"{size_words(found.available)} of {size_words(found.total)} free"
+    if found.available < 4 * GIB:
         return Finding("memory", "warning", text, "the first-run recipe needs about 6 GiB")
     return Finding("memory", "ok", text)
 
@@ -131,16 +132,16 @@ def _limits() -> list[Finding]:
     if 0 <= files < 1024:
         found.append(Finding("open files", "warning", f"limit {files}", "ulimit -n 4096"))
     shm = Path("/dev/shm")
-    if len(environment.visible_gpus()) > 1 and shm.exists() and _free(shm) < _GIB:
-        text = f"/dev/shm has {_free(shm) / 2**20:.0f} MiB free; NCCL wants 1 GiB"
+    if len(environment.visible_gpus()) > 1 and shm.exists() and _free(shm) < GIB:
+        text = f"/dev/shm has {size_words(_free(shm))} free; NCCL wants 1 GiB"
         found.append(Finding("shared memory", "warning", text, "docker run --shm-size=8g …"))
     return found
 
 
 def _cache_disk() -> Finding:
     folder, hub = environment.cache_root(), environment.hub_cache()
-    text = f"{_free(folder) / _GIB:.1f} GiB free for {folder}, {_free(hub) / _GIB:.1f} for {hub}"
-    if min(_free(folder), _free(hub)) < 2 * _GIB:
+    text = f"{size_words(_free(folder))} free for {folder}, {size_words(_free(hub))} for {hub}"
+    if min(_free(folder), _free(hub)) < 2 * GIB:
         return Finding("cache disk", "warning", text, "export ZEPHYRCTL_CACHE=… HF_HOME=…")
     return Finding("cache disk", "ok", text)
 

@@ -121,7 +121,7 @@ def _extras(recipe: Recipe) -> list[Finding]:
 def _plan(loaded: Loaded) -> list[Finding]:
     """Whether memory and disk suffice."""
     from zephyrctl.cli import plan
-    from zephyrctl.planning.report import describe_bytes
+    from zephyrctl.sizes import size_words
 
     try:
         device = plan.device_of(loaded.recipe, gpu=None, gpus=None, measure=False)
@@ -129,7 +129,7 @@ def _plan(loaded: Loaded) -> list[Finding]:
     except ZephyrctlError as error:
         return [Finding("plan", "warning", error.message, error.hint)]
     peak = max(stage.peak_bytes for stage in made.stages)
-    text = f"needs ≈ {describe_bytes(peak)} of {describe_bytes(device.memory)} on {device.label}"
+    text = f"needs ≈ {size_words(peak)} of {size_words(device.memory)} on {device.label}"
     found = [Finding("plan", "warning", warning) for warning in made.warnings]
     if not made.fits:
         remedy = plan.does_not_fit(loaded.recipe, made).hint

@@ -12,6 +12,7 @@ from zephyrctl import terminal
 from zephyrctl.cli.export_hub import default_folder, hub
 from zephyrctl.cli.options import APP, JsonOption
 from zephyrctl.errors import UsageError
+from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
     from zephyrctl.publishing.gguf.export import ExportedGguf
@@ -112,11 +113,11 @@ def _show_gguf(written: ExportedGguf, *, json: bool) -> None:
     for text in written.notices:
         terminal.say(f"! {text}")
     terminal.say(
-        f"✓ {written.parameters:,} parameters in {written.type}, {written.bytes / 2**20:.1f} MiB; "
+        f"✓ {written.parameters:,} parameters in {written.type}, {size_words(written.bytes)}; "
         f"log-probs differ by {written.difference:.2g} nats per token (at most "
         f"{written.tolerance} allowed, {written.tokens} tokens of {written.checked_on}); "
         f"{written.same_text} of {written.texts} greedy texts the same; "
-        f"{written.peak_memory / 2**30:.1f} GiB of memory at most"
+        f"{size_words(written.peak_memory)} of memory at most"
     )
     if json:
         terminal.emit_json({**vars(written), "folder": str(written.folder)})

@@ -147,7 +147,7 @@ def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
 
     from zephyrctl import environment
     from zephyrctl.planning import drift
-    from zephyrctl.planning.report import describe_bytes
+    from zephyrctl.sizes import size_words
 
     found = []
     base = drift.base_of(loaded.source)
@@ -158,8 +158,8 @@ def warnings_of(loaded: Loaded, made: Plan, *, here: bool) -> list[str]:
     free = environment.free_disk(Path(loaded.recipe.output_root))
     if here and free < made.disk_bytes:
         found.append(
-            f"free disk under {loaded.recipe.output_root} is {describe_bytes(free)}, "
-            f"the plan needs {describe_bytes(made.disk_bytes)}"
+            f"free disk under {loaded.recipe.output_root} is {size_words(free)}, "
+            f"the plan needs {size_words(made.disk_bytes)}"
         )
     for stage in ("sft", "dpo"):
         size = getattr(loaded.recipe, stage).global_batch_size
@@ -191,7 +191,7 @@ def does_not_fit(recipe: Recipe, made: Plan) -> EnvironmentProblem:
     from zephyrctl.models.resolve import on_disk
     from zephyrctl.planning import architecture
     from zephyrctl.planning.remedies import ways_out
-    from zephyrctl.planning.report import describe_bytes
+    from zephyrctl.sizes import size_words
 
     unfit = [stage for stage in made.stages if not stage.fits]
     worst = max(unfit or made.stages, key=lambda stage: stage.peak_bytes)
@@ -199,8 +199,8 @@ def does_not_fit(recipe: Recipe, made: Plan) -> EnvironmentProblem:
     model = architecture.find(recipe.model.base, folder=folder)
     ways = ways_out(recipe, model, made.device, flash=made.flash) if model else []
     return EnvironmentProblem(
-        f"{worst.stage} of {recipe.model.base} needs ≈ {describe_bytes(worst.peak_bytes)} on each "
-        f"{made.device.label}, which has {describe_bytes(made.device.memory)}",
+        f"{worst.stage} of {recipe.model.base} needs ≈ {size_words(worst.peak_bytes)} on each "
+        f"{made.device.label}, which has {size_words(made.device.memory)}",
         where="the plan above",
         hint=ways[0] if ways else "a larger GPU (--gpu h200-141g), or a smaller base model",
     )

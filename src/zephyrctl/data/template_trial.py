@@ -23,9 +23,10 @@ from typing import Any
 from zephyrctl import environment, templates
 from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.runs.atomic import write_text
+from zephyrctl.sizes import GIB, size_words
 
 CPU_S = 2
-MEMORY_BYTES = 2 * 2**30
+MEMORY_BYTES = 2 * GIB
 LONGEST = 4_000_000
 """Characters that the conversations of the trial may become."""
 _PATIENCE_S = 60.0
@@ -87,7 +88,7 @@ def _try_in_child(text: str) -> str | None:
         case code if code == _FINE:
             return None
         case code if code == _TOO_LARGE:
-            return f"needs more than {MEMORY_BYTES / 2**30:.0f} GiB, or has no end"
+            return f"needs more than {size_words(MEMORY_BYTES)}, or has no end"
         case code if code == _FORBIDDEN:
             return "reaches for what no template may touch"
         case code if -code in (signal.SIGXCPU, signal.SIGKILL):

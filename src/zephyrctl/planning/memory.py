@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zephyrctl.config import sharing
+from zephyrctl.models.weight_files import QUANTIZED_BYTES
 from zephyrctl.planning import activations
 from zephyrctl.planning.activations import Checkpointing, Forward, Row
 from zephyrctl.planning.architecture import Architecture
 from zephyrctl.planning.flops import Work
+from zephyrctl.sizes import GIB
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,10 @@ OPTIMIZERS = {
 
 OF_BF16_WEIGHTS = ("flash_adamw", "adamw_bf16")
 
-NF4_BYTES = 0.5 + 4 / 64
-"""Bytes of a 4-bit weight: half a byte, and a float32 scale for each block of 64. (With the scales
-quantized too, which `training.loading` does not ask for, it would be 0.516.)"""
-
-GPU_OVERHEAD = 1.5 * 2**30
+GPU_OVERHEAD = 1.5 * GIB
 """CUDA context, cuBLAS workspaces, NCCL buffers: outside of torch's allocator."""
 
-CPU_OVERHEAD = 0.8 * 2**30
+CPU_OVERHEAD = 0.8 * GIB
 """An imported torch, transformers and TRL; a running process measures its own."""
 
 TILE_TOKENS, TILE_WORDS = 4096, 32768
@@ -147,7 +145,7 @@ def weights(model: Architecture, *, bytes_each: float, four_bit: bool) -> float:
     """Bytes of the loaded base weights; what is not quantized is in 2 bytes."""
     if not four_bit:
         return model.parameters * bytes_each
-    return model.quantized * NF4_BYTES + (model.parameters - model.quantized) * 2
+    return model.quantized * QUANTIZED_BYTES["4bit"] + (model.parameters - model.quantized) * 2
 
 
 def peak(model: Architecture, load: Load) -> Peak:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from zephyrctl.planning.hardware import GIB
 from zephyrctl.planning.plan import Plan, StagePlan
+from zephyrctl.sizes import size_words
 
 WIDTH = 80
 _PARTS = {
@@ -38,7 +38,7 @@ def lines(plan: Plan) -> list[str]:
     speed = "" if device.peak is None else f", {reached} of its peak" * device.on_gpu
     found = [
         f"model   {plan.model}, {count(plan.parameters)} parameters",
-        f"device  {number}{device.label}, {describe_bytes(device.memory)} each{speed}",
+        f"device  {number}{device.label}, {size_words(device.memory)} each{speed}",
         "",
         f"{'stage':<6}{'rows':>10}{'steps':>8}{'passes':>8}{'tokens':>9}{'time':>9}"
         f"{'memory each':>14}{'disk':>11}",
@@ -47,7 +47,7 @@ def lines(plan: Plan) -> list[str]:
     for stage in plan.stages:
         found += ["", *_stage(stage)]
     found.append("")
-    total = f"disk in all ≈ {describe_bytes(plan.disk_bytes)}, of it {_download(plan)}"
+    total = f"disk in all ≈ {size_words(plan.disk_bytes)}, of it {_download(plan)}"
     found += _wrapped(total)
     if plan.hours is not None:
         money = "" if plan.cost is None else f", cost ≈ {plan.cost:,.2f}"
@@ -56,11 +56,6 @@ def lines(plan: Plan) -> list[str]:
     for warning in plan.warnings:
         found += _wrapped(warning, first="! ")
     return found
-
-
-def describe_bytes(size: float) -> str:
-    """Bytes for people: GiB, below one of them MiB."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
 
 
 def count(number: float) -> str:
@@ -76,7 +71,7 @@ def memory_parts(parts: dict[str, float]) -> str:
     total = sum(parts.values())
     shown = sorted(parts.items(), key=lambda item: -item[1])
     return ", ".join(
-        f"{_PARTS[name]} {describe_bytes(size)}" for name, size in shown if size >= 0.01 * total
+        f"{_PARTS[name]} {size_words(size)}" for name, size in shown if size >= 0.01 * total
     )
 
 
@@ -89,7 +84,7 @@ def _row(stage: StagePlan) -> str:
     fits = "" if stage.fits else "  !"
     return (
         f"{stage.stage:<6}{rows:>10}{steps:>8}{stage.micro_batches:>8}{tokens:>9}{time:>9}"
-        f"{describe_bytes(stage.peak_bytes):>14}{describe_bytes(stage.disk_bytes):>11}{fits}"
+        f"{size_words(stage.peak_bytes):>14}{size_words(stage.disk_bytes):>11}{fits}"
     )
 
 
@@ -136,7 +131,7 @@ def _wrapped(text: str, *, first: str = "      ") -> list[str]:
 def _download(plan: Plan) -> str:
     if plan.download_bytes == 0:
         return "nothing to download for the base model"
-    return f"the base model's download ≈ {describe_bytes(plan.download_bytes)}"
+    return f"the base model's download ≈ {size_words(plan.download_bytes)}"
 
 
 def _time(hours: float) -> str:

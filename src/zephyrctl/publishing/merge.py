@@ -39,6 +39,7 @@ from zephyrctl.publishing.agreement import (
 from zephyrctl.publishing.card import Facts, model_card, public_lock
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
 from zephyrctl.runs.references import ModelRef
+from zephyrctl.sizes import size_words
 
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Say = Callable[[str], None]
@@ -158,8 +159,8 @@ def _save(model: Any, folder: Path, shard: str) -> int:
     needed = sum(weight.numel() * weight.element_size() for weight in weights)
     free = environment.free_disk(folder)
     full = DiskFull(
-        f"no space left for the weights: {needed / 1e9:.2f} GB are needed",
-        where=f"{folder.parent} ({free / 1e9:.2f} GB free)",
+        f"no space left for the weights: {size_words(needed)} are needed",
+        where=f"{folder.parent} ({size_words(free)} free)",
         hint="--out FOLDER_ELSEWHERE",
     )
     if free < needed:

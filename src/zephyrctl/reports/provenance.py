@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-GIB = 2**30
+from zephyrctl.sizes import size_words
 
 
 def device_words(hardware: Mapping[str, Any], *, world_size: int | None = None) -> str:
@@ -24,6 +24,6 @@ def device_words(hardware: Mapping[str, Any], *, world_size: int | None = None) 
 
 
 def memory_words(hardware: Mapping[str, Any]) -> str:
-    """Main memory in GiB, or nothing where it is unknown."""
+    """Main memory, or nothing where it is unknown."""
     size = hardware.get("memory_bytes")
-    return f"{size / GIB:.0f} GiB" if size else ""
+    return size_words(size) if size else ""

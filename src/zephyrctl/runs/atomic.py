@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.errors import DataError, DiskFull
+from zephyrctl.sizes import size_words
 from zephyrctl.terminal import finite
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -34,11 +35,11 @@ def disk_full_is_an_error(path: Path, *, needed: int | None = None) -> Iterator[
         if error.errno not in NO_SPACE:
             raise
         folder = _existing_parent(path)
-        free = shutil.disk_usage(folder).free / 2**20
+        free = size_words(shutil.disk_usage(folder).free)
         raise DiskFull(
             f"no space left to write {path.name} ({error.strerror})"
             + (f": {needed:,} bytes are needed" if needed is not None else ""),
-            where=f"{path} ({free:.0f} MiB free)",
+            where=f"{path} ({free} free)",
             hint=f"df -h {folder}",
         ) from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zephyrctl.data.messages import Message
 from zephyrctl.generation.rows import Row
+from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
     from zephyrctl.generation.engine import Engine
@@ -51,9 +52,9 @@ class Budget:
 
     def said(self) -> list[str]:
         """What the operator is told of it."""
-        size = self.tokens * self.token_bytes / 2**30
+        size = size_words(self.tokens * self.token_bytes)
         told = [
-            f"up to {self.rows} answers at once, in {size:.1f} GiB of keys and values "
+            f"up to {self.rows} answers at once, in {size} of keys and values "
             f"({self.tokens} tokens); more wait in line"
         ]
         if not self.joins:

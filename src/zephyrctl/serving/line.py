@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zephyrctl.serving.protocol import Refusal
+from zephyrctl.sizes import MIB, size_words
 
-LARGEST_BODY = 8 * 2**20
-MOST_HELD = 64 * 2**20
+LARGEST_BODY = 8 * MIB
+MOST_HELD = 64 * MIB
 """Bytes of all bodies that are held at once, which are read and not yet answered."""
 MOST_OPEN = 1024
 """Requests that are read, wait or are answered; more are told to come back."""
@@ -53,10 +54,10 @@ class Place:
     def hold(self, size: int) -> None:
         """Take `size` more bytes of a body; Refusal where it or all together become too large."""
         if self.held + size > LARGEST_BODY:
-            raise Refusal(f"the body is over {LARGEST_BODY // 2**20} MiB", status=413)
+            raise Refusal(f"the body is over {size_words(LARGEST_BODY)}", status=413)
         if self._line.held + size > MOST_HELD:
             raise Refusal(
-                f"open requests hold {MOST_HELD // 2**20} MiB already", status=503,
+                f"open requests hold {size_words(MOST_HELD)} already", status=503,
                 code="overloaded",
             )  # fmt: skip
         self.held += size

@@ -25,11 +25,12 @@ from zephyrctl.planning.choose import Choice, Setting, TrainingStage
 from zephyrctl.planning.hardware import Device
 from zephyrctl.planning.plan import Machine, StagePlan, plan_stage
 from zephyrctl.planning.remedies import ways_out
-from zephyrctl.planning.report import describe_bytes, memory_parts
+from zephyrctl.planning.report import memory_parts
 from zephyrctl.planning.workload import Data, of_prepared
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.manifest import Result
 from zephyrctl.runs.store import Run, StageDir
+from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
     from zephyrctl.training.processes import World
@@ -92,7 +93,7 @@ def compared(forecast: Forecast, result: Result, folder: StageDir) -> Result:
     metrics = dict(result.metrics)
     parts: list[str] = []
     for name, key, predicted, show in (
-        ("memory", "peak_memory_bytes", forecast.peak_bytes, describe_bytes),
+        ("memory", "peak_memory_bytes", forecast.peak_bytes, size_words),
         ("time", "train_seconds", forecast.seconds, "{:.0f} s".format),
     ):
         measured = metrics.get(key)
@@ -277,8 +278,8 @@ def _too_small(
     ways = ways_out(recipe, model, device, stages=(stage,), flash=flash)
     other = "another machine (zephyrctl plan --gpu NAME says which), or a smaller base model"
     return EnvironmentProblem(
-        f"{stage} needs ≈ {describe_bytes(choice.peak.total)} on each device, where "
-        f"{describe_bytes(device.memory)} can be had: {memory_parts(choice.peak.parts)}",
+        f"{stage} needs ≈ {size_words(choice.peak.total)} on each device, where "
+        f"{size_words(device.memory)} can be had: {memory_parts(choice.peak.parts)}",
         where=device.label,
         hint=ways[0] if ways else other,
     )
@@ -290,8 +291,8 @@ def _check_disk(folder: StageDir, planned: StagePlan) -> None:
     if free < planned.disk_bytes:
         name = folder.name
         raise DiskFull(
-            f"checkpoints and model of {name} need {describe_bytes(planned.disk_bytes)}, "
-            f"{describe_bytes(free)} can be had",
+            f"checkpoints and model of {name} need {size_words(planned.disk_bytes)}, "
+            f"{size_words(free)} can be had",
             where=str(folder.path),
             hint=f"--set {name}.keep_checkpoints=1, or --set output_root=FOLDER",
         )

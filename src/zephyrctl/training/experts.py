@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from zephyrctl.sizes import size_words
+
 _ROUTER = ("output_router_logits", "router_aux_loss_coef")
 
 
@@ -33,5 +35,5 @@ def beyond_4bit(model: Any) -> str | None:
     held = sum(w.numel() for name, w in weights.items() if ".experts." in name and w.dim() == 3)
     if not held:
         return None
-    size = held * model.dtype.itemsize / 2**30
-    return f"4-bit loading does not reach the experts: their {held:,} weights take {size:.1f} GiB"
+    size = size_words(held * model.dtype.itemsize)
+    return f"4-bit loading does not reach the experts: their {held:,} weights take {size}"

@@ -17,11 +17,12 @@ from transformers import TrainerCallback
 from zephyrctl.errors import DiskFull, EnvironmentProblem
 from zephyrctl.runs import atomic, heartbeat
 from zephyrctl.runs.store import StageDir
+from zephyrctl.sizes import GIB, size_words
 from zephyrctl.training import checkpoints, saving, sharding
 from zephyrctl.training.checkpoint_record import WEIGHTS
 from zephyrctl.training.loading import Policy
 
-WHOLE = 2**30
+WHOLE = GIB
 """Bytes up to which a checkpoint is tried whole. A full 7B one of 87 GB would cost minutes."""
 PART = 2**28
 """Bytes of trained weights that are tried of a larger one."""
@@ -55,8 +56,8 @@ def check_disk(folder: StageDir, policy: Policy, *, keep: int) -> None:
     if free < needed:
         more = " more" if stands else ""
         raise DiskFull(
-            f"{keep + 1} checkpoints and the model need {needed / 2**30:.1f} GiB{more} "
-            f"({needed:,} bytes), {free / 2**30:.1f} GiB are free",
+            f"{keep + 1} checkpoints and the model need {size_words(needed)}{more} "
+            f"({needed:,} bytes), {size_words(free)} are free",
             where=str(folder.path),
             hint=f"--set {folder.name}.keep_checkpoints=1, or --set output_root=FOLDER",
         )

@@ -7,13 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-MAX_LINE_BYTES = 16 * 2**20
+from zephyrctl.sizes import MIB, size_words
+
+MAX_LINE_BYTES = 16 * MIB
 """A longer line is taken for damage: no conversation has it, and memory should not decide."""
 
 MAX_DEPTH = 100
 """Lists and objects inside each other; a limit of our own, because Python's depends on who asks."""
 
-TOO_LONG = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
+TOO_LONG = f"the line is longer than {size_words(MAX_LINE_BYTES)}"
 TOO_DEEP = "not JSON: nested too deeply"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 

@@ -28,13 +28,14 @@ from zephyrctl.evaluation.files.pinned import PinnedFile
 from zephyrctl.models import hub
 from zephyrctl.runs.atomic import NO_SPACE
 from zephyrctl.runs.digests import digest_bytes
+from zephyrctl.sizes import MIB, size_words
 
 PAUSES_S = (1.0, 4.0)
 """Waits before the second and the third try, in seconds."""
 GITHUB_URL = "https://raw.githubusercontent.com"
 _TIMEOUT_S = 20.0
 _DEADLINE_S = 300.0
-_LARGEST = 64 * 2**20
+_LARGEST = 64 * MIB
 _USER = re.compile(r"//[^/@\s]+@")
 """Name and password of a mirror, which no error may tell."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -120,7 +121,7 @@ def _body(reply: Any, *, where: str) -> bytes:
         parts.append(part)
         size += len(part)
         if size > _LARGEST:
-            raise NetworkError(f"the reply has more than {_LARGEST // 2**20} MiB", where=where)
+            raise NetworkError(f"the reply has more than {size_words(_LARGEST)}", where=where)
         if time.monotonic() > deadline:
             raise _PassingError(f"not finished after {_DEADLINE_S:.0f} s")
     return b"".join(parts)

@@ -14,8 +14,9 @@ import httpx
 from zephyrctl import __version__
 from zephyrctl.errors import NetworkError
 from zephyrctl.generation.endpoint.address import is_loopback
+from zephyrctl.sizes import MIB, size_words
 
-MOST_BYTES = 16 * 2**20
+MOST_BYTES = 16 * MIB
 """Of one answer, unpacked: a hundred times what the longest holds."""
 MOST_OF_A_STREAM = 4 * MOST_BYTES
 """A streamed answer wraps each token in some 300 bytes."""
@@ -108,7 +109,7 @@ def lines_within(response: httpx.Response) -> Iterator[str]:
 def _counted(size: int, request: httpx.Request, most: int) -> int:
     if size > most:
         raise NetworkError(
-            f"the endpoint sends more than {most // 2**20} MiB for one answer",
+            f"the endpoint sends more than {size_words(most)} for one answer",
             where=str(request.url.host),
         )
     return size
