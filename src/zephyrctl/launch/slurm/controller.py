@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zephyrctl.errors import EnvironmentProblem, UsageError
-from zephyrctl.launch.slurm.commands import NO_ANSWER, run, said
+from zephyrctl.launch.slurm.commands import NO_ANSWER, PATIENCE_S, run, said
 from zephyrctl.terminal import safe
 
 ENDED = frozenset(
@@ -40,6 +41,11 @@ class Job:
     @property
     def where(self) -> list[str]:
         return [f"--clusters={self.cluster}"] if self.cluster else []
+
+    @property
+    def scancel(self) -> str:
+        """The command that ends it, to be pasted."""
+        return shlex.join(["scancel", *self.where, self.number])
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,20 @@ def parse(shown: str) -> State:
     )
 
 
-def find(mark: str) -> Job | None:
-    """The job that was submitted with this mark, where it still stands in the queue."""
-    done = run(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A|%k"])
+def find(mark: str, *, clusters: str | None = None) -> Job | None:
+    """The job that was submitted with this mark to one of these clusters (with commas; None is the
+    own one), where it still stands in the queue."""
+    where = [f"--clusters={clusters}"] if clusters else []
+    done = run(["squeue", *where, f"--user={os.getuid()}", "--format=%A|%k"])
     if done.returncode != 0:
         raise Unreachable(said(done))
-    found = [line.partition("|")[0] for line in done.stdout.splitlines() if line.endswith(mark)]
-    return Job(found[0].strip()) if found else None
+    cluster = None
+    for line in done.stdout.splitlines():
+        if line.startswith("CLUSTER: "):  # before the jobs of each
+            cluster = line.removeprefix("CLUSTER: ").strip()
+        elif line.endswith(mark):
+            return Job(line.partition("|")[0].strip(), cluster)
+    return None
 
 
 def let_it_end(job: Job) -> bool:
@@ -148,11 +161,11 @@ def cancel(job: Job) -> bool:
     return _is_heard(["scancel", *job.where, job.number])
 
 
-def kill(job: Job) -> bool:
+def kill(job: Job, *, patience_s: float = PATIENCE_S) -> bool:
     """End a job at once: SIGKILL to every process, and then what is left of it. False where nobody
     heard it."""
-    killed = _is_heard(["scancel", *job.where, "--signal=KILL", "--full", job.number])
-    return cancel(job) and killed
+    words = ["scancel", *job.where, "--signal=KILL", "--full", job.number]
+    return _is_heard(words, patience_s=patience_s) and cancel(job)
 
 
 def keeps_environments() -> bool:
@@ -189,9 +202,9 @@ def _from_accounting(job: Job) -> State | None:
     return State(state.split()[0].rstrip("+"), "", int(code or 0), int(number or 0))
 
 
-def _is_heard(argv: Sequence[str]) -> bool:
+def _is_heard(argv: Sequence[str], *, patience_s: float = PATIENCE_S) -> bool:
     """Whether the controller answered a command, be it that the job has ended already."""
-    done = run(argv)
+    done = run(argv, patience_s=patience_s)
     return done.returncode == 0 or not any(words in done.stderr for words in _UNHEARD)
 
 

@@ -8,45 +8,27 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import EnvironmentProblem
+from zephyrctl.errors import EnvironmentProblem, Interrupted
 from zephyrctl.launch.plan import LaunchPlan
-from zephyrctl.launch.slurm import controller, outcome, record
+from zephyrctl.launch.slurm import commands, controller, outcome, record
 from zephyrctl.launch.slurm.controller import Job, State, Unreachable
+from zephyrctl.launch.slurm.ending import SLACK_S, SOON_S, Stop, left, pass_on
 from zephyrctl.launch.slurm.record import Record
 from zephyrctl.launch.slurm.submission import LOG, submission
-from zephyrctl.launch.stopping import Request, taking
+from zephyrctl.launch.stopping import taking
 from zephyrctl.runs import signals
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.store import Run, StageDir
 
 _TICK_S = 0.2
-_SOON_S = 0.5
-"""Between two looks while a job is about to end."""
-_SLACK_S = 15.0
-"""Added to the grace: the cluster takes its time to deliver a signal and to end a job."""
 _LOOKS = 4
 """For a job of which sbatch was not told whether it was taken."""
 _ON_ITS_OWN = "it goes on if this command is killed"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """SIGHUP is not among them: a lost connection ends this process and leaves the job alone."""
-
-
-@dataclass
-class _Stop(Request):
-    """A request to stop, and what was done about it."""
-
-    heard_at: float | None = None
-    """When the cluster heard it, by the monotonic clock."""
-    killed: bool = False
-    """The cluster heard that the job has to end now."""
-    told: bool = False
-    """It was said to the user."""
-    due: float = 0.0
-    """When the cluster is spoken to again."""
 
 
 def start(
@@ -60,24 +42,28 @@ def start(
     end and raise the error that ended it.
 
     `on_poll` is called a few times a second, `on_stop` with a sentence about the job. Ctrl-C ends
-    the job and raises Interrupted; SIGTERM raises StoppedEarly where the same command can go on,
-    else Terminated. A kill -9 leaves the job to the cluster.
+    the job and raises Interrupted, and so does a further one where the cluster does not hear of it;
+    SIGTERM raises StoppedEarly where the same command can go on, else Terminated. A kill -9 leaves
+    the job to the cluster.
     """
     controller.require()
     stage = Run(plan.run).stage(plan.stage)
-    stop = _Stop()
-    with taking(stop, _SIGNALS):
+    stop = Stop()
+    with taking(stop, _SIGNALS), commands.unless(lambda: stop.again):
         signals.raise_if_stopping()  # asked for since the last look, before these handlers
         standing = record.read(stage)
         try:
             job = at_work(stage)
         except Unreachable as error:
+            if stop.first == signal.SIGINT:
+                raise left(stage, standing and standing.of_job()) from None
             raise _silent(stage, error) from None
         if standing is None or job is None:
-            standing, job = _submit(plan, settings, stage, say=on_stop)
+            standing, job = _submit(plan, settings, stage, stop, say=on_stop)
         else:
             on_stop(f"{plan.stage:<6} follows Slurm job {job.number}; {_ON_ITS_OWN}")
-        state = _follow(job, plan, settings, stop, on_poll=on_poll, say=on_stop)
+        with commands.unless(stop.is_new):
+            state = _follow(job, plan, settings, stop, on_poll=on_poll, say=on_stop)
     record.end(stage, standing, state)
     on_poll()
     failed = outcome.failure(stage, job.number, state, log_starts=standing.log_starts)
@@ -97,7 +83,7 @@ def at_work(stage: StageDir) -> Job | None:
         return None
     job = standing.of_job()
     if job is None:
-        job = controller.find(standing.mark)
+        job = controller.find(standing.mark, clusters=standing.clusters)
         if job is not None:
             record.with_job(stage, standing, job)
     state = None if job is None else controller.look(job)
@@ -113,7 +99,12 @@ def _silent(stage: StageDir, error: Unreachable) -> EnvironmentProblem:
 
 
 def _submit(
-    plan: LaunchPlan, settings: Launch, stage: StageDir, *, say: Callable[[str], None]
+    plan: LaunchPlan,
+    settings: Launch,
+    stage: StageDir,
+    stop: Stop,
+    *,
+    say: Callable[[str], None],
 ) -> tuple[Record, Job]:
     with disk_full_is_an_error(plan.log_dir):
         plan.log_dir.mkdir(parents=True, exist_ok=True)
@@ -136,7 +127,7 @@ def _submit(
     try:
         job = controller.submit(given.argv, env=given.env)
     except Unreachable as error:
-        job = _by_its_mark(stage, mark, error)
+        job = _by_its_mark(stage, begun, error, asked=stop.first)
     except BaseException:
         record.path_of(stage).unlink(missing_ok=True)
         raise
@@ -145,16 +136,18 @@ def _submit(
     return written, written.of_job() or job
 
 
-def _by_its_mark(stage: StageDir, mark: str, error: Unreachable) -> Job:
+def _by_its_mark(stage: StageDir, begun: Record, error: Unreachable, *, asked: int | None) -> Job:
     """The job that sbatch was not told about, where the controller took it after all; else
-    EnvironmentProblem. The record stays: the same command looks again before it submits."""
+    EnvironmentProblem, or Interrupted where that was `asked`. The record stays: the same command
+    looks again before it submits."""
     found = None
     with suppress(Unreachable):
         for _ in range(_LOOKS):
-            found = found or controller.find(mark)
-            time.sleep(0.0 if found else _SOON_S)
+            found = found or controller.find(begun.mark, clusters=begun.clusters)
+            time.sleep(0.0 if found else SOON_S)
     if found is None:
-        raise EnvironmentProblem(
+        kind = Interrupted if asked == signal.SIGINT else EnvironmentProblem
+        raise kind(
             f"{stage.name}: the cluster did not say whether it took the job: {error}",
             where=str(record.path_of(stage)),
             hint="scontrol ping; then the same command, which follows the job or submits it",
@@ -166,13 +159,13 @@ def _follow(
     job: Job,
     plan: LaunchPlan,
     settings: Launch,
-    stop: _Stop,
+    stop: Stop,
     *,
     on_poll: Callable[[], None],
     say: Callable[[str], None],
 ) -> State | None:
     """Wait for the job's end; None where the cluster forgot it."""
-    teller = _Teller(plan, job, say)
+    teller = _Teller(plan, job, stop, say)
     manifest = Run(plan.run).stage(plan.stage).manifest_path
     seen = _stamp(manifest)
     due = 0.0
@@ -181,11 +174,11 @@ def _follow(
         time.sleep(_TICK_S)
         on_poll()
         if stop.first is not None:
-            _pass_on(job, plan, stop, waits=teller.waits, say=say)
-            hurry_until = time.monotonic() + _SLACK_S
+            pass_on(job, plan, stop, waits=teller.waits, say=say)
+            hurry_until = time.monotonic() + SLACK_S
         if (now := _stamp(manifest)) != seen:
             # The stage begins or ends: the queue is asked at once, and not after its usual time.
-            seen, due, hurry_until = now, 0.0, time.monotonic() + _SLACK_S
+            seen, due, hurry_until = now, 0.0, time.monotonic() + SLACK_S
         if time.monotonic() < due:
             continue
         state = teller.look()
@@ -196,16 +189,17 @@ def _follow(
             controller.cancel(job)
         hurry = time.monotonic() < hurry_until
         due = time.monotonic() + (
-            min(_SOON_S, settings.slurm.poll_s) if hurry else settings.slurm.poll_s
+            min(SOON_S, settings.slurm.poll_s) if hurry else settings.slurm.poll_s
         )
 
 
 class _Teller:
     """Looks at a job and says what is new about it."""
 
-    def __init__(self, plan: LaunchPlan, job: Job, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: LaunchPlan, job: Job, stop: Stop, say: Callable[[str], None]) -> None:
         self._stage = plan.stage
         self._job = job
+        self._stop = stop
         self._say = say
         self._told = ""
         self._restarts: int | None = None
@@ -217,10 +211,11 @@ class _Teller:
         try:
             state = controller.look(self._job)
         except Unreachable as error:
-            self._tell(
-                f"the cluster does not answer ({error}); Slurm job {self._job.number} "
-                "goes on without it"
-            )
+            if not self._stop.is_new():  # else it had no time to answer
+                self._tell(
+                    f"the cluster does not answer ({error}); Slurm job {self._job.number} "
+                    "goes on without it"
+                )
             return None
         if state is None:
             self.forgotten = True
@@ -240,27 +235,6 @@ class _Teller:
         if text != self._told:
             self._told = text
             self._say(f"{self._stage:<6} {text}")
-
-
-def _pass_on(
-    job: Job, plan: LaunchPlan, stop: _Stop, *, waits: bool, say: Callable[[str], None]
-) -> None:
-    """Pass a request to stop on to the job, once; end it where it takes too long or is hurried. A
-    cluster that does not answer is asked again."""
-    now = time.monotonic()
-    if not stop.told:
-        stop.told = True
-        again = " (Ctrl-C again to kill)" if stop.first == signal.SIGINT else ""
-        text = f"stopping Slurm job {job.number}: up to {plan.grace_s:.0f} s to save{again}"
-        say(f"taking Slurm job {job.number} out of the queue" if waits else text)
-    if stop.heard_at is None and now >= stop.due:
-        stop.due = now + _SOON_S
-        if controller.let_it_end(job) and controller.ask_to_stop(job):
-            stop.heard_at = now
-    late = stop.heard_at is not None and now - stop.heard_at > plan.grace_s + _SLACK_S
-    if (stop.again or late) and not stop.killed and now >= stop.due:
-        stop.due = now + _SOON_S
-        stop.killed = controller.kill(job)
 
 
 def _stamp(path: Path) -> int:

@@ -16,6 +16,8 @@ from zephyrctl.runs.store import StageDir
 
 NAME = "--job-name="
 """Beginning of the word of sbatch's that names a job."""
+CLUSTERS = "--clusters="
+"""Beginning of the one that names other clusters than its own."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,18 @@ class Record:
         """The job, where its number is known."""
         if not self.job:
             return None
-        names = (word.removeprefix(NAME) for word in self.command if word.startswith(NAME))
-        return Job(self.job, self.cluster, name=next(names, None), mark=self.mark)
+        return Job(self.job, self.cluster, name=self._word(NAME), mark=self.mark)
+
+    @property
+    def clusters(self) -> str | None:
+        """The clusters that sbatch chose from, with commas; None for its own."""
+        return self._word(CLUSTERS)
+
+    def _word(self, beginning: str) -> str | None:
+        words = (
+            word.removeprefix(beginning) for word in self.command if word.startswith(beginning)
+        )
+        return next(words, None)
 
 
 def begin(stage: StageDir, *, mark: str, command: Sequence[str], log_starts: int) -> Record:

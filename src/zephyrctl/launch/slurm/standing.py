@@ -15,7 +15,7 @@ from typing import Any
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.launch.slurm import record
-from zephyrctl.launch.slurm.controller import Unreachable
+from zephyrctl.launch.slurm.controller import Job, Unreachable
 from zephyrctl.launch.slurm.jobs import at_work
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
 
@@ -34,19 +34,19 @@ def standing_jobs(
     found: dict[StageName, str] = {}
     for name in STAGES:
         stage = run.stage(name)
-        number = _job_of(stage)
-        if number is None:
+        job = _job_of(stage)
+        if job is None:
             continue
-        text = f"Slurm job {number} is at work on {name}"
+        text = f"Slurm job {job.number} is at work on {name}"
         if name in stages or not own:
-            _same_settings(run, stage, recipe, text, number=number)
+            _same_settings(run, stage, recipe, text, job=job)
         if name in stages:
-            _same_work(recipe, text, number=number, forced=name in force)
+            _same_work(recipe, text, job=job, forced=name in force)
         found[name] = text
     return found
 
 
-def _job_of(stage: StageDir) -> str | None:
+def _job_of(stage: StageDir) -> Job | None:
     standing = record.read(stage)
     if standing is None or standing.ended is not None:
         return None
@@ -59,7 +59,7 @@ def _job_of(stage: StageDir) -> str | None:
             hint=f"run the command on a login node; or, where it has ended, rm {path}",
         )
     try:
-        job = at_work(stage)
+        return at_work(stage)
     except Unreachable as error:
         raise EnvironmentProblem(
             f"Slurm {known} may be at work on {stage.name}, and the cluster does not answer: "
@@ -67,10 +67,9 @@ def _job_of(stage: StageDir) -> str | None:
             where=str(path),
             hint="try again later: scontrol ping",
         ) from None
-    return None if job is None else job.number
 
 
-def _same_settings(run: Run, stage: StageDir, recipe: Recipe, text: str, *, number: str) -> None:
+def _same_settings(run: Run, stage: StageDir, recipe: Recipe, text: str, *, job: Job) -> None:
     own = stage.config_path if _reads_its_own(stage) else run.config_path
     differences = _differences(_read(own), recipe.model_dump(mode="json"))
     if differences:
@@ -78,18 +77,18 @@ def _same_settings(run: Run, stage: StageDir, recipe: Recipe, text: str, *, numb
         raise UsageError(
             f"{text} with other settings: {shown}",
             where=str(own),
-            hint=f"scancel {number}   (or give the new one its own name: --set name=OTHER)",
+            hint=f"{job.scancel}   (or give the new one its own name: --set name=OTHER)",
         )
 
 
-def _same_work(recipe: Recipe, text: str, *, number: str, forced: bool) -> None:
+def _same_work(recipe: Recipe, text: str, *, job: Job, forced: bool) -> None:
     if forced:
-        raise UsageError(f"{text}: it cannot be begun afresh now", hint=f"scancel {number}")
+        raise UsageError(f"{text}: it cannot be begun afresh now", hint=job.scancel)
     if recipe.launch.backend != "slurm":
         raise UsageError(
             f"{text}: it cannot be started here as well",
             where="launch.backend",
-            hint=f"--set launch.backend=slurm follows the job; scancel {number} ends it",
+            hint=f"--set launch.backend=slurm follows the job; {job.scancel} ends it",
         )
 
 

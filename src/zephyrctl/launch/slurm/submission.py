@@ -15,7 +15,7 @@ from pathlib import Path
 from zephyrctl.config.schema.launch import Launch, Slurm
 from zephyrctl.errors import ConfigError
 from zephyrctl.launch.plan import SHARED, LaunchPlan, inherited
-from zephyrctl.launch.slurm.record import NAME
+from zephyrctl.launch.slurm.record import CLUSTERS, NAME
 from zephyrctl.runs.store import RUN_NAME
 
 SCRIPT = Path(__file__).with_name("job.sh")
@@ -69,6 +69,7 @@ def submission(
         "--ntasks-per-node=1",
         *_resources(plan, settings),
         *_placement(settings.slurm),
+        *_clusters(settings.slurm, environ),
         # To every process of the job, that long before the time limit; Slurm may be a minute early.
         f"--signal=USR1@{min(_LONGEST_WARNING_S, math.ceil(plan.grace_s))}",
         "--requeue" if settings.slurm.requeue else "--no-requeue",
@@ -123,6 +124,17 @@ def _placement(slurm: Slurm) -> list[str]:
         "constraint": slurm.constraint,
     }
     return [f"--{name}={value}" for name, value in named.items() if value is not None]
+
+
+def _clusters(slurm: Slurm, environ: Mapping[str, str]) -> list[str]:
+    """The clusters that sbatch chooses from, where these are not just its own: written out, so that
+    the same ones are asked for the job."""
+    own = [option.partition("=") for option in slurm.options]
+    named = [value for name, _, value in own if name in ("--clusters", "--cluster")]
+    # sbatch looks at them in this order.
+    variables = [environ[name] for name in ("SBATCH_CLUSTERS", "SLURM_CLUSTERS") if name in environ]
+    chosen = [*named[-1:], *variables]
+    return [f"{CLUSTERS}{chosen[0]}"] if chosen and chosen[0] else []
 
 
 def _further(slurm: Slurm) -> list[str]:
