@@ -21,11 +21,16 @@ $(STAMP): $(BIN)/python pyproject.toml constraints.txt
 demo: $(STAMP)   ## Train, align and measure a small real model, from data to report.
 	"$(BIN)/zephyrctl" run -c examples/first-run/zephyr.yaml --yes
 
+# One thread each, and bytecode kept also where the machine forbids it: the tests start hundreds of
+# processes, each of which would compile the package anew, and every worker all tests.
+PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
+         "$(BIN)/python" -m pytest -n 2 --dist worksteal
+
 test: $(STAMP)   ## Run the whole test suite (no network, no GPU).
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest -n 2 --dist worksteal
+	$(PYTEST)
 
 drills: $(STAMP) ## Break every stage in 25 ways, and look what stands afterwards (no network, no GPU).
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE "$(BIN)/python" -m pytest tests/drills -n 2 --dist worksteal
+	$(PYTEST) tests/drills
 
 check: $(STAMP)  ## Run the style, type, layering, size and documentation gates.
 	"$(BIN)/ruff" format --check .
