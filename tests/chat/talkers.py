@@ -7,14 +7,17 @@ from typing import Any
 
 from zephyrctl.chat.repl import Repl
 from zephyrctl.chat.session import Session
+from zephyrctl.chat.talker import Talker
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import NetworkError
 from zephyrctl.generation.sampling import Completion, Sampling
 
+WARM = Sampling(0.7, max_new_tokens=20)
+
 
 class Words:
     """A reply, word by word; the word `^C` is a person's Ctrl-C, `!` a service that fails, and `!!`
-    a fault of a library."""
+    a fault of a library. One that ends with `cut` was not ended by the model."""
 
     def __init__(self, text: str, stop: Callable[[], bool]) -> None:
         self.said: list[str] = []
@@ -36,8 +39,9 @@ class Words:
 
     @property
     def completion(self) -> Completion:
-        text = " ".join(self.said)
-        return Completion(text, len(self.said), 5, text == self._text, 0.5)
+        text = " ".join(self.said).strip()
+        is_ended = text == self._text and not text.endswith(" cut")
+        return Completion(text, len(self.said), 5, is_ended, 0.5)
 
 
 class Scripted:
@@ -78,9 +82,17 @@ class Scripted:
 
 
 def chat(
-    *lines: str, replies: tuple[str, ...] = (), system: str | None = None, **fields: Any
+    *lines: str,
+    replies: tuple[str, ...] = (),
+    system: str | None = None,
+    talker: Talker | None = None,
+    sampling: Sampling = WARM,
+    **fields: Any,
 ) -> Repl:
-    """Type the lines, then leave by Ctrl-D; the line `^C` is Ctrl-C at the prompt."""
+    """Type the lines, then leave by Ctrl-D; the line `^C` is Ctrl-C at the prompt.
+
+    Without a `talker`, one that gives the `replies` in turn; `fields` are those of `Repl`.
+    """
     typed = iter(lines)
 
     def read(sign: str) -> str:
@@ -92,9 +104,7 @@ def chat(
             raise KeyboardInterrupt
         return line
 
-    talker = Scripted(*replies)
-    sampling = Sampling(0.7, max_new_tokens=20)
-    repl = Repl(talker, sampling, Session(system), read=read, **fields)
+    repl = Repl(talker or Scripted(*replies), sampling, Session(system), read=read, **fields)
     repl.run()
     return repl
 

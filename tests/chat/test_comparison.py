@@ -3,98 +3,34 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.chat.talkers import Scripted, chat, said
 
 from zephyrctl.chat import votes
-from zephyrctl.chat.comparison import HIDDEN, Comparison, shuffled
+from zephyrctl.chat.comparison import HIDDEN, Comparison
 from zephyrctl.chat.fitting import Free, Need
 from zephyrctl.chat.repl import Repl
+from zephyrctl.chat.rounds import shuffled
 from zephyrctl.chat.seats import Bench, Seat, Seating, named_apart
-from zephyrctl.chat.session import Session
 from zephyrctl.chat.talker import Talker
-from zephyrctl.data.messages import Message
-from zephyrctl.errors import NetworkError, UsageError
-from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.errors import UsageError
+from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.references import ModelRef
 
 WARM = Sampling(0.7)
 NAMES = ("tiny/dpo", "tiny/sft", "tiny/base", "other")
 
 
-class Words:
-    """A reply, word by word; the word `^C` is a person's Ctrl-C, `!` a service that fails."""
-
-    first_s = None
-
-    def __init__(self, text: str, stop: Callable[[], bool]) -> None:
-        self.said: list[str] = []
-        self._text, self._stop = text, stop
-
-    def __iter__(self) -> Iterator[str]:
-        for word in self._text.split(" "):
-            if word == "!":
-                raise NetworkError("the service does not answer")
-            if word == "^C":
-                os.kill(os.getpid(), signal.SIGINT)
-            else:
-                self.said.append(word)
-                yield word + " "
-            if self._stop():
-                return
-
-    @property
-    def completion(self) -> Completion:
-        text = " ".join(self.said).strip()
-        whole = text == self._text.removesuffix(" cut")
-        return Completion(text, len(self.said), 5, whole and "cut" not in self._text, 0.5)
-
-
-class Scripted:
-    """A talker that gives the scripted replies in turn and remembers what it read."""
-
-    weight_bytes: int | None = 8
-    template_sha256: str | None = None
-    context: int | None = 100
-
-    def __init__(self, name: str, *replies: str) -> None:
-        self.name = self.ref_name = name
-        self.replies = list(replies)
-        self.read: list[tuple[list[str], Sampling]] = []
-        self.facts = [("folder", f"/models/{name}"), ("device", "cpu"), ("template", "zephyr")]
-        self.notices: list[str] = []
-        self.is_open = True
-
-    def count(self, messages: list[Message]) -> int:
-        return sum(len(message.content.split()) for message in messages)
-
-    def reply(
-        self, messages: list[Message], *, sampling: Sampling, stop: Callable[[], bool]
-    ) -> Words:
-        assert self.is_open
-        self.read.append(([message.content for message in messages], sampling))
-        return Words(self.replies.pop(0), stop)
-
-    def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
-        raise AssertionError("the chat streams")
-
-    def rendered(self, messages: list[Message]) -> str:
-        return f"as {self.name} reads it"
-
-    def close(self) -> None:
-        self.is_open = False
-
-
 def seats_of(*scripts: tuple[str, ...]) -> list[Seat]:
-    talkers = [Scripted(name, *replies) for name, replies in zip(NAMES, scripts, strict=False)]
+    talkers = [Scripted(*replies, name=name) for name, replies in zip(NAMES, scripts, strict=False)]
     return [seat_of(talker) for talker in talkers]
 
 
 def seat_of(talker: Scripted) -> Seat:
     def reopen() -> Talker:
-        talker.is_open = True
+        talker.is_closed = False
         return talker
 
     return Seat(talker.name, talker.name, reopen, Need(8), talker=talker)
@@ -102,19 +38,12 @@ def seat_of(talker: Scripted) -> Seat:
 
 def converse(comparison: Comparison, *lines: str, sampling: Sampling = WARM) -> Repl:
     """Type the lines in a chat that compares, then leave by Ctrl-D."""
-    typed = iter(lines)
-
-    def read(sign: str) -> str:
-        del sign
-        for line in typed:
-            return line
-        raise EOFError
-
     own = comparison.own.talker
     assert own is not None
-    repl = Repl(own, sampling, Session("be kind"), read=read, render="plain", comparison=comparison)
-    repl.run()
-    return repl
+    return chat(
+        *lines, talker=own, sampling=sampling, system="be kind", render="plain",
+        comparison=comparison,
+    )  # fmt: skip
 
 
 def compare(
@@ -126,7 +55,8 @@ def compare(
 def read_by(comparison: Comparison, place: int) -> list[tuple[list[str], Sampling]]:
     talker = comparison.bench.seats[place].talker
     assert isinstance(talker, Scripted)
-    return talker.read
+    texts = [[message.content for message in messages] for messages in talker.read]
+    return list(zip(texts, talker.sampled, strict=True))
 
 
 def test_all_read_the_same_prompt_with_the_same_settings(tmp_path: Path) -> None:
@@ -247,7 +177,7 @@ def test_ctrl_c_keeps_what_came_and_asks_nobody_else(
     assert "never" not in out
     assert "(stopped; B and C not asked: /regen" in err
     assert "nothing to prefer it to" in err
-    assert repl.session.turns[-1].content == "one"
+    assert repl.session.turns[-1].content == "one two"
 
 
 def test_ctrl_c_while_a_model_is_loaded_keeps_the_replies_before_it(
@@ -311,10 +241,91 @@ def test_where_nobody_replied_the_question_is_open(
     assert [turn.role for turn in repl.session.turns] == ["user"]
 
 
+def test_a_vote_for_an_empty_reply_is_refused_and_one_against_it_makes_no_pair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converse(compare(tmp_path, ("x",), ("",)), "hi", "/prefer b", "/prefer a")
+    err = capsys.readouterr().err
+    assert "(/prefer a|tie|none; without a vote A goes on)" in err
+    assert "B's reply is empty" in err
+    assert "B is empty, so there is no pair; A goes on" in err
+    assert "tiny/dpo over tiny/sft: 1 of 1 vote" in err
+    assert not (tmp_path / votes.PAIRS).exists()
+    converse(compare(tmp_path, ("x",), ("",), ("z",)), "hi", "/prefer a")
+    (row,) = map(json.loads, (tmp_path / votes.PAIRS).read_text().splitlines())
+    assert (row["chosen_model"], row["rejected_model"]) == ("tiny/dpo", "tiny/base")
+    assert "! B is empty: no pair with it" in capsys.readouterr().err
+
+
+def test_ctrl_c_as_a_vote_is_written_lets_nobody_vote_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sync = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        sync(descriptor)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    repl = converse(compare(tmp_path, ("x",), ("y",)), "hi", "/prefer b", "/prefer a")
+    err = capsys.readouterr().err
+    assert "kept already" in err
+    assert "Ctrl-D or /quit leaves" in err
+    assert [ballot.preferred for ballot in votes.read(tmp_path).ballots] == [("tiny/sft",)]
+    assert said(repl) == ["be kind", "hi", "y"]
+
+
+def test_blind_an_error_that_names_its_model_waits_for_the_vote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost() -> Talker:
+        raise UsageError("no model at /models/tiny/sft")
+
+    comparison = compare(tmp_path, ("y !",), (), ("z",), ("w",), blind=True)
+    second = comparison.bench.seats[1]
+    second.talker, second.open = None, lost
+    converse(comparison, "hi", "/prefer tie")
+    before, _, told = capsys.readouterr().err.partition("(tie: counted")
+    assert before.count("failed; an error names its model") == 2
+    assert "error[" not in before
+    assert "/models/tiny/sft" in told
+    assert "error[network]" in told
+    assert " was tiny/sft (no reply)" in told
+
+
+def test_blind_with_nothing_to_vote_on_an_error_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converse(compare(tmp_path, ("!",), ("y",), blind=True), "hi", "/stats")
+    err = capsys.readouterr().err
+    assert "error[network]" in err
+    assert "was tiny/dpo (no reply)" in err
+    assert "there is nothing to vote on" in err
+    assert HIDDEN not in err
+
+
+def test_what_models_no_longer_read_is_said_by_name_once_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "word " * 30
+    comparison = compare(tmp_path, ("a", "b", "c"), ("d", "e", "f"), blind=True)
+    own = comparison.own.talker
+    assert isinstance(own, Scripted)
+    own.context = 1000
+    for seat in comparison.bench.seats[1:]:
+        assert isinstance(seat.talker, Scripted)
+        seat.talker.context = 100
+    converse(comparison, long, long, long, "/status", "/new", "/status")
+    err = capsys.readouterr().err
+    assert err.count("the context of 100 tokens is full: tiny/sft no longer reads the first") == 1
+    assert err.count("left out  the first 4 messages, by tiny/sft") == 1
+
+
 @pytest.mark.parametrize(
     ("then", "why"),
     [
         ("/prefer a", "kept already"),
+        ("/prefer b\n/undo", "has changed"),
         ("/undo", "has changed"),
         ("/new", "has changed"),
         ("/system other", "has changed"),
@@ -323,9 +334,11 @@ def test_where_nobody_replied_the_question_is_open(
 def test_a_vote_holds_once_and_for_the_conversation_it_was_asked_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], then: str, why: str
 ) -> None:
-    converse(compare(tmp_path, ("x",), ("y",)), "hi", then, "/prefer a")
-    assert why in capsys.readouterr().err
-    assert len(votes.read(tmp_path).ballots) == (then == "/prefer a")
+    converse(compare(tmp_path, ("x",), ("y",)), "hi", *then.split("\n"), "/prefer a")
+    err = capsys.readouterr().err
+    assert why in err
+    assert ("kept already" in err) == (why == "kept already")
+    assert len(votes.read(tmp_path).ballots) == ("/prefer" in then)
 
 
 def test_regen_asks_all_again_and_can_be_voted_on(tmp_path: Path) -> None:
@@ -395,7 +408,7 @@ def test_two_to_four_different_models_are_compared() -> None:
 
 
 def test_models_of_one_name_are_told_apart_by_their_references() -> None:
-    seats = [Seat("model", f"/{place}", lambda: Scripted("x")) for place in "ab"]
+    seats = [Seat("model", f"/{place}", lambda: Scripted(name="x")) for place in "ab"]
     named_apart(seats, ["/a/model", "/b/model"])
     assert [seat.name for seat in seats] == ["/a/model", "/b/model"]
 
@@ -403,7 +416,7 @@ def test_models_of_one_name_are_told_apart_by_their_references() -> None:
 def folder_seating(*folders: Path, root: Path) -> tuple[Seating, dict[str, Scripted]]:
     from zephyrctl.config.schema import Recipe
 
-    talkers = {str(folder): Scripted(str(folder), "one", "two") for folder in folders}
+    talkers = {str(folder): Scripted("one", "two", name=str(folder)) for folder in folders}
     seating = Seating(
         find=lambda ref: ModelRef(Path(ref).name, "folder", ref),
         recipe=lambda ref: Recipe(),
@@ -421,17 +434,11 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     other.symlink_to(tiny_base)
     seating, talkers = folder_seating(tiny_base, other, root=tmp_path / "runs")
     own = talkers[str(tiny_base)]
-    typed = iter(["/compare", f"/compare {other} blind", "hi", "/prefer tie", "/compare open",
-                  "/model x", "/compare a b c d", "/compare off", "alone",
-                  "/prefer a"])  # fmt: skip
-
-    def read(sign: str) -> str:
-        for line in typed:
-            return line
-        raise EOFError
-
-    repl = Repl(own, Sampling(), Session(), read=read, render="plain", seating=seating)
-    repl.run()
+    repl = chat(
+        "/compare", f"/compare {other} blind", "hi", "/prefer tie", "/compare open", "/model x",
+        "/compare a b c d", "/compare off", "alone", "/prefer a",
+        talker=own, render="plain", seating=seating,
+    )  # fmt: skip
     err = capsys.readouterr().err
     assert err.count("only one model answers here") == 2
     assert "blind, comparing tiny, other" in err
@@ -439,6 +446,6 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     assert "2 to 4 models are compared, not 5" in err
     assert "goes on alone" in err
     assert repl.comparison is None
-    assert (own.is_open, talkers[str(other)].is_open) == (True, False)
+    assert (own.is_closed, talkers[str(other)].is_closed) == (False, True)
     assert (tmp_path / "runs" / "chats" / votes.UNDECIDED).exists()
     assert [turn.content for turn in repl.session.turns][2:] == ["alone", "two"]

@@ -3,13 +3,16 @@
 The handler of a signal runs between any two steps of the program. An exception that it raises in
 the midst of the line editor's event loop, or while that changes the terminal's modes, leaves them
 changed or is lost in a finalizer. So the editor puts the request off, and leaves by its own way.
+Ctrl-C, which ends no chat, is put off where two steps belong together.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from zephyrctl.errors import Terminated
 
@@ -48,3 +51,22 @@ def put_off(wake: Callable[[], None]) -> Iterator[None]:
         if _state.is_asked:
             _state.is_asked = False
             raise SystemExit(Terminated.exit_code)
+
+
+@contextmanager
+def interrupt_put_off() -> Iterator[None]:
+    """For steps that must not be parted: Ctrl-C in the block raises KeyboardInterrupt after it."""
+    presses = 0
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        del number, frame
+        presses += 1
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if presses:
+        raise KeyboardInterrupt

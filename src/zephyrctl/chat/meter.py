@@ -51,6 +51,14 @@ def cut(completion: Completion, *, most: int, context: int | None, option: str) 
     return f"(cut at {most} tokens: {option})"
 
 
+def left_out(count: int, *, context: int | None, model: str) -> str:
+    """That `model` begins to read less than all: without the `count` oldest messages."""
+    return (
+        f"(the context of {context} tokens is full: {model} no longer reads the first {count} "
+        "messages, and with each question more of them; /status says how many)"
+    )
+
+
 def tokens_per_second(completion: Completion) -> float | None:
     """Tokens per second after the first one, which waits for the prompt to be read; None where
     too few came to tell."""

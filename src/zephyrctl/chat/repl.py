@@ -54,8 +54,8 @@ class Repl:
     """How the models of a comparison are found; None where there can be none."""
     render: Render = "auto"
     totals: Totals = field(default_factory=Totals)
-    left_out: int = 0
-    """How many of the oldest messages the model did not read the last time."""
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
+    """How many of the oldest messages each model, by its name, did not read the last time."""
     left: bool = False
     told: set[str] = field(default_factory=set)
     """The notices of the talker that were said."""
@@ -143,7 +143,11 @@ class Repl:
     def _compare(self, comparison: Comparison) -> None:
         try:
             comparison.answer(
-                self.session, sampling=self.sampling, totals=self.totals, render=self.render
+                self.session,
+                sampling=self.sampling,
+                render=self.render,
+                totals=self.totals,
+                left_out=self.left_out,
             )
         finally:  # a new one, where the one before was freed and is loaded again
             self.talker = comparison.own.talker or self.talker
@@ -152,6 +156,7 @@ class Repl:
         """Go on with the chat's own model alone."""
         if self.comparison is not None:
             self.talker = self.comparison.end()
+            self.left_out.clear()
             self.comparison = None
 
     def _say_notices(self) -> None:
@@ -169,13 +174,11 @@ class Repl:
             context=self.talker.context,
             reply_tokens=self.sampling.max_new_tokens,
         )
-        if readable.left_out and not self.left_out:
-            say_wrapped(
-                f"(the context of {self.talker.context} tokens is full: the model no longer reads "
-                f"the first {readable.left_out} messages, and with each question more of them; "
-                "/status says how many)"
-            )
-        self.left_out = readable.left_out
+        name = self.talker.name
+        if readable.left_out and not self.left_out.get(name):
+            context = self.talker.context
+            say_wrapped(meter.left_out(readable.left_out, context=context, model="the model"))
+        self.left_out[name] = readable.left_out
         return readable
 
     def _say_end(self, drawn: Drawn) -> None:

@@ -1,9 +1,10 @@
 """Which of two replies did a person prefer, where is that kept, and how does it stand by now?
 
 A choice becomes one row of `chats/prefs.jsonl` for each reply it was made against: a source of
-`data.dpo` as it is. A tie, and a "none of them", is no pair; it goes into `undecided.jsonl` beside
-it. Every vote is one write to one file under a lock, so that a kill loses a vote whole or not at
-all, and chats that run at the same time lose nothing. The tally is read from both files anew.
+`data.dpo` as it is. A tie, and a "none of them", is no pair, nor is a choice against an empty
+reply, which data preparation would drop; such votes go into `undecided.jsonl` beside it. Every
+vote is one write to one file under a lock, so that a kill loses a vote whole or not at all, and
+chats that run at the same time lose nothing. The tally is read from both files anew.
 """
 
 from __future__ import annotations
@@ -129,6 +130,11 @@ def share(part: int, whole: int) -> str:
     return f"{part} of {whole} {noun} ({part / whole:.0%}, 95% interval {low * 100:.0f}–{high:.0%})"
 
 
+def is_blank(text: str) -> bool:
+    """Whether a reply says nothing: the `empty_answer` of data preparation, which drops its row."""
+    return not text.strip()
+
+
 def choice_of(text: str, letters: Sequence[str]) -> str:
     """What was typed after /prefer: one of `letters`, `tie` or `none`."""
     choice = text.strip().lower()
@@ -146,13 +152,15 @@ def keep(question: Question, choice: str, *, folder: Path) -> tuple[Ballot, list
     """Write a vote into `folder`; returns it and the pairs that were stored.
 
     UsageError for a letter where all replies are the same word for word: there is nothing that
-    one is preferred over, so that only `tie` and `none` are votes on them.
+    one is preferred over, so that only `tie` and `none` are votes on them. Nor can an empty reply
+    be preferred.
     """
     ballot = ballot_of(question, choice)
     rows = pairs_of(question, ballot)
-    is_pair = bool(rows)
-    kept = rows or [_undecided(question, ballot)]
-    _append(folder / (PAIRS if is_pair else UNDECIDED), kept)
+    if rows:
+        _append(folder / PAIRS, rows)
+    else:
+        _append(folder / UNDECIDED, [_undecided(question, ballot)])
     return ballot, rows
 
 
@@ -162,7 +170,7 @@ def ballot_of(question: Question, choice: str) -> Ballot:
     preferred: tuple[str, ...] = ()
     if choice not in (TIE, NONE):
         best = next(reply.text for reply in question.replies if reply.letter == choice)
-        if not best:
+        if is_blank(best):
             raise UsageError(
                 f"{choice.upper()}'s reply is empty: a model would learn to say nothing",
                 hint="/prefer another letter, tie or none",
@@ -177,13 +185,14 @@ def ballot_of(question: Question, choice: str) -> Ballot:
 
 
 def pairs_of(question: Question, ballot: Ballot) -> list[dict[str, Any]]:
-    """The rows of a choice: chosen against each other reply, once for replies that are the same."""
+    """The rows of a choice: chosen against each other reply that says something, once for replies
+    that are the same."""
     if not ballot.preferred:
         return []
     chosen = next(r for r in question.replies if r.model == ballot.preferred[0])
     others: dict[str, Answered] = {}
     for reply in question.replies:
-        if reply.text != chosen.text:
+        if reply.text != chosen.text and not is_blank(reply.text):
             others.setdefault(reply.text, reply)
     record = _record(question, ballot)
     return [

@@ -22,7 +22,7 @@ def new(repl: Repl, rest: str) -> None:
     """Begin a new conversation. The system prompt and the settings stay."""
     refuse_words("new", rest)
     repl.session.clear()
-    repl.left_out = 0
+    repl.left_out.clear()
     terminal.say("(a new conversation; the system prompt stays)")
 
 
@@ -107,7 +107,7 @@ def load(repl: Repl, rest: str) -> None:
         raise UsageError("load what?", hint="/load chat.jsonl")
     left = len(repl.session.turns)
     repl.session = session.load(_path(rest))
-    repl.left_out = 0
+    repl.left_out.clear()
     instead = f" in the place of {left}" if left else ""
     count = len(repl.session.turns)
     terminal.say(

@@ -36,7 +36,7 @@ def model(repl: Repl, rest: str) -> None:
         terminal.say(f"({before.name} is opened again)")
         repl.talker = repl.opener(before.ref_name)
         raise
-    repl.left_out = 0
+    repl.left_out.clear()
     repl.greet()
     if repl.session.turns:
         terminal.say(f"(the conversation of {len(repl.session.turns)} messages goes on)")

@@ -69,8 +69,10 @@ def _context(repl: Repl) -> list[tuple[str, str]]:
     tokens = repl.talker.count(repl.session.messages) if repl.session.turns else None
     if tokens is not None:
         rows.append(("used", f"{tokens} tokens, {tokens / limit:.0%} of the context"))
-    if repl.left_out:
-        rows.append(("left out", f"the first {repl.left_out} messages"))
+    for name, count in repl.left_out.items():
+        if count:
+            whose = "" if repl.comparison is None else f", by {name}"
+            rows.append(("left out", f"the first {count} messages{whose}"))
     return [*rows, ("rule", RULE)]
 
 
