@@ -13,6 +13,8 @@ import math
 import os
 import re
 import sys
+import threading
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, ZephyrctlError
@@ -52,7 +54,13 @@ _ASCII_SIGNS = str.maketrans(
      "■": "#", "█": "#", "⟦": "[[", "⟧": "]]", "•": "*", "▌": "|"}
 )  # fmt: skip
 
+# A line that the terminal cuts off where it has no room: one that wrapped could not be erased.
+_PASSING = "\r\x1b[?7l{}\x1b[K\x1b[?7h"
+
 _color_mode: ColorMode = "auto"
+_passes = False
+"""Whether the last line of stderr is one of `passing`."""
+_writing = threading.RLock()  # a thread may draw while another one says something
 
 
 def safe(text: str) -> str:
@@ -104,6 +112,23 @@ def say(text: str = "", *, end: str = "\n") -> None:
         _write(sys.stderr, safe(text) + end)
     except (OSError, ValueError):  # closed, broken or full: there is nowhere left to say it
         return
+
+
+def passing(text: str) -> None:
+    """Show `text` on the last line of stderr, a terminal that can move its cursor, until anything
+    else is written there or on stdout; an empty one takes it away."""
+    global _passes
+    with _writing, suppress(OSError, ValueError):
+        if text or _passes:
+            _passes = False
+            line = _PASSING.format(safe(text)) if text else "\r\x1b[K"
+            _write(sys.stderr, line)
+            _passes = bool(text)
+
+
+def can_redraw(stream: IO[str]) -> bool:
+    """Whether `stream` is a terminal whose cursor can be moved."""
+    return is_tty(stream) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def out(text: str = "", *, end: str = "\n") -> None:
@@ -223,12 +248,14 @@ def _console(stream: IO[str], *, bold_only: bool = False) -> Console:
 
 
 def _write(stream: IO[str], text: str) -> None:
-    try:
-        stream.write(text)
-    except UnicodeEncodeError as error:
-        folded = text.translate(_ASCII_SIGNS)
-        stream.write(folded.encode(error.encoding, "replace").decode(error.encoding))
-    stream.flush()
+    with _writing:
+        passing("")
+        try:
+            stream.write(text)
+        except UnicodeEncodeError as error:
+            folded = text.translate(_ASCII_SIGNS)
+            stream.write(folded.encode(error.encoding, "replace").decode(error.encoding))
+        stream.flush()
 
 
 def _write_data(text: str) -> None:

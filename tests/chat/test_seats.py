@@ -1,6 +1,5 @@
 """Compared models of real weights: found, loaded where they fit, freed where they do not."""
 
-import io
 import shutil
 import weakref
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from zephyrctl.chat import oneshot, side_by_side
 from zephyrctl.chat.fitting import Free
-from zephyrctl.chat.seats import Bench, Seating, check_different, loading
+from zephyrctl.chat.seats import Bench, Seating, check_different
 from zephyrctl.chat.talker import LocalTalker, Talker, open_local
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
@@ -112,18 +111,6 @@ def test_votes_go_into_the_first_run_and_its_training_is_told(
     assert [seat.made for seat in found] == [None, made.digest[:12]]
     assert base.bench(found).folder == run.root / "chats"
     assert base.bench(found[:1]).folder == tmp_path / "runs" / "chats"
-
-
-def test_a_models_name_is_no_markup_while_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    shown = Screen()
-    monkeypatch.setattr("sys.stderr", shown)
-    with loading("my[/b]model [red]one"):
-        pass
-    assert "loading my[/b]model [red]one" in shown.getvalue()
 
 
 @pytest.mark.parametrize(

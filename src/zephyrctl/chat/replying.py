@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
+from zephyrctl.chat.keyboard import quiet_keyboard
 from zephyrctl.chat.talker import Reply, Talker
 from zephyrctl.chat.view import Render, open_view
 from zephyrctl.data.messages import Message
@@ -118,22 +117,3 @@ def _stopping(has_begun: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
         yield lambda: presses > 0
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def quiet_keyboard() -> Iterator[None]:
-    """What is typed meanwhile waits for the next question, and is not echoed into the reply."""
-    try:
-        descriptor = sys.stdin.fileno()
-        before = termios.tcgetattr(descriptor)
-    except (OSError, ValueError, termios.error):
-        yield  # no terminal
-        return
-    quiet = [*before]
-    quiet[3] &= ~termios.ECHO
-    try:
-        termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
-        yield
-    finally:
-        with suppress(termios.error):  # a terminal that was closed meanwhile
-            termios.tcsetattr(descriptor, termios.TCSANOW, before)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zephyrctl import terminal
 from zephyrctl.chat import fitting
 from zephyrctl.chat.fitting import Free, Need
+from zephyrctl.chat.loading import loading
 from zephyrctl.chat.talker import Talker
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
@@ -189,17 +188,3 @@ def named_apart(seats: Sequence[Seat], refs: Sequence[str]) -> None:
     for seat, ref in zip(seats, refs, strict=True):
         if names.count(seat.name) > 1:
             seat.name = ref
-
-
-@contextmanager
-def loading(label: str) -> Iterator[None]:
-    """A sign of life on stderr while a model is loaded."""
-    text = f"loading {terminal.safe(label)} …"
-    if terminal.is_tty(sys.stderr):
-        from rich.text import Text
-
-        with terminal.stderr_console().status(Text(text)):  # a str would be read as markup
-            yield
-        return
-    terminal.say(text)
-    yield

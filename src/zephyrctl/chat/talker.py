@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zephyrctl import terminal
+from zephyrctl.chat import loading
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError
 from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
     from zephyrctl.generation.endpoint import Asked, Endpoint, Streamed
@@ -264,8 +267,14 @@ def open_local(
     A template that is not the one of its training is used all the same, and said.
     """
     from zephyrctl.data import template_lock
-    from zephyrctl.generation.answerer import open_engine
+    from zephyrctl.generation.answerer import folder_of, open_engine
 
+    if ref.kind in ("base", "hub"):
+        with loading.hidden():  # a download shows itself
+            folder_of(ref)
+    loading.doing("importing PyTorch")
+    import_module("zephyrctl.generation.engine")
+    loading.doing(_weights_of(folder_of(ref)))
     engine, said = open_engine(ref, model=recipe.model, device=device, quantize=quantize)
     notices = list(said)
     try:
@@ -278,6 +287,16 @@ def open_local(
     name = f"{ref.run.name}/{ref.stage}" if ref.run and ref.stage else ref.name
     label = lock.template if lock else recipe.model.chat_template if said else "the model's own"
     return LocalTalker(engine, name=name, template=label, notices=notices, ref_name=_again(ref))
+
+
+def _weights_of(folder: str) -> str:
+    """How much is read from the disk to load the model."""
+    from zephyrctl.generation.adapters import chain_of
+
+    chain = chain_of(folder)
+    parts = [Path(part) for part in (chain.base, *chain.adapters)]
+    files = [file for part in parts for file in part.glob("*.safetensors") if file.is_file()]
+    return f"{size_words(sum(file.stat().st_size for file in files))} of weights"
 
 
 def _again(ref: ModelRef) -> str:

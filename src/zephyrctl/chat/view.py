@@ -45,7 +45,7 @@ def open_view(render: Render, *, label: str | None = None) -> View:
     `auto` draws Markdown where stdout is a terminal that can move its cursor, else plain text.
     `markdown` without such a terminal prints each block once it is finished.
     """
-    can_redraw = terminal.is_tty(sys.stdout) and os.environ.get("TERM", "dumb") != "dumb"
+    can_redraw = terminal.can_redraw(sys.stdout)
     if render == "plain" or (render == "auto" and not can_redraw):
         return PlainView(label)
     return LiveView(label) if can_redraw else BlockView(label)

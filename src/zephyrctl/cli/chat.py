@@ -84,8 +84,11 @@ def chat(
     zephyrctl chat @dpo, or with --prompt "…" --json one answer for a script; text on stdin is a
     prompt too. The settings are those of the model's own run, unless -c or --recipe is given.
     """
-    from zephyrctl.cli import talking
-    from zephyrctl.cli.chat_wish import Wish
+    from zephyrctl.chat.loading import starting
+
+    with starting():
+        from zephyrctl.cli import talking
+        from zephyrctl.cli.chat_wish import Wish
 
     given = {
         "temperature": temperature,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyrctl import terminal
-from zephyrctl.chat.seats import Bench, Seating, check_different, loading, target_of
+from zephyrctl.chat.loading import loading
+from zephyrctl.chat.seats import Bench, Seating, check_different, target_of
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.chat_wish import Wish, check
 from zephyrctl.cli.options import load_from

@@ -9,6 +9,7 @@ from typing import Any
 
 from zephyrctl import terminal
 from zephyrctl.chat import oneshot, side_by_side
+from zephyrctl.chat.loading import starting
 from zephyrctl.chat.talker import Talker
 from zephyrctl.cli.chat_models import Models
 from zephyrctl.cli.chat_signals import ended_by_signals
@@ -25,9 +26,10 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
     """
     prompt = _prompt(wish)
     with ended_by_signals(quietly=prompt is None):
-        models = Models(wish, given)
-        models.check()
-        talker, settings = models.first()
+        with starting():
+            models = Models(wish, given)
+            models.check()
+            talker, settings = models.first()
         sampling = Sampling(
             settings.temperature,
             settings.top_p,
