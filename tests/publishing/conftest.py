@@ -15,8 +15,10 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.generation.weights import merged
+from zephyrctl.publishing.merge import export_merged
 from zephyrctl.runs import manifest
 from zephyrctl.runs.manifest import Result
+from zephyrctl.runs.references import ModelRef
 from zephyrctl.runs.store import Run
 
 AddAdapter = Callable[..., Path]
@@ -67,7 +69,23 @@ def adapter(add_adapter: AddAdapter, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def run(adapter: Path, tmp_path: Path) -> Run:
     """A run whose finished sft model is the adapter."""
-    root = tmp_path / "runs" / "mine"
+    return make_run(tmp_path / "runs" / "mine", adapter)
+
+
+@pytest.fixture(scope="session")
+def merged_export(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that such a run's sft model is merged into, once for all tests."""
+    folder = tmp_path_factory.mktemp("merged")
+    run = make_run(folder / "runs" / "mine", adapter)
+    ref = ModelRef("sft", "stage", str(run.stage("sft").model), run=run, stage="sft")
+    return export_merged(
+        ref, out=folder / "out", dtype="auto", model=run.recipe().model, force=False,
+        say=lambda text: None,
+    ).folder  # fmt: skip
+
+
+def make_run(root: Path, adapter: Path) -> Run:
+    """A run at `root` whose finished sft model is the adapter."""
     root.mkdir(parents=True)
     recipe = Recipe.model_validate(
         {

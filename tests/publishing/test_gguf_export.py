@@ -14,17 +14,15 @@ from typing import Any
 import gguf
 import pytest
 import torch
-from tests.publishing import gguf_models
+from tests.publishing import answers, gguf_models
 from tests.publishing.conftest import AddAdapter
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from typer.testing import CliRunner
 
 from zephyrctl.cli.export import app
 from zephyrctl.config.schema import Recipe
-from zephyrctl.data.messages import Message, to_json
+from zephyrctl.data.messages import to_json
 from zephyrctl.errors import DataError, DiskFull, JobFailed, UsageError
-from zephyrctl.generation.engine import load_engine
-from zephyrctl.generation.sampling import Sampling
 from zephyrctl.publishing.agreement import log_probs
 from zephyrctl.publishing.files import MANIFEST
 from zephyrctl.publishing.gguf.architecture import architecture_of
@@ -34,8 +32,6 @@ from zephyrctl.publishing.gguf.vocabulary import vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.runs.store import Run
-
-ASKED = [Message("user", "Offer tea to Mia politely.")]
 
 
 def export(
@@ -66,14 +62,7 @@ def test_a_chain_of_adapters_reloaded_by_plain_transformers_answers_the_same(
     assert (exported.adapters, exported.same_text) == (2, exported.texts)
     assert exported.difference <= TOLERANCE[file_type]
     model, tokenizer = plain(tmp_path / "out", exported.file)
-    engine = load_engine(str(upper), dtype="float32", device="cpu")
-    want = engine.answer([ASKED], sampling=Sampling(max_new_tokens=16), batch_size=1)[0]
-    ids = tokenizer.apply_chat_template(
-        to_json(ASKED), add_generation_prompt=True, return_tensors="pt"
-    )["input_ids"]
-    assert ids[0].tolist() == engine.encode(ASKED)
-    out = model.generate(ids, max_new_tokens=16, do_sample=False)
-    assert tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip() == want.text
+    assert answers.elsewhere(model, tokenizer) == answers.here(upper)
 
 
 def test_the_folder_holds_what_a_laptop_needs(run: Run, tmp_path: Path) -> None:
@@ -112,13 +101,13 @@ def test_the_folder_holds_what_a_laptop_needs(run: Run, tmp_path: Path) -> None:
 def test_the_template_inside_renders_as_the_trained_one(adapter: Path, tmp_path: Path) -> None:
     exported = export(adapter, tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(adapter)
-    trained = tokenizer.apply_chat_template(to_json(ASKED), tokenize=False)
+    trained = tokenizer.apply_chat_template(to_json(answers.ASKED), tokenize=False)
     tokenizer.chat_template = keys_of(tmp_path / "out" / exported.file)["tokenizer.chat_template"]
     assert (
         "generation"
         not in tokenizer.chat_template.split("add_generation_prompt")[0].split("-%}", 1)[1]
     )
-    assert tokenizer.apply_chat_template(to_json(ASKED), tokenize=False) == trained
+    assert tokenizer.apply_chat_template(to_json(answers.ASKED), tokenize=False) == trained
     assert keys_of(tmp_path / "out" / exported.file)["tokenizer.ggml.add_bos_token"] is False
 
 

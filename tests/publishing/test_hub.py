@@ -1,21 +1,18 @@
 """Publishing on a Hub on this machine, by the real client, and loading from it again."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import snapshot_download
 from tests.cli.conftest import Cli, cli
+from tests.publishing import answers
 from tests.publishing.hub_server import READER, STRANGER, WRITER, State, serving
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from zephyrctl.data.messages import Message
-from zephyrctl.generation.engine import load_engine
-from zephyrctl.generation.sampling import Sampling
 from zephyrctl.publishing.files import CARD
 from zephyrctl.runs import manifest
 from zephyrctl.runs.store import Run
@@ -30,7 +27,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[State]:
     """A Hub that the client of this process talks to, and a user who may write."""
     with serving() as state:
-        # The client reads both variables once, when it is imported; the server speaks no Xet.
+        # The client reads its variables once, when it is imported; the server speaks no Xet.
+        files = f"{state.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", state.address)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
@@ -51,38 +50,17 @@ def publish(cli: Cli, run: Run, monkeypatch: pytest.MonkeyPatch) -> Publish:
     return call
 
 
-_READER = """
-import sys
-from transformers import AutoModelForCausalLM, AutoTokenizer
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
-messages = [{"role": "user", "content": sys.argv[2]}]
-prompt = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)
-print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
-"""
-
-
-def read_again(hub: State, repo_id: str, question: str, *, home: Path) -> str:
-    """The greedy answer of a published model in another process, with nothing but transformers."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    env |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_TOKEN": WRITER,
-            "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", _READER, repo_id, question],
-        capture_output=True, text=True, check=False, env=env, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+@pytest.fixture
+def standing(publish: Publish, merged_export: Path) -> None:
+    """What the run's sft model is exported to stands already, as after an earlier command."""
+    shutil.copytree(merged_export, "exports/mine-sft")
 
 
 def test_a_model_is_published_privately_and_answers_the_same_when_it_is_loaded_again(
     hub: State, publish: Publish, run: Run, tmp_path: Path
 ) -> None:
     code, out, err = publish("me/model", "--json")
-    assert code == 0, err
+    assert code == 0, err + out
     said = json.loads(out)
     assert (said["private"], said["removed"]) == (True, [])
     assert hub.asked("POST", "repos/create")[0]["visibility"] == "private"
@@ -94,10 +72,10 @@ def test_a_model_is_published_privately_and_answers_the_same_when_it_is_loaded_a
     assert not any(WRITER.encode() in content for content in files.values())
     assert str(tmp_path).encode() not in b"".join(files.values())
 
-    asked = [Message("user", "Offer tea to Mia politely.")]
-    engine = load_engine(str(run.stage("sft").model), dtype="float32", device="cpu")
-    want = engine.answer([asked], sampling=Sampling(max_new_tokens=12), batch_size=1)[0]
-    assert read_again(hub, "me/model", asked[0].content, home=tmp_path / "reader") == want.text
+    found = snapshot_download("me/model", cache_dir=tmp_path / "reader", token=WRITER)
+    model = AutoModelForCausalLM.from_pretrained(found)
+    tokenizer = AutoTokenizer.from_pretrained(found)
+    assert answers.elsewhere(model, tokenizer) == answers.here(run.stage("sft").model)
 
     again, out, err = publish("me/model")
     assert (again, out) == (0, f"{hub.address}/me/model\n")
@@ -120,6 +98,7 @@ def test_a_dry_run_shows_files_and_card_and_asks_nobody(
     assert hub.requests == []
 
 
+@pytest.mark.usefixtures("standing")
 def test_what_is_cut_off_goes_on_and_is_never_seen_by_half(hub: State, publish: Publish) -> None:
     hub.faults.append("commit is cut off")
     code, _, err = publish("me/model")
@@ -135,6 +114,7 @@ def test_what_is_cut_off_goes_on_and_is_never_seen_by_half(hub: State, publish: 
     assert len(hub.asked("POST", "repos/create")) == 1
 
 
+@pytest.mark.usefixtures("standing")
 def test_what_is_cut_off_goes_on_by_xet_too(
     hub: State, publish: Publish, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -151,6 +131,7 @@ def test_what_is_cut_off_goes_on_by_xet_too(
     assert hub.asked("PUT", "/storage/") == []
 
 
+@pytest.mark.usefixtures("standing")
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [("storage refuses", 4, "signature expired"), ("commit is garbled", 1, "something else")],
@@ -164,6 +145,7 @@ def test_an_upload_that_goes_wrong_is_said(
     assert words in err
 
 
+@pytest.mark.usefixtures("standing")
 def test_other_content_is_replaced_and_its_weights_removed_only_by_consent(
     hub: State, publish: Publish
 ) -> None:
@@ -191,6 +173,7 @@ def test_other_content_is_replaced_and_its_weights_removed_only_by_consent(
     assert not {"pytorch_model.bin", "model.safetensors.index.json"} & set(files)
 
 
+@pytest.mark.usefixtures("standing")
 def test_what_is_public_and_private_is_never_changed_by_the_way(
     hub: State, publish: Publish
 ) -> None:
@@ -257,6 +240,7 @@ def test_wrong_wishes_are_refused_before_any_work(
     assert not Path("exports").exists()
 
 
+@pytest.mark.usefixtures("standing")
 def test_a_secret_and_what_is_no_model_are_not_published(
     hub: State, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:

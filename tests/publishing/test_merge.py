@@ -7,21 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from tests.publishing import answers
 from tests.publishing.conftest import AddAdapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from zephyrctl.config.schema.model import Model
-from zephyrctl.data.messages import Message, to_json
 from zephyrctl.errors import DataError, JobFailed, UsageError
-from zephyrctl.generation.engine import load_engine
-from zephyrctl.generation.sampling import Sampling
 from zephyrctl.publishing.files import MANIFEST
 from zephyrctl.publishing.merge import TOLERANCE, DType, Exported, export_merged
 from zephyrctl.runs.digests import digest_file
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.runs.store import is_run
-
-ASKED = [Message("user", "Offer tea to Mia politely.")]
 
 
 def export(source: Path, out: Path, *, dtype: DType = "float32", force: bool = False) -> Exported:
@@ -41,20 +37,11 @@ def test_a_chain_of_adapters_becomes_a_plain_model_that_answers_the_same(
     assert exported.difference < TOLERANCE["float32"]
     assert not list((tmp_path / "out").glob("adapter_*"))
 
-    engine = load_engine(str(upper), dtype="float32", device="cpu")
-    want = engine.answer([ASKED], sampling=Sampling(max_new_tokens=16), batch_size=1)[0]
-    base_only = load_engine(str(adapter), dtype="float32", device="cpu")
-    below = base_only.answer([ASKED], sampling=Sampling(max_new_tokens=16), batch_size=1)[0]
-    assert want.text != below.text
-
+    want = answers.here(upper)
+    assert want != answers.here(adapter)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    ids = tokenizer.apply_chat_template(
-        to_json(ASKED), add_generation_prompt=True, return_tensors="pt"
-    )["input_ids"]
-    assert ids[0].tolist() == engine.encode(ASKED)
-    out = model.generate(ids, max_new_tokens=16, do_sample=False)
-    assert tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip() == want.text
+    assert answers.elsewhere(model, tokenizer) == want
 
 
 def test_the_folder_holds_what_a_reader_needs(adapter: Path, tmp_path: Path) -> None:
