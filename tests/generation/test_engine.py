@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,13 @@ from transformers import (
 
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import load_tokenizer
-from zephyrctl.errors import DataError, EnvironmentProblem, TrainingDiverged, UsageError
+from zephyrctl.errors import (
+    DataError,
+    EnvironmentProblem,
+    JobFailed,
+    TrainingDiverged,
+    UsageError,
+)
 from zephyrctl.generation.choosing import draw
 from zephyrctl.generation.engine import Engine, load_engine
 from zephyrctl.generation.sampling import Completion, Sampling
@@ -82,7 +89,7 @@ def test_decoding_equals_transformers_own_generate(
     ):
         ids = torch.tensor([engine.encode(prompt)])
         out = model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :]
-        assert answer.text == tokenizer.decode(out, skip_special_tokens=True).strip()
+        assert answer.text == str(tokenizer.decode(out, skip_special_tokens=True)).strip()
         assert answer.tokens == len(out)
 
 
@@ -201,6 +208,21 @@ def test_a_model_whose_weights_are_not_numbers_is_an_error(tiny_base: Path) -> N
         engine.answer(PROMPTS, sampling=GREEDY, batch_size=2)
 
 
+def test_a_freed_model_gives_its_memory_back_once_and_says_so_when_asked(tiny_base: Path) -> None:
+    engine = load_engine(str(tiny_base), dtype="float32", chat_template="zephyr")
+    weights = weakref.ref(engine.model)
+    engine.answer(PROMPTS[:1], sampling=GREEDY, batch_size=1)
+    engine.close()
+    assert weights() is None
+    engine.close()
+    engine.forget()
+    with pytest.raises(JobFailed, match="not in memory any more") as caught:
+        engine.stream(PROMPTS[0], sampling=GREEDY)
+    assert caught.value.where == str(tiny_base)
+    with pytest.raises(JobFailed, match="not in memory any more"):
+        engine.answer(PROMPTS, sampling=GREEDY, batch_size=2)
+
+
 def test_a_missing_folder_and_an_unknown_device_are_errors(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem):
         load_engine(str(tmp_path), dtype="float32")
@@ -216,7 +238,7 @@ def save_adapter(base: Path, folder: Path, *, seed: int, over: torch.nn.Module) 
     config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
     model = get_peft_model(over, config)
     model.peft_config["default"].base_model_name_or_path = str(base)
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return model.merge_and_unload()
 
 

@@ -33,14 +33,25 @@ def load_tokenizer(
     a `.jinja` file. DataError where the tokenizer has no EOS token, or no template of its own
     although that is what is wanted.
     """
+    return _ready(_read(path, revision), chat_template or OWN_TEMPLATE, where=path)
+
+
+def load_with_fallback(path: str, *, fallback: str) -> tuple[PreTrainedTokenizerBase, str]:
+    """The tokenizer of a model folder with its own template, or with `fallback` (as in
+    `load_tokenizer`) where it has none; and which of both it is."""
+    tokenizer = _read(path, None)
+    template = OWN_TEMPLATE if tokenizer.chat_template else fallback
+    return _ready(tokenizer, template, where=path), template
+
+
+def _read(path: str, revision: str | None) -> Any:
+    """The tokenizer as its files have it."""
     from transformers import AutoTokenizer
 
     # Left out, it would ask on stdin whether code of the repository may be run.
     own_code = remote_code.may_run(path)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            path, revision=revision, trust_remote_code=own_code
-        )
+        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=own_code)
     except (OSError, ValueError, KeyError) as error:
         if remote_code.is_about_code(error):
             raise remote_code.needed(path) from None
@@ -49,16 +60,20 @@ def load_tokenizer(
             f"the tokenizer of '{path}' cannot be loaded: {reason}",
             hint="zephyrctl models list shows the bases that need no Hub",
         ) from error
+
+
+def _ready(tokenizer: Any, chat_template: str, *, where: str) -> PreTrainedTokenizerBase:
+    """`tokenizer` with its template and what else has to be there."""
     if tokenizer.eos_token is None:
         raise DataError(
             "the tokenizer has no EOS token, so no model could learn to stop",
-            where=path,
+            where=where,
             hint="set eos_token in the model's tokenizer_config.json",
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    set_template(tokenizer, chat_template or OWN_TEMPLATE, where=path)
-    template_trial.require_harmless(tokenizer.chat_template, where=path)
+    set_template(tokenizer, chat_template, where=where)
+    template_trial.require_harmless(tokenizer.chat_template, where=where)
     # Long rows are cut and counted in data preparation; the library's warning would only alarm.
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer

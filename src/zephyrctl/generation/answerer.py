@@ -15,12 +15,12 @@ from zephyrctl import environment
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
-from zephyrctl.data.tokenizers import OWN_TEMPLATE, load_tokenizer, template_hash
+from zephyrctl.data.tokenizers import template_hash
 from zephyrctl.data.tokens import encode_prompt
-from zephyrctl.errors import DataError
 from zephyrctl.generation import vllm
 from zephyrctl.generation.adapters import chain_of
 from zephyrctl.generation.endpoint import Endpoint
+from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.remote import RemoteAnswerer
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.digests import digest_json, digest_tree
@@ -90,9 +90,9 @@ def subject_of(
     if ref.kind == "endpoint":
         return _remote(ref, at_once=at_once)
     located, digest = folder_of(ref), digest_of(ref)
-    template, notices = template_of(located, fallback=model.chat_template)
-    tokenizer = load_tokenizer(tokenizer_folder(located), chat_template=template)
-    template_lock.check(Path(located), tokenizer)
+    found = tokenizer_of(located, fallback=model.chat_template)
+    template_lock.check(Path(located), found.tokenizer)
+    template_sha256 = template_hash(found.tokenizer)
     visible = environment.visible_gpus()
     name, said = vllm.choose(
         engine,
@@ -104,7 +104,7 @@ def subject_of(
         "format": FORMAT,
         "engine": name,
         "model": digest,
-        "template": template_hash(tokenizer),
+        "template": template_sha256,
         "dtype": number_format(model.dtype, on_gpu=bool(visible)),
         "attention": model.attention,
     }
@@ -114,25 +114,24 @@ def subject_of(
             return vllm.load_vllm(
                 located,
                 digest=digest,
-                tokenizer=tokenizer_folder(located),
-                chat_template=template,
+                tokenizer=found.folder,
+                chat_template=found.template,
                 dtype=model.dtype,
                 say=say,
             )
         from zephyrctl.generation.engine import load_engine
 
         loaded = load_engine(
-            located, dtype=model.dtype, attention=model.attention, chat_template=template
+            located, dtype=model.dtype, attention=model.attention, tokenizer=found.tokenizer
         )
         return _Local(loaded, at_once, say)
 
     def render(messages: Sequence[Message]) -> str:
-        ids = encode_prompt(tokenizer, messages)
-        return str(tokenizer.decode(ids, skip_special_tokens=False))
+        ids = encode_prompt(found.tokenizer, messages)
+        return str(found.tokenizer.decode(ids, skip_special_tokens=False))
 
-    return Subject(
-        ref.name, located, template_hash(tokenizer), identity, load, (*notices, *said), render
-    )
+    notices = (*found.notices, *said)
+    return Subject(ref.name, located, template_sha256, identity, load, notices, render)
 
 
 def number_format(dtype: str, *, on_gpu: bool) -> str:
@@ -196,16 +195,16 @@ def open_engine(
     from zephyrctl.generation.engine import load_engine
 
     folder = folder_of(ref)
-    tokenizer, notices = _tokenizer_of(folder, fallback=model.chat_template)
+    found = tokenizer_of(folder, fallback=model.chat_template)
     engine = load_engine(
         folder,
         dtype=model.dtype,
         device=device,
         attention=model.attention,
-        tokenizer=tokenizer,
+        tokenizer=found.tokenizer,
         quantize=quantize,
     )
-    return engine, notices
+    return engine, found.notices
 
 
 def folder_of(ref: ModelRef) -> str:
@@ -215,30 +214,6 @@ def folder_of(ref: ModelRef) -> str:
     from zephyrctl.models.resolve import locate
 
     return str(locate(ref.target, revision=ref.revision).path)
-
-
-def tokenizer_folder(located: str) -> str:
-    """Where a model's tokenizer is: its own folder, or its base's where it is a bare adapter."""
-    has_own = (Path(located) / "tokenizer_config.json").is_file()
-    return located if has_own else chain_of(located).base
-
-
-def template_of(located: str, *, fallback: str) -> tuple[str, tuple[str, ...]]:
-    """The model's own template; `fallback` for a base model without one, which is said."""
-    _, notices = _tokenizer_of(located, fallback=fallback)
-    return fallback if notices else OWN_TEMPLATE, notices
-
-
-def _tokenizer_of(located: str, *, fallback: str) -> tuple[Any, tuple[str, ...]]:
-    """The model's tokenizer with the template that `template_of` finds for it."""
-    folder = tokenizer_folder(located)
-    try:
-        return load_tokenizer(folder, chat_template=OWN_TEMPLATE), ()
-    except DataError:
-        if fallback == OWN_TEMPLATE:
-            raise
-    text = f"the model has no chat template of its own; '{fallback}' is used"
-    return load_tokenizer(folder, chat_template=fallback), (text,)
 
 
 def digest_of(ref: ModelRef) -> str:

@@ -6,7 +6,6 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ import torch
 from zephyrctl.data.messages import Message, check_prompt
 from zephyrctl.data.tokenizers import load_tokenizer, template_hash
 from zephyrctl.data.tokens import encode_dialogue, encode_prompt, encode_prompts
-from zephyrctl.errors import DataError, UsageError
+from zephyrctl.errors import DataError, JobFailed, UsageError, quoted
 from zephyrctl.generation import quantized
 from zephyrctl.generation.adapters import Chain, chain_of
 from zephyrctl.generation.choosing import unused_settings
 from zephyrctl.generation.decoding import Decoder, Reader
 from zephyrctl.generation.detokenize import Detokenizer, decode
+from zephyrctl.generation.model_tokenizer import tokenizer_folder
 from zephyrctl.generation.plain_text import as_text
 from zephyrctl.generation.rows import Row
 from zephyrctl.generation.sampling import Completion, Sampling
@@ -33,7 +33,7 @@ class Engine:
     """A loaded model with its tokenizer and template."""
 
     def __init__(self, model: Any, tokenizer: Any, *, path: str) -> None:
-        self.model = model
+        self._model = model
         self.tokenizer = tokenizer
         self.path = path
         self.device: torch.device = model.device
@@ -41,7 +41,22 @@ class Engine:
         self.template_sha256 = template_hash(tokenizer)
         self.context = context_length(model.config, tokenizer)
         ends = stop_ids(model.generation_config, tokenizer)
-        self.decoder = Decoder(Reader(model, tokenizer.pad_token_id, stop_ids=ends, path=path))
+        reader = Reader(model, tokenizer.pad_token_id, stop_ids=ends, path=path)
+        self._decoder: Decoder | None = Decoder(reader)
+
+    @property
+    def model(self) -> Any:
+        """The weights; JobFailed after `close`, as for everything that needs them."""
+        if self._model is None:
+            raise _freed(self.path)
+        return self._model
+
+    @property
+    def decoder(self) -> Decoder:
+        """What reads and writes tokens with the weights; as `model` after `close`."""
+        if self._decoder is None:
+            raise _freed(self.path)
+        return self._decoder
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -107,7 +122,8 @@ class Engine:
 
     def forget(self) -> None:
         """Free what the last answer left for the next turn of its conversation."""
-        self.decoder.last = None
+        if self._decoder is not None:
+            self._decoder.last = None
 
     @property
     def weight_bytes(self) -> int:
@@ -115,8 +131,10 @@ class Engine:
         return sum(tensor.nbytes for tensor in self.model.parameters())
 
     def close(self) -> None:
-        """Free the weights; the engine cannot be used afterwards."""
-        del self.model, self.decoder
+        """Free the weights. To ask afterwards is a JobFailed, to close again does nothing."""
+        if self._model is None:
+            return
+        self._model = self._decoder = None
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -156,6 +174,12 @@ class Engine:
             row.seconds,
             cached=row.cached,
         )
+
+
+def _freed(path: str) -> JobFailed:
+    return JobFailed(
+        "the model is not in memory any more", where=path, hint=f"zephyrctl chat {quoted(path)}"
+    )
 
 
 class Stream:
@@ -225,7 +249,9 @@ def load_engine(
     number_format = _dtype(dtype, where)
     with quiet():
         if tokenizer is None:
-            tokenizer = _tokenizer(path, chain.base, revision=revision, chat_template=chat_template)
+            tokenizer = load_tokenizer(
+                tokenizer_folder(path), revision=revision, chat_template=chat_template
+            )
         if quantize != "none":
             model = _few_bits(chain, quantize, where, number_format, attention, revision)
             return Engine(model.eval(), tokenizer, path=path)
@@ -299,14 +325,6 @@ def stop_ids(settings: Any, tokenizer: Any) -> frozenset[int]:
     if trained and trained[-1] in tokenizer.all_special_ids:
         found.add(trained[-1])
     return frozenset(found - {None})
-
-
-def _tokenizer(path: str, base: str, *, revision: str | None, chat_template: str | None) -> Any:
-    """The tokenizer of the folder itself, or of its base where an adapter folder has none."""
-    folder = Path(path).expanduser()
-    has_own = not folder.is_dir() or (folder / "tokenizer_config.json").is_file()
-    source = path if has_own else base
-    return load_tokenizer(source, revision=revision, chat_template=chat_template or "tokenizer")
 
 
 def _device(name: str) -> torch.device:

@@ -16,15 +16,15 @@ from safetensors import safe_open
 
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
-from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.adapters import ADAPTER_CONFIG, Chain, chain_of
-from zephyrctl.generation.answerer import folder_of, template_of, tokenizer_folder
+from zephyrctl.generation.answerer import folder_of
+from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.publishing import standing
 from zephyrctl.publishing.card import Facts, model_card, public_lock
-from zephyrctl.publishing.merge import refuse_endpoint, refuse_sources, refuse_to_replace
 from zephyrctl.publishing.merge import save_tokenizer as save
+from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
 from zephyrctl.runs.references import ModelRef
 
@@ -42,8 +42,8 @@ def export_adapter(ref: ModelRef, *, out: Path, model: Model, force: bool) -> Fa
     chain = chain_of(source)
     refuse_sources(out, source, chain)
     base, commit = base_on_the_hub(chain)
-    template, _ = template_of(source, fallback=model.chat_template)
-    tokenizer = load_tokenizer(tokenizer_folder(source), chat_template=template)
+    found = tokenizer_of(source, fallback=model.chat_template)
+    tokenizer = found.tokenizer
     lock = template_lock.check(Path(source), tokenizer)
     facts = _facts(chain.adapters[0])
     with staged_directory(out) as folder, quiet():
@@ -54,7 +54,7 @@ def export_adapter(ref: ModelRef, *, out: Path, model: Model, force: bool) -> Fa
             settings | {"base_model_name_or_path": base, "revision": commit},
         )
         save(tokenizer, folder, lock=public_lock(lock, ref))
-        card = model_card(ref, facts, lock=lock, template=template, form="adapter")
+        card = model_card(ref, facts, lock=lock, template=found.template, form="adapter")
         standing.close(folder, card, made_from=identity(ref), facts=vars(facts))
         make_readable(folder)
     return facts

@@ -11,7 +11,8 @@ from zephyrctl import __version__
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
 from zephyrctl.errors import DataError, UsageError
-from zephyrctl.generation.answerer import folder_of, template_of
+from zephyrctl.generation.answerer import folder_of
+from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.publishing import adapter, files, merge, standing
 from zephyrctl.publishing.card import Facts, model_card
 from zephyrctl.publishing.leaks import refuse_secrets
@@ -101,7 +102,7 @@ def _export(ref: ModelRef, wishes: Wishes, model: Model, say: Say) -> Facts:
 
 def _template(source: Path, model: Model) -> str:
     try:
-        return template_of(str(source), fallback=model.chat_template)[0]
+        return tokenizer_of(str(source), fallback=model.chat_template).template
     except DataError:
         return model.chat_template
 

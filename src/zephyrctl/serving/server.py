@@ -26,14 +26,9 @@ from zephyrctl.errors import (
     UsageError,
 )
 from zephyrctl.generation import vllm
-from zephyrctl.generation.answerer import (
-    digest_of,
-    folder_of,
-    open_engine,
-    template_of,
-    tokenizer_folder,
-)
+from zephyrctl.generation.answerer import digest_of, folder_of, open_engine
 from zephyrctl.generation.endpoint import key_of_file
+from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.runs.references import ModelRef
 
 if TYPE_CHECKING:
@@ -176,17 +171,17 @@ def _open_vllm(service: Service, *, model: Model, say: Callable[[str], None]) ->
     from zephyrctl.serving.vllm_turns import VllmTurns
 
     folder = folder_of(service.ref)
-    template, notices = template_of(folder, fallback=model.chat_template)
+    found = tokenizer_of(folder, fallback=model.chat_template)
     loaded = vllm.load_async(
         folder,
         digest=digest_of(service.ref),
-        tokenizer=tokenizer_folder(folder),
-        chat_template=template,
+        tokenizer=found.folder,
+        chat_template=found.template,
         dtype=model.dtype,
         say=say,
         at_once=service.max_batch,
     )
-    for text in notices:
+    for text in found.notices:
         say(f"! {text}")
     turns = VllmTurns(loaded, max_new_tokens=service.max_new_tokens)
     try:
