@@ -68,6 +68,18 @@ def test_edit_can_begin_a_new_question(editor: Callable[[str], None]) -> None:
     assert said(repl) == ["a", "1", "/not a command\nsecond line", "2"]
 
 
+@pytest.mark.parametrize("failing", ["! x", "^C x"])
+def test_edit_keeps_the_old_question_where_no_reply_comes_to_the_new_one(
+    failing: str, editor: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    editor('sed -i s/old/new/ "$1"')
+    repl = chat("old one", "/edit", "b", replies=("1", failing, "3"))
+    assert said(repl) == ["old one", "1", "b", "3"]
+    assert "(the question before is kept, with its reply)" in capsys.readouterr().err
+    repl = chat("old one", "/edit", "/regen", replies=("! x", failing, "3"))
+    assert said(repl) == ["new one", "3"]
+
+
 @pytest.mark.parametrize(
     ("script", "says"),
     [

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from zephyrctl.chat.session import Session, load, save
+from zephyrctl.chat.saved import load, save
+from zephyrctl.chat.session import Session
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, UsageError
 
@@ -105,6 +106,7 @@ def test_saving_never_writes_over_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists"):
         save(talk(("a", "b")), path)
     assert path.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["chat.jsonl"]
     with pytest.raises(UsageError, match="nothing to save"):
         save(Session(), tmp_path / "other")
 
@@ -130,6 +132,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "binary", tmp_path / "nowhere", tmp_path):
         with pytest.raises(UsageError, match=path.name):
             load(path)
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/below", "x" * 300):
+        with pytest.raises(UsageError, match="cannot write"):
+            save(talk(("a", "b")), tmp_path / name)
 
 
 def test_text_that_is_not_utf_8_is_not_asked() -> None:

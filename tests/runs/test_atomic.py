@@ -45,6 +45,24 @@ def test_a_failed_write_leaves_the_old_file(
     assert caught.value.exit_code == 73
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_is_made_whole_and_never_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "new" / "a.txt"
+    atomic.create_text(path, "é")
+    assert path.read_bytes() == "é".encode()
+    with pytest.raises(FileExistsError):
+        atomic.create_text(path, "other")
+    assert path.read_bytes() == "é".encode()
+    assert _names(path.parent) == ["a.txt"]
+
+
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     atomic.write_json(path, {"loss": float("nan"), "list": [float("inf"), 1.5]})

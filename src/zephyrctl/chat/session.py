@@ -1,4 +1,4 @@
-"""What has been said in a chat, and what of it does the model read next? (no I/O but save, load)
+"""What has been said in a chat, and what of it does the model read next?
 
 When the conversation grows longer than the model's context, the oldest exchanges are left out of
 what the model reads; the system prompt and the newest question always stay. Nothing is forgotten
@@ -7,15 +7,12 @@ in the session itself.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from zephyrctl.data.messages import Message, check_order, to_json
+from zephyrctl.data.messages import Message, to_json
 from zephyrctl.errors import DataError, UsageError
-from zephyrctl.runs.atomic import dumps, write_text
 
 Count = Callable[[list[Message]], int]
 
@@ -140,57 +137,3 @@ def check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"the text is not UTF-8 at character {error.start + 1}") from None
-
-
-def save(session: Session, path: Path) -> None:
-    """Write the conversation as one JSONL row, ready as a source of SFT data; never over a file."""
-    if not session.turns:
-        raise UsageError("there is nothing to save yet")
-    if path.exists():
-        raise UsageError(f"{path} exists", hint="name another file")
-    try:
-        write_text(path, dumps(session.to_json()) + "\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
-
-
-def load(path: Path) -> Session:
-    """The conversation of a file that `save` wrote, or of any row with `messages`: the last row.
-
-    A conversation with tools is refused: the rest of a chat does not know how to go on with one.
-    """
-    try:
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder", hint="/load FILE")
-        if not path.is_file():
-            raise UsageError(f"there is no file {path}")
-        # Not splitlines, which also splits at U+2028 and U+0085: JSON lets them stand in a text.
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise UsageError(f"cannot read {path}: it is not UTF-8 text") from None
-    try:
-        messages = [_message(row) for row in json.loads(lines[-1])["messages"]]
-        check_order(messages)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise DataError(
-            "no conversation in the last row of the file",
-            where=str(path),
-            hint='a row is {"messages": [{"role": "user", "content": "…"}, …]}, as /save writes it',
-        ) from error
-    except (DataError, UsageError) as error:
-        raise DataError(error.message, where=str(path)) from None
-    if messages[0].role == "system":
-        return Session(messages[0].content, messages[1:])
-    return Session(None, messages)
-
-
-def _message(row: Mapping[str, object]) -> Message:
-    role, content = row["role"], row["content"]
-    if row.get("tool_calls") or role == "tool":
-        raise DataError("the conversation has tools, which a chat here has not")
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise DataError("a message whose role or content is not text")
-    check_text(content)
-    return Message(role, content)

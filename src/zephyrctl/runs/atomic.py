@@ -23,6 +23,8 @@ from zephyrctl.terminal import finite
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the operating system says where a file may not grow: full, a quota, a limit of size."""
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What it says on a file system without a second name for a file: exFAT, some of a network."""
 
 
 @contextmanager
@@ -51,6 +53,26 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step; its folder is made where it is missing."""
+    with _beside(path, content) as temporary:
+        temporary.replace(path)
+
+
+def create_text(path: Path, text: str) -> None:
+    """Make a file of UTF-8 text, whole or not at all; FileExistsError where `path` is taken, also
+    by a file that came meanwhile."""
+    with _beside(path, text.encode("utf-8", errors="backslashreplace")) as temporary:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            temporary.replace(path)
+
+
+@contextmanager
+def _beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A file with `content` beside `path`, on the disk, for the block to give it its name."""
     with disk_full_is_an_error(path, needed=len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.partial-{_mark()}"
@@ -59,7 +81,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            temporary.replace(path)
+            yield temporary
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)

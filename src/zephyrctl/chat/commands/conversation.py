@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
-from zephyrctl.chat import editor, session
+from zephyrctl.chat import editor, saved
 from zephyrctl.chat.commands.arguments import refuse_words
+from zephyrctl.chat.session import check_text
 from zephyrctl.chat.settings import changed
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling
 
 if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
+    from zephyrctl.chat.session import Session
 
 
 def new(repl: Repl, rest: str) -> None:
@@ -32,21 +36,32 @@ def regen(repl: Repl, rest: str) -> None:
     Settings after it are for this reply alone: /regen temp=1.2 seed=7. The reply before is kept
     where nothing comes in its place.
     """
-    before = list(repl.session.turns)
     settings = repl.sampling
     once = _overridden(replace(settings, seed=settings.seed + 1), rest)
-    if not repl.session.take_back_reply():
+    if not repl.session.turns:
         raise UsageError("there is no question to answer again")
-    if once.is_greedy and before[-1].role != "user":
+    if once.is_greedy and not repl.session.waits:
         terminal.say("(temperature is 0: the same answer comes again)")
-    repl.sampling = once
     try:
-        repl.answer()
+        with _put_back_without_reply(repl.session, "(the reply before is kept)"):
+            repl.session.take_back_reply()
+            repl.sampling = once
+            repl.answer()
     finally:
         repl.sampling = replace(settings, seed=settings.seed + 1)
-        if repl.session.turns[-1].role == "user" and before[-1].role != "user":
-            repl.session.turns = before
-            terminal.say("(the reply before is kept)")
+
+
+@contextmanager
+def _put_back_without_reply(session: Session, told: str) -> Iterator[None]:
+    """Where the block leaves less than there was, a question without the reply that the one before
+    it had, the conversation is as it was again, and `told` is said."""
+    before = list(session.turns)
+    try:
+        yield
+    finally:
+        if len(session.turns) < len(before):
+            session.turns = before
+            terminal.say(told)
 
 
 def _overridden(sampling: Sampling, rest: str) -> Sampling:
@@ -73,7 +88,7 @@ def edit(repl: Repl, rest: str) -> None:
     """Change the last question in $VISUAL or $EDITOR, and ask it in place of the old one.
 
     /edit new begins with an empty text. Nothing is asked where the text is left empty or as it
-    was.
+    was, and the old question is kept with its reply where none comes to the new one.
     """
     if rest not in ("", "new"):
         raise UsageError(f"/edit takes nothing or 'new', not '{rest}'")
@@ -83,18 +98,22 @@ def edit(repl: Repl, rest: str) -> None:
         terminal.say("(empty: nothing is asked)")
     elif text == last:
         terminal.say("(unchanged: nothing is asked)")
-    else:
-        if last is not None:
-            repl.session.undo()
+    elif last is None:
         terminal.say(text)
         repl.ask(text)
+    else:
+        check_text(text)
+        terminal.say(text)
+        with _put_back_without_reply(repl.session, "(the question before is kept, with its reply)"):
+            repl.session.undo()
+            repl.ask(text)
 
 
 def save(repl: Repl, rest: str) -> None:
     """Write the conversation to a new file: one JSONL row of `messages`, ready as SFT data."""
     if not rest:
         raise UsageError("save where?", hint="/save chat.jsonl")
-    session.save(repl.session, _path(rest))
+    saved.save(repl.session, _path(rest))
     terminal.say(f"(saved to {rest}, one row of `messages`)")
 
 
@@ -106,7 +125,7 @@ def load(repl: Repl, rest: str) -> None:
     if not rest:
         raise UsageError("load what?", hint="/load chat.jsonl")
     left = len(repl.session.turns)
-    repl.session = session.load(_path(rest))
+    repl.session = saved.load(_path(rest))
     repl.left_out.clear()
     instead = f" in the place of {left}" if left else ""
     count = len(repl.session.turns)
