@@ -1,12 +1,12 @@
 """Whose settings a chat has: those of the model's own run, or those given by hand."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from zephyrctl import terminal
 from zephyrctl.chat.talker import EndpointTalker, _again
 from zephyrctl.cli.chat_models import Models
 from zephyrctl.cli.chat_wish import Wish
@@ -133,8 +133,8 @@ def test_a_model_is_not_compared_with_itself_by_another_path(run: Run) -> None:
 
 
 def test_a_model_at_the_service_may_be_called_as_a_run_is_here(run: Run) -> None:
-    models = Models(wish(url="http://127.0.0.1:1/v1", model="@dpo", compare=("b",)), {})
-    models.check()
+    given = wish(url="http://127.0.0.1:1/v1", model="@dpo", compare=("b",), device="auto")
+    Models(given, {}).check()
 
 
 def test_what_can_be_named_is_offered_for_completion(run: Run) -> None:
@@ -153,23 +153,85 @@ def test_an_address_that_is_none_is_refused_before_anything_is_asked(run: Run) -
         Models(wish(url="foo"), {}).check()
 
 
-def test_whose_settings_a_chat_has_is_said_where_they_are_not_those_of_the_file(
-    run: Run, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fields", "file", "said", "top_k"),
+    [
+        ({"model": "@sft"}, False, "runs/mine", 7),
+        ({"model": "@sft"}, True, "runs/mine, not zephyr.yaml", 7),
+        ({"model": "@sft", "sets": ("chat.top_k=3",)}, False, "runs/mine, 1 override", 3),
+        ({"model": "@sft", "config": Path("zephyr.yaml")}, True, "zephyr.yaml", 5),
+        ({"model": "@sft", "recipe": "tiny"}, True, "recipe tiny", 50),
+        ({"model": "./plain"}, False, "defaults", 50),
+        ({"model": "./plain"}, True, "zephyr.yaml", 5),
+        ({"model": "org/name"}, True, "zephyr.yaml", 5),
+        ({"model": "m", "url": "http://127.0.0.1:1/v1"}, False, "defaults", 50),
+        ({"model": "m", "url": "http://127.0.0.1:1/v1"}, True, "zephyr.yaml", 5),
+    ],
+)
+def test_whose_settings_a_chat_has_is_said_in_one_line(
+    run: Run,
+    fields: dict[str, Any],
+    file: bool,
+    said: str,
+    top_k: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     stage = run.stage("sft")
-    shutil.copytree(tiny_base, stage.model)
     manifest.begin(stage, inputs={}, seed=1, world_size=1)
     manifest.finish(stage, manifest.Result({}, []))
-    for given, is_said in ((wish(model="@sft"), True), (wish(model="@sft", recipe="tiny"), False)):
-        talker, _ = Models(given, {}).first()
-        talker.close()
-        err = capsys.readouterr().err
-        assert ("chat settings of " in err) is is_said
-        assert "loading mine/sft …" in err
+    for folder in (stage.model, Path("plain")):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    if file:
+        Path("zephyr.yaml").write_text("chat: {top_k: 5}\n")
+    models = Models(wish(**fields), {})
+    ref = models.find(fields["model"])
+    models._say_settings(ref.run)
+    assert capsys.readouterr().err == f"settings: {said}\n"
+    assert models._recipe_of(ref).chat.top_k == top_k
 
 
 @pytest.mark.parametrize("name", ["foo", "cuda:", "cpu:0:1", "gpu", "", "CUDA", "cuda:0 "])
 def test_a_device_that_is_none_is_refused_by_the_names_there_are(run: Run, name: str) -> None:
-    with pytest.raises(UsageError, match="is no device: cpu, cuda, cuda:1, mps or auto$") as error:
+    with pytest.raises(UsageError, match=r"is no device: cpu, cuda, .* mps or auto$") as error:
         Models(wish(model="@sft", device=name), {}).check()
     assert error.value.exit_code == 2
+
+
+SERVICE = {"url": "http://127.0.0.1:1/v1", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "flags", "named"),
+    [
+        ({**SERVICE, "device": "cpu"}, {}, "--device is"),
+        ({"model": "openai+http://127.0.0.1:1/v1:m"}, {"quantize": "4bit"}, "--quantize is"),
+        ({**SERVICE, "device": "mps"}, {"quantize": "none"}, "--device and --quantize are"),
+        ({**SERVICE, "sets": ("chat.quantize=8bit",)}, {}, "--set chat.quantize is"),
+        ({**SERVICE, "compare": ("n",), "device": "cpu"}, {}, "--device is"),
+    ],
+)
+def test_options_of_loaded_weights_are_refused_where_a_service_answers(
+    run: Run, fields: dict[str, Any], flags: dict[str, Any], named: str
+) -> None:
+    given = wish(prompt="hi", **{"device": "auto", **fields})
+    with pytest.raises(UsageError, match=f"^{named} for models that are loaded here"):
+        Models(given, flags).check()
+
+
+def test_options_of_loaded_weights_are_for_a_model_beside_the_service(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("here").mkdir()
+    Path("here/config.json").write_text("{}")
+    Models(wish(prompt="hi", **SERVICE, compare=("./here",)), {"quantize": "8bit"}).check()
+    monkeypatch.setenv("ZEPHYRCTL_CHAT__QUANTIZE", "8bit")  # for every model, not for this one
+    Models(wish(prompt="hi", **{**SERVICE, "device": "auto"}), {}).check()
+
+
+def test_in_a_conversation_with_a_service_they_wait_for_another_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "is_tty", lambda stream: True)
+    Models(wish(**SERVICE), {}).check()
+    assert "! --device is for models that are loaded here" in capsys.readouterr().err

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zephyrctl import terminal
 from zephyrctl.chat.loading import loading
 from zephyrctl.chat.seats import Bench, Seating, check_different, target_of
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
 from zephyrctl.cli.chat_wish import Wish, check
-from zephyrctl.cli.options import load_from
+from zephyrctl.config.layers import Loaded, load
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.chat import Chat
 from zephyrctl.errors import UsageError, ZephyrctlError
 from zephyrctl.runs.references import ModelRef, is_endpoint, resolve_model
 from zephyrctl.runs.store import Run, StageName, is_run, list_runs
-
-if TYPE_CHECKING:
-    from zephyrctl.config.layers import Loaded
 
 _OVERRIDES = ("env", "set", "flag")
 _KEY_OPTION = "--api-key-file FILE"
@@ -34,7 +31,7 @@ class Models:
     def __init__(self, wish: Wish, given: Mapping[str, Any]) -> None:
         self.wish = wish
         flags = {f"chat.{name}": value for name, value in given.items()}
-        self._loaded = load_from(wish.config, wish.recipe, wish.sets, flags)
+        self._loaded = load(config=wish.config, recipe=wish.recipe, sets=wish.sets, flags=flags)
         self._root = Path(self._loaded.recipe.output_root).expanduser()
         self._named = wish.config is not None or wish.recipe is not None
 
@@ -42,12 +39,11 @@ class Models:
         """The talker of the command line, and the settings of the chat."""
         wish = self.wish
         if wish.url is not None:
+            self._say_settings(None)
             return self._at_service(self._named_there(_model_at(wish))), self._loaded.recipe.chat
         ref = self.find(wish.model or self._newest())
-        settings = self._recipe_of(ref).chat
-        if ref.run is not None and settings != self._loaded.recipe.chat:
-            terminal.say(f"chat settings of {ref.run.root}; -c FILE or --recipe NAME takes others")
-        return self._open(ref), settings
+        self._say_settings(ref.run)
+        return self._open(ref), self._recipe_of(ref).chat
 
     def open(self, ref: str) -> Talker:
         """Open another model; UsageError where there is none."""
@@ -66,11 +62,11 @@ class Models:
         is loaded."""
         wish = self.wish
         check(wish)
+        found = self._named_models()
         if wish.compare:
             named = wish.model or ("*" if wish.url is not None else self._newest())
-            own = named if wish.url is None else self._named_there(named)
-            refs = [own, *wish.compare]
-            check_different([target_of(self.find(ref)) for ref in refs], [named, *wish.compare])
+            check_different([target_of(ref) for ref in found], [named, *wish.compare])
+        self._check_service_alone(found)
 
     @property
     def seating(self) -> Seating:
@@ -94,6 +90,43 @@ class Models:
         ]
         newest = [f"@{stage}" for stage in ("sft", "dpo") if any(s.endswith(stage) for s in stages)]
         return [*(["@last"] if runs else []), *newest, *stages]
+
+    def _named_models(self) -> list[ModelRef]:
+        """The models of the command line."""
+        wish = self.wish
+        if wish.url is not None:
+            own = self._named_there(wish.model or "*")
+        else:
+            own = wish.model or self._newest()
+        return [self.find(ref) for ref in (own, *wish.compare)]
+
+    def _check_service_alone(self, found: list[ModelRef]) -> None:
+        """Options of weights that are loaded here say nothing to a service: refused for one answer,
+        and said for a conversation, in which another model may still be opened."""
+        wish, origin = self.wish, self._loaded.origins.get("chat.quantize")
+        given = ["--device"] if wish.device != "auto" else []
+        if origin is not None and origin.kind in ("set", "flag"):
+            given.append("--quantize" if origin.kind == "flag" else "--set chat.quantize")
+        if not given or any(ref.kind != "endpoint" for ref in found):
+            return
+        is_are = "is" if len(given) == 1 else "are"
+        options = " and ".join(given)
+        text = f"{options} {is_are} for models that are loaded here, not for those of a service"
+        if wish.is_for_one_answer:
+            raise UsageError(text, hint=f"leave out {options}")
+        terminal.say(f"! {text}")
+
+    def _say_settings(self, run: Run | None) -> None:
+        """Whose `chat:` it is, in one line: that of `run`, the model's own, or of what the command
+        line or the folder gave."""
+        loaded = self._loaded
+        source, aside = loaded.source, ""
+        if run is not None and not self._named:
+            # A zephyr.yaml that lies here says where runs are, and nothing of a run's own chat.
+            source, aside = str(run.root), f", not {source}" if source != "defaults" else ""
+        given = sum(origin.kind in _OVERRIDES for origin in loaded.origins.values())
+        over = f", {given} override{'' if given == 1 else 's'}" if given else ""
+        terminal.say(f"settings: {source}{over}{aside}")
 
     def _newest(self) -> str:
         """The model that is talked with where none was named: that of the configuration's run
