@@ -26,7 +26,9 @@ a worker process hands its error to the parent through a file.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -228,3 +230,8 @@ def from_json(record: dict[str, Any]) -> ZephyrctlError:
     if isinstance(error, InputsChanged):
         error.changes = tuple(record.get("changes", ()))
     return error
+
+
+def quoted(path: Path | str) -> str:
+    """A path as one word of a command that a hint shows: what is pasted must reach it."""
+    return shlex.quote(str(path))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from zephyrctl import catalogue
-from zephyrctl.errors import DiskFull, ZephyrctlError
+from zephyrctl.errors import DiskFull, ZephyrctlError, quoted
 from zephyrctl.launch.neighbours import hang_of, loss_of, lost_connection, waited_in_vain
 from zephyrctl.launch.stopping import resumable
 from zephyrctl.runs import faults, heartbeat, last_words, manifest, signals, trusted
@@ -130,7 +130,7 @@ def _as_zephyrctl_error(error: Exception, stage: StageDir) -> ZephyrctlError:
             return DiskFull(
                 f"no space left while the {stage.name} stage was writing",
                 where=str(stage.path),
-                hint=f"df -h {stage.path}",
+                hint=f"df -h {quoted(stage.path)}",
             )
         cause = cause.__cause__ or cause.__context__
     if waited_in_vain(error):

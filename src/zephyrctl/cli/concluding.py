@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from zephyrctl import terminal
 from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import GateMissed
+from zephyrctl.errors import GateMissed, quoted
 from zephyrctl.reports.closing import next_command
 from zephyrctl.reports.tables import results_lines
 from zephyrctl.runs.score_files import read_score_files
@@ -109,7 +108,7 @@ def _say_scores(
     others = dict.fromkeys((s["benchmark"], s["judge"]) for s in scores if s not in mine)
     if others:
         names = [name if judge is None else f"{name} by {judge}" for name, judge in others]
-        shown = f"zephyrctl runs show {shlex.quote(str(run.root))}"
+        shown = f"zephyrctl runs show {quoted(run.root)}"
         terminal.say(f"also   {terminal.safe(', '.join(names))}, scored earlier: {shown}")
 
 
@@ -128,7 +127,7 @@ def _next(run: Run, account: Account) -> str:
     """The command that comes next: a chat where everything is done."""
     trained = [name for name in ("dpo", "sft") if run.stage(name).is_finished()]
     if account.report and trained:
-        return f"zephyrctl chat {shlex.quote(str(run.root / trained[0]))}"
+        return f"zephyrctl chat {quoted(run.root / trained[0])}"
     return next_command(run, account.steps[-1].stage if account.steps else "eval")
 
 

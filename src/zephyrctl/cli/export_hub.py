@@ -11,7 +11,7 @@ import typer
 
 from zephyrctl import terminal
 from zephyrctl.cli.options import JsonOption, YesOption
-from zephyrctl.errors import Interrupted, UsageError
+from zephyrctl.errors import Interrupted, UsageError, quoted
 
 if TYPE_CHECKING:
     from zephyrctl.config.schema import Recipe
@@ -111,8 +111,8 @@ def _refuse_unfinished(ref: ModelRef, model: str) -> None:
         raise UsageError(
             f"run '{ref.run.name}' is not finished: dpo is {dpo.state}",
             where=str(ref.run.root),
-            hint=f"zephyrctl dpo -c {ref.run.root / 'config.yaml'}, or publish "
-            f"{ref.run.root}/sft by name",
+            hint=f"zephyrctl dpo -c {quoted(ref.run.root / 'config.yaml')}, or publish "
+            "its sft by name",
         )
 
 

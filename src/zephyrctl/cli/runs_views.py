@@ -12,7 +12,7 @@ import typer
 
 from zephyrctl import terminal
 from zephyrctl.config.layers import load
-from zephyrctl.errors import Interrupted, UsageError
+from zephyrctl.errors import Interrupted, UsageError, quoted
 from zephyrctl.reports.numbers import duration, number
 from zephyrctl.reports.progress import Viewer, choose_mode
 from zephyrctl.reports.tables import aligned, results_lines
@@ -115,7 +115,7 @@ def log_lines(
         raise UsageError(
             f"{chosen.name} has no log" + ("" if rank is None else f" of rank {rank}"),
             where=str(chosen.logs),
-            hint=f"zephyrctl runs logs {run.root}",
+            hint=f"zephyrctl runs logs {quoted(run.root)}",
         )
     for path in paths:
         if len(paths) > 1:

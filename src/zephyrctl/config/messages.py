@@ -27,7 +27,7 @@ from zephyrctl.config.fields import (
 from zephyrctl.config.renamed import new_name
 from zephyrctl.config.schema import Recipe
 from zephyrctl.config.yaml import KeyPath
-from zephyrctl.errors import Problem
+from zephyrctl.errors import Problem, quoted
 from zephyrctl.registry import did_you_mean, nearest
 
 _SECRET_NAME = re.compile(r"(?i)token|secret|passw|credential|(^|_)key$")
@@ -170,7 +170,7 @@ def _unknown_key(path: KeyPath, values: Any, spot: Place | None) -> Problem:
         return Problem(
             f"unknown key '{shown_path(path)}'; here it is called {ours}",
             where,
-            f"zephyrctl config convert {file}",
+            f"zephyrctl config convert {quoted(file)}",
         )
     inside = f"section '{section}'" if section else "the configuration"
     message = f"unknown key '{name}' in {inside}"

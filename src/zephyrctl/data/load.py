@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zephyrctl.data.messages import Message, from_json
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +25,7 @@ def split_file(run: Run, stage: Stage, split: Split, suffix: str = "parquet") ->
         raise DataError(
             f"the {stage} data of this run is not prepared",
             where=str(path),
-            hint=f"zephyrctl run -c {run.root / 'config.yaml'} --until data",
+            hint=f"zephyrctl run -c {quoted(run.root / 'config.yaml')} --until data",
         )
     return path
 

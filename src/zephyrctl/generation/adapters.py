@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zephyrctl.catalogue import BASE_MODELS
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 from zephyrctl.runs.references import HUB_ID, only_pickles, pickled_instead
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -95,7 +95,7 @@ def _refuse_both(folder: Path) -> None:
             f"the folder holds a full model ({weights[0]}) and an adapter ({ADAPTER_CONFIG}); "
             "which of them is meant cannot be told",
             where=str(folder),
-            hint=f"rm {folder}/adapter_*    (or remove the full weights)",
+            hint=f"rm {quoted(folder)}/adapter_*    (or remove the full weights)",
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zephyrctl.errors import JobFailed, ZephyrctlError, from_json
+from zephyrctl.errors import JobFailed, ZephyrctlError, from_json, quoted
 from zephyrctl.runs.store import StageDir
 
 TAIL_LINES = 20
@@ -116,7 +116,7 @@ def _died(
     text = f"{stage.name}: {who} was killed by {name}"
     if number == signal.SIGKILL:
         text += " (most often by the kernel, when memory ran out)"
-    hint = f"zephyrctl runs logs {stage.path.parent} --stage {stage.name}"
+    hint = f"zephyrctl runs logs {quoted(stage.path.parent)} --stage {stage.name}"
     if who.startswith("rank "):
         hint += f" --rank {who.removeprefix('rank ')}"
     lines = tail(stage.logs / log, start=logs.get(log, 0))
@@ -132,7 +132,8 @@ def _with_log(left: _Left, stage: StageDir, *, logs: Mapping[str, int]) -> Zephy
     return JobFailed(
         _joined(f"{stage.name}: rank {left.rank} failed: {left.error.message}", lines),
         where=str(log),
-        hint=f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {left.rank}",
+        hint=f"zephyrctl runs logs {quoted(stage.path.parent)} --stage {stage.name} "
+        f"--rank {left.rank}",
     )
 
 
@@ -147,7 +148,7 @@ def _no_reason(
     return JobFailed(
         _joined(f"{stage.name} ended with exit code {code} and left no reason", lines),
         where=str(stage.logs),
-        hint=f"zephyrctl runs logs {stage.path.parent} --stage {stage.name}",
+        hint=f"zephyrctl runs logs {quoted(stage.path.parent)} --stage {stage.name}",
     )
 
 

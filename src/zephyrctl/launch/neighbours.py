@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zephyrctl.errors import JobHung, NeighbourLost, ZephyrctlError
+from zephyrctl.errors import JobHung, NeighbourLost, ZephyrctlError, quoted
 from zephyrctl.runs.store import StageDir
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def loss_of(stage: StageDir, *, rank: int) -> NeighbourLost:
     return NeighbourLost(
         f"{stage.name}: rank {rank} lost its connection to the other processes",
         where=str(stage.logs / f"rank{rank}.log"),
-        hint=f"the cause is in another one: zephyrctl runs logs {stage.path.parent} "
+        hint=f"the cause is in another one: zephyrctl runs logs {quoted(stage.path.parent)} "
         f"--stage {stage.name}",
     )
 
@@ -75,7 +75,7 @@ def hang_of(error: BaseException, stage: StageDir, *, rank: int) -> JobHung:
         f"{stage.name}: rank {rank} waited in vain for the other processes"
         + (f" ({first[0][:200]})" if first else ""),
         where=str(stage.logs / f"rank{rank}.log"),
-        hint=f"zephyrctl runs logs {stage.path.parent} --stage {stage.name} --rank {rank}",
+        hint=f"zephyrctl runs logs {quoted(stage.path.parent)} --stage {stage.name} --rank {rank}",
     )
 
 

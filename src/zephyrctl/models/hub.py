@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl import environment
-from zephyrctl.errors import CredentialsError, DataError, DiskFull, NetworkError, UsageError
+from zephyrctl.errors import CredentialsError, DataError, DiskFull, NetworkError, UsageError, quoted
 from zephyrctl.models import remote_code
 from zephyrctl.runs import references, trusted
 
@@ -166,7 +166,7 @@ def _call(model: str, revision: str | None, request: Callable[[], Any]) -> Any:
             raise DiskFull(
                 f"no space left for {model}",
                 where=str(environment.hub_cache()),
-                hint=f"df -h {environment.hub_cache()}",
+                hint=f"df -h {quoted(environment.hub_cache())}",
             ) from None
         raise NetworkError(
             f"the Hub did not deliver {model}: {error}",

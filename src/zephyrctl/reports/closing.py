@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from zephyrctl.errors import quoted
 from zephyrctl.reports.account import account_lines, read_account
 from zephyrctl.reports.numbers import duration, fixed, number
 from zephyrctl.reports.stream import Series, StageStream
@@ -66,17 +65,17 @@ def closing_lines(
 
 def next_command(run: Run, stage: StageName) -> str:
     """The command that goes on from a finished stage."""
-    root = shlex.quote(str(run.root))
-    config = shlex.quote(str(run.root / "config.yaml"))
+    config = quoted(run.root / "config.yaml")
     if stage == "data":
         return f"zephyrctl sft -c {config}"
     if stage == "sft":
         return f"zephyrctl dpo -c {config}"
     if stage == "dpo":
-        return f"zephyrctl chat {root}/dpo    zephyrctl eval rules {root}/dpo"
+        tuned = quoted(run.root / "dpo")
+        return f"zephyrctl chat {tuned}    zephyrctl eval rules {tuned}"
     trained = [name for name in ("dpo", "sft") if run.stage(name).is_finished()]
-    chat = f"zephyrctl chat {root}/{trained[0]}    " if trained else ""
-    return f"{chat}zephyrctl report {root}"
+    chat = f"zephyrctl chat {quoted(run.root / trained[0])}    " if trained else ""
+    return f"{chat}zephyrctl report {quoted(run.root)}"
 
 
 def course(folder: StageDir) -> StageStream:
@@ -152,7 +151,7 @@ def _drift_lines(run: Run, stream: StageStream) -> list[str]:
     if moved < -DRIFT_NATS and margin is not None and margin.last > margin.values[0]:
         lines.append(
             "! chosen log-probs fell while the margin rose: common with DPO; read the samples"
-            f" before training longer (zephyrctl report {shlex.quote(str(run.root))})"
+            f" before training longer (zephyrctl report {quoted(run.root)})"
         )
     return lines
 

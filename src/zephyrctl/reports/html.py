@@ -8,13 +8,13 @@ same run folder always gives the same bytes.
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from zephyrctl import __version__
+from zephyrctl.errors import quoted
 from zephyrctl.reports import scoreboard
 from zephyrctl.reports.account import Account, Checked, StagePart, read_account
 from zephyrctl.reports.answers import side_by_side
@@ -169,7 +169,7 @@ def build_report(run: Run) -> Report:
         checked=_lists(account, checked=True),
         not_checked=_lists(account, checked=False),
         notices=notices,
-        command=f"zephyrctl run -c {shlex.quote(str(run.root / 'config.yaml'))}",
+        command=f"zephyrctl run -c {quoted(run.root / 'config.yaml')}",
         reproduce_note=_reproduce_note(manifests),
         config=_config_text(run),
         versions=_versions(manifests),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zephyrctl.catalogue import BASE_MODELS
-from zephyrctl.errors import UsageError
+from zephyrctl.errors import UsageError, quoted
 from zephyrctl.registry import did_you_mean
 from zephyrctl.runs.store import Run, StageName, checked_path, find_run, is_run, list_runs
 
@@ -78,7 +78,7 @@ def best_of(run: Run) -> ModelRef:
     raise UsageError(
         f"run '{run.name}' has no trained model yet",
         where=str(run.root),
-        hint=f"zephyrctl run -c {run.root / 'config.yaml'}",
+        hint=f"zephyrctl run -c {quoted(run.root / 'config.yaml')}",
     )
 
 
@@ -194,7 +194,7 @@ def _stage_of(run: Run, stage: StageName, *, label: str | None) -> ModelRef:
         raise UsageError(
             f"the {stage} model of run '{run.name}' is {state}",
             where=str(folder.path),
-            hint=f"zephyrctl {stage} -c {run.root / 'config.yaml'}",
+            hint=f"zephyrctl {stage} -c {quoted(run.root / 'config.yaml')}",
         )
     name = label or f"{safe_name(run.name)}-{stage}"
     return ModelRef(name, "stage", str(folder.model), None, run, stage)

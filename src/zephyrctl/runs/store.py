@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from zephyrctl.errors import ConfigError, EnvironmentProblem, Problem, UsageError
+from zephyrctl.errors import ConfigError, EnvironmentProblem, Problem, UsageError, quoted
 from zephyrctl.registry import did_you_mean
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs import trusted
@@ -377,7 +377,8 @@ def _locked(run: Run, holder: dict[str, Any]) -> UsageError:
         f"run '{run.name}' is in use by process {pid} on {host} ({holder.get('purpose', '?')}"
         f" since {holder.get('since', '?')})",
         where=str(run.root),
-        hint=f"zephyrctl runs watch {run.root}, or give this one another name: --set name=OTHER",
+        hint=f"zephyrctl runs watch {quoted(run.root)}, or give this one another name: "
+        "--set name=OTHER",
     )
 
 

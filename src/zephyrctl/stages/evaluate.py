@@ -14,7 +14,7 @@ from typing import Any
 
 from zephyrctl.catalogue import BENCHMARKS
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import GateMissed, UsageError
+from zephyrctl.errors import GateMissed, UsageError, quoted
 from zephyrctl.evaluation.benchmark import (
     Answer,
     Benchmark,
@@ -93,7 +93,7 @@ def _run(job: _Job) -> Result:
         raise GateMissed(
             "; ".join(gates),
             where=str(run.stage("eval").path),
-            hint=f"zephyrctl eval show {run.root}",
+            hint=f"zephyrctl eval show {quoted(run.root)}",
         )
     return Result(metrics, outputs)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import InputsChanged, JobFailed, UsageError, ZephyrctlError
+from zephyrctl.errors import InputsChanged, JobFailed, UsageError, ZephyrctlError, quoted
 from zephyrctl.runs import adjustments, atomic, changes
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.changes import Change
@@ -192,7 +192,7 @@ def execute(
         error = JobFailed(
             f"{step.stage} ended without a result",
             where=str(folder.path),
-            hint=f"zephyrctl runs logs {run.root} --stage {step.stage}",
+            hint=f"zephyrctl runs logs {quoted(run.root)} --stage {step.stage}",
         )
         _record_end(folder, error)
         raise error

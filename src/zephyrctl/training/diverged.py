@@ -5,7 +5,6 @@ rows by content, so that no layout of batches has to be undone.
 """
 
 import json
-import shlex
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, cast
 from datasets import Dataset
 
 from zephyrctl.data.load import Stage, load_split
+from zephyrctl.errors import quoted
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import Run
 
@@ -55,7 +55,7 @@ def describe(path: str | None, run: Run, tokenizer: Any, *, stage: str) -> str:
         return ""
     ids = ", ".join(str(row["id"])[:_SHORT] for row in rows[:_SHOWN])
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    config = shlex.quote(f"{run.root}/config.yaml")
+    config = quoted(run.root / "config.yaml")
     command = f"zephyrctl data inspect -c {config} --stage {stage} --index {rows[0]['index']}"
     return f"its rows are {ids}{more}: {command}"
 

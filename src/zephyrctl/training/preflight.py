@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from transformers import TrainerCallback
 
-from zephyrctl.errors import DiskFull, EnvironmentProblem
+from zephyrctl.errors import DiskFull, EnvironmentProblem, quoted
 from zephyrctl.runs import atomic, heartbeat
 from zephyrctl.runs.store import StageDir
 from zephyrctl.sizes import GIB, size_words
@@ -66,7 +66,7 @@ def check_disk(folder: StageDir, policy: Policy, *, keep: int) -> None:
         raise DiskFull(
             f"the file system can take {room.f_favail} more files, {_FILES} may be needed",
             where=str(folder.path),
-            hint=f"df -i {folder.path}",
+            hint=f"df -i {quoted(folder.path)}",
         )
 
 

@@ -9,7 +9,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.config.schema.training import Training
 from zephyrctl.data.load import sample_prompts
 from zephyrctl.data.tokenizers import load_tokenizer
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 from zephyrctl.models import remote_code
 from zephyrctl.runs import signals
 from zephyrctl.runs.metrics import Reporter
@@ -112,7 +112,7 @@ def _load(method: Method, run: Run) -> Splits:
         raise DataError(
             f"the {method.stage} training split is empty",
             where=str(run.stage("data").path / method.stage),
-            hint=f"zephyrctl data stats -c {run.root}/config.yaml",
+            hint=f"zephyrctl data stats -c {quoted(run.root / 'config.yaml')}",
         )
     return splits
 

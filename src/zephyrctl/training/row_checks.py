@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.load import Stage, load_split, split_file
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 from zephyrctl.runs.metrics import Reporter
 from zephyrctl.runs.store import Run
 from zephyrctl.training.rows import lengths_of, token_column
@@ -113,4 +113,4 @@ def _check_masks(rows: Dataset, *, place: Path, say: Callable[..., None], hint: 
 
 
 def _again(run: Run) -> str:
-    return f"zephyrctl data prepare -c {run.root}/config.yaml --force"
+    return f"zephyrctl data prepare -c {quoted(run.root / 'config.yaml')} --force"

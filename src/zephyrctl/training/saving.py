@@ -21,7 +21,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, set_seed
 
 from zephyrctl import environment
-from zephyrctl.errors import DataError, DiskFull, JobFailed, TrainingDiverged, ZephyrctlError
+from zephyrctl.errors import (
+    DataError,
+    DiskFull,
+    JobFailed,
+    TrainingDiverged,
+    ZephyrctlError,
+    quoted,
+)
 from zephyrctl.runs import atomic, faults, heartbeat
 from zephyrctl.training import checkpoint_record, checkpoints, sharding
 from zephyrctl.training.checkpoint_record import OPTIMIZER, SCHEDULER, TRAINER_STATE, WEIGHTS
@@ -264,7 +271,8 @@ def no_room(folder: Path, needed: int) -> DiskFull:
     return DiskFull(
         f"{folder.name.removesuffix(checkpoints.PARTIAL)} needs {needed:,} bytes and {why}",
         where=str(folder.parent),
-        hint=f"df -h {folder.parent}; older checkpoints stand, the same command goes on from them",
+        hint=f"df -h {quoted(folder.parent)}; older checkpoints stand, the same command goes on "
+        "from them",
     )
 
 

@@ -12,7 +12,7 @@ from zephyrctl.data.inspection import inspect
 from zephyrctl.data.load import Stage, load_split
 from zephyrctl.data.prepared_rows import read_row
 from zephyrctl.data.tokenizers import template_text
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 from zephyrctl.runs.store import Run
 from zephyrctl.runs.verdict import Check
 
@@ -51,9 +51,9 @@ def check(recipe: Recipe, run: Run, tokenizer: Any, *, stage: Stage) -> list[Che
             raise DataError(
                 f"{text} ({len(broken)} of {count} sampled rows; row {broken[0][0]})",
                 where=str(run.stage("data").path / stage),
-                hint=f"zephyrctl data prepare -c {run.root}/config.yaml --force",
+                hint=f"zephyrctl data prepare -c {quoted(run.root / 'config.yaml')} --force",
             )
-    hint = f"zephyrctl data inspect -c {run.root}/config.yaml --stage {stage} --index"
+    hint = f"zephyrctl data inspect -c {quoted(run.root / 'config.yaml')} --stage {stage} --index"
     return [_summary(name, broken, count=count, hint=hint) for name, broken in failed.items()]
 
 

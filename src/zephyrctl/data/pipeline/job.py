@@ -29,7 +29,7 @@ from zephyrctl.data.pipeline.work import Work
 from zephyrctl.data.pipeline.writing import SplitWriter
 from zephyrctl.data.sources import count_rows
 from zephyrctl.data.statistics import describe, steps
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 from zephyrctl.runs import signals
 from zephyrctl.runs.atomic import disk_full_is_an_error
 from zephyrctl.runs.digests import digest_file
@@ -199,7 +199,8 @@ class Job:
             raise DataError(
                 f"no training row is left of {self.account.rows_in}: {reasons or 'no rows at all'}",
                 where=f"{where}.train",
-                hint=_first_sample(self.account) or f"head -n 3 {self.section.train[0].path}",
+                hint=_first_sample(self.account)
+                or f"head -n 3 {quoted(self.section.train[0].path)}",
             )
         if not self.account.rows_out["test"] and (self.section.test or self.section.test_size):
             raise DataError(

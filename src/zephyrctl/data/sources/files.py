@@ -8,7 +8,6 @@ import io
 import json
 import lzma
 import re
-import shlex
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import IO, cast
 
 from zephyrctl.config.paths import DATA_SUFFIXES, is_local
 from zephyrctl.config.schema.data import Source
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 
 BOM = b"\xef\xbb\xbf"
 TABLES = (".parquet", ".arrow")
@@ -189,8 +188,3 @@ def iconv(path: Path, encoding: str = "LATIN1") -> str:
     """The command that converts a text file to UTF-8."""
     target = path.with_suffix(".utf8" + path.suffix)
     return f"iconv -f {encoding} -t UTF-8 {quoted(path)} > {quoted(target)}"
-
-
-def quoted(path: Path | str) -> str:
-    """A path as a shell takes it."""
-    return shlex.quote(str(path))

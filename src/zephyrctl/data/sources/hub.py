@@ -18,6 +18,7 @@ from zephyrctl.errors import (
     NetworkError,
     UsageError,
     ZephyrctlError,
+    quoted,
 )
 from zephyrctl.models import hub
 
@@ -122,7 +123,7 @@ def _explained(error: Exception, source: Source) -> ZephyrctlError:
     if any(isinstance(link, OSError) and link.errno == errno.ENOSPC for link in chain):
         cache = environment.hub_cache()
         return DiskFull(f"no space left for {path}", where=str(cache),
-                        hint=f"df -h {cache}, or set `streaming: true`")  # fmt: skip
+                        hint=f"df -h {quoted(cache)}, or set `streaming: true`")  # fmt: skip
     return _absent(chain, source) or _unread(error, source)
 
 

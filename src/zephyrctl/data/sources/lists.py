@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from zephyrctl.data.sources.files import BOM, iconv, open_file, quoted, refuse_utf16
+from zephyrctl.data.sources.files import BOM, iconv, open_file, refuse_utf16
 from zephyrctl.data.sources.rows import (
     MAX_LINE_BYTES,
     TOO_DEEP,
@@ -19,7 +19,7 @@ from zephyrctl.data.sources.rows import (
     problem_of,
     unique,
 )
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 
 _BLOCK = 1 << 20
 _SPACE = " \t\n\r"

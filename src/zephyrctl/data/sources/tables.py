@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from zephyrctl.data.sources.files import BOM, iconv, open_file, quoted, refuse_utf16
+from zephyrctl.data.sources.files import BOM, iconv, open_file, refuse_utf16
 from zephyrctl.data.sources.rows import MAX_LINE_BYTES, TOO_LONG, Parsed
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 
 BATCH_ROWS = 1024
 _NOT_TEXT = "not UTF-8: a text of the row"

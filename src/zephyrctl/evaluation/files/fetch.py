@@ -23,6 +23,7 @@ from zephyrctl.errors import (
     EnvironmentProblem,
     NetworkError,
     ZephyrctlError,
+    quoted,
 )
 from zephyrctl.evaluation.files.pinned import PinnedFile
 from zephyrctl.models import hub
@@ -193,7 +194,9 @@ def _hub_fault(error: Exception, file: PinnedFile) -> ZephyrctlError:
     """What ended a download: this machine's disk, or the Hub."""
     cache = str(environment.hub_cache())
     if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return DiskFull("no space left in the Hub's cache", where=cache, hint=f"df -h {cache}")
+        return DiskFull(
+            "no space left in the Hub's cache", where=cache, hint=f"df -h {quoted(cache)}"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return EnvironmentProblem(
             f"the Hub's cache cannot be used: {error.strerror or error}",

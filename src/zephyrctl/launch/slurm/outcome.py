@@ -16,6 +16,7 @@ from zephyrctl.errors import (
     StoppedEarly,
     Terminated,
     ZephyrctlError,
+    quoted,
 )
 from zephyrctl.launch.failures import first_failure, tail
 from zephyrctl.launch.node import error_left
@@ -144,7 +145,7 @@ def _failed(stage: StageDir, job: str, state: State, *, log_starts: int) -> Zeph
     return JobFailed(
         "\n".join([text, *(f"  | {line}" for line in lines)]),
         where=str(path),
-        hint=f"zephyrctl runs logs {stage.path.parent} --stage {stage.name}",
+        hint=f"zephyrctl runs logs {quoted(stage.path.parent)} --stage {stage.name}",
     )
 
 

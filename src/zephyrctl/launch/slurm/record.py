@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, quoted
 from zephyrctl.launch.slurm.controller import Job, State
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.store import StageDir
@@ -85,7 +85,7 @@ def read(stage: StageDir) -> Record | None:
         raise DataError(
             f"the record of the stage's job cannot be read: {error}",
             where=str(path),
-            hint=f"squeue --me; then rm {path}",
+            hint=f"squeue --me; then rm {quoted(path)}",
         ) from None
 
 

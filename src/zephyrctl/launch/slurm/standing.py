@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import EnvironmentProblem, UsageError
+from zephyrctl.errors import EnvironmentProblem, UsageError, quoted
 from zephyrctl.launch.slurm import record
 from zephyrctl.launch.slurm.controller import Job, Unreachable
 from zephyrctl.launch.slurm.jobs import at_work
@@ -56,7 +56,7 @@ def _job_of(stage: StageDir) -> Job | None:
         raise EnvironmentProblem(
             f"Slurm {known} may be at work on {stage.name}, and there is no Slurm here to ask",
             where=str(path),
-            hint=f"run the command on a login node; or, where it has ended, rm {path}",
+            hint=f"run the command on a login node; or, where it has ended, rm {quoted(path)}",
         )
     try:
         return at_work(stage)
