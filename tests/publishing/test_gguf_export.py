@@ -24,6 +24,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import to_json
 from zephyrctl.errors import DataError, DiskFull, JobFailed, UsageError
 from zephyrctl.publishing.agreement import log_probs
+from zephyrctl.publishing.chains import Summed
 from zephyrctl.publishing.files import MANIFEST
 from zephyrctl.publishing.gguf.architecture import architecture_of
 from zephyrctl.publishing.gguf.export import TOLERANCE, ExportedGguf, export_gguf
@@ -272,7 +273,7 @@ def test_reading_the_file_again_shows_a_fault_in_writing_it(fault: str, tmp_path
     for number, architecture in enumerate((right, wrong)):
         path = tmp_path / f"{number}.gguf"
         write_file(
-            path, model, architecture=architecture, vocabulary=vocabulary,
+            path, Summed(model), architecture=architecture, vocabulary=vocabulary,
             about=About("m", "unknown", None, "{{ messages }}"), file_type="f32",
         )  # fmt: skip
         apart = log_probs(model, rows) - log_probs(load(path), rows)

@@ -23,8 +23,8 @@ from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.publishing import standing
 from zephyrctl.publishing.card import Facts, model_card, public_lock
-from zephyrctl.publishing.merge import refuse_endpoint, refuse_sources, refuse_to_replace
 from zephyrctl.publishing.merge import save_tokenizer as save
+from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
 from zephyrctl.runs.references import ModelRef
 

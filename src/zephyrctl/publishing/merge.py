@@ -23,13 +23,13 @@ from zephyrctl.data import template_lock
 from zephyrctl.data.template_lock import TemplateLock
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import DiskFull, EnvironmentProblem, JobFailed, UsageError
-from zephyrctl.generation.adapters import Chain, adds_up, chain_of
+from zephyrctl.generation.adapters import Chain, chain_of
 from zephyrctl.generation.answerer import folder_of
 from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.model_tokenizer import tokenizer_of
-from zephyrctl.generation.weights import cast, load_base, quiet
+from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
-from zephyrctl.publishing import chains, files, standing
+from zephyrctl.publishing import chains, standing
 from zephyrctl.publishing.agreement import (
     TOLERANCE,
     compared,
@@ -38,6 +38,7 @@ from zephyrctl.publishing.agreement import (
     texts_to_compare,
 )
 from zephyrctl.publishing.card import Facts, model_card, public_lock
+from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.sizes import size_words
@@ -107,12 +108,13 @@ def export_merged(
     made_from = standing.made_from(ref, chain, dtype=number_format)
     with staged_directory(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
-        plain, before = merge_chain(chain, rows)
-        cast(plain, getattr(torch, number_format))
+        live = chains.unmerged(chain)
+        before = log_probs(live.model, rows)
+        plain = live.summed().cast(getattr(torch, number_format))
         said = _set_generation(plain, tokenizer, Path(source))
         parameters = _save(plain, folder, shard)
         del plain
-        gc.collect()  # a PEFT model holds itself, and two of 28 GB need not be here at once
+        gc.collect()  # a PEFT model holds itself, and two of 14 GB need not be here at once
         save_tokenizer(tokenizer, folder, lock=public_lock(lock, ref))
         say("loading the folder again …")
         after = _of_published(folder, rows, tokenizer)
@@ -138,20 +140,6 @@ def _recorded(exported: Exported) -> dict[str, Any]:
     return {
         name: value for name, value in vars(exported).items() if name not in ("folder", "notices")
     }
-
-
-def merge_chain(chain: Chain, rows: list[list[int]]) -> tuple[Any, torch.Tensor]:
-    """The chain as one plain model in float32, and the unmerged chain's log-probs (N,)."""
-    live = chains.unmerged(chain)
-    before = log_probs(live, rows)
-    if not chain.adapters:
-        return live, before
-    plain = live.unload() if adds_up(chain) else None
-    del live
-    if plain is None:  # its base holds adapters already
-        gc.collect()
-        plain = load_base(chain.base, dtype=torch.float32)
-    return chains.add_in(plain, chain), before
 
 
 def _save(model: Any, folder: Path, shard: str) -> int:
@@ -196,7 +184,7 @@ def _of_published(folder: Path, rows: list[list[int]], tokenizer: Any) -> torch.
             where=str(folder),
             hint="please report this",
         )
-    return log_probs(load_base(str(folder), dtype=torch.float32), rows)
+    return log_probs(chains.unmerged(Chain(str(folder))).model, rows)
 
 
 def _set_generation(model: Any, tokenizer: Any, source: Path) -> list[str]:
@@ -239,49 +227,3 @@ def _stored_format(base: str) -> str:
         )
     name = str(config.dtype).removeprefix("torch.")
     return name if name in TOLERANCE else "float32"
-
-
-def refuse_endpoint(ref: ModelRef) -> None:
-    """UsageError for a model that is only behind a service."""
-    if ref.kind == "endpoint":
-        raise UsageError(f"'{ref.target}' is an endpoint; its weights are not here")
-
-
-def refuse_to_replace(out: Path, *, force: bool, sign: str | None = None) -> None:
-    """Refuse a file, and a folder with something in it that is not surely an older model.
-
-    `sign` is a file that only an older export of this kind holds; None stands for a folder of
-    nothing but a transformers model.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    where = str(out)
-    if not out.is_dir():
-        raise UsageError("there is a file of this name", where=where, hint="--out ANOTHER_FOLDER")
-    if not force:
-        raise UsageError(
-            "the folder is not empty", where=where, hint="--force replaces an older model there"
-        )
-    if not (_has_sign(out, sign) if sign is not None else files.holds_only_a_model(out)):
-        raise UsageError(
-            "the folder holds something else than a model, and --force would delete it",
-            where=where,
-            hint="--out ANOTHER_FOLDER",
-        )
-
-
-def _has_sign(folder: Path, sign: str) -> bool:
-    return (folder / sign).is_file() and not any(path.is_dir() for path in folder.iterdir())
-
-
-def refuse_sources(out: Path, source: str, chain: Chain) -> None:
-    """The folder must not be a part of what is exported, nor lie within or around it."""
-    target = out.resolve()
-    for part in (source, chain.base, *map(str, chain.adapters)):
-        folder = Path(part).expanduser().resolve()
-        if folder.is_dir() and (
-            folder == target or folder in target.parents or target in folder.parents
-        ):
-            raise UsageError(
-                "the model that is exported lies there", where=str(out), hint="--out ANOTHER_FOLDER"
-            )

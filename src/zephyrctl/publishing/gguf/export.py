@@ -28,7 +28,7 @@ from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
-from zephyrctl.publishing import agreement, files, standing
+from zephyrctl.publishing import agreement, chains, files, standing
 from zephyrctl.publishing.card_metadata import base_of, licence
 from zephyrctl.publishing.gguf import reading
 from zephyrctl.publishing.gguf.architecture import ELSEWHERE, Architecture, architecture_of
@@ -37,13 +37,8 @@ from zephyrctl.publishing.gguf.retokenizing import encoder_of
 from zephyrctl.publishing.gguf.turns import portable, sample_texts, turn_form
 from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file
-from zephyrctl.publishing.merge import (
-    Say,
-    merge_chain,
-    refuse_endpoint,
-    refuse_sources,
-    refuse_to_replace,
-)
+from zephyrctl.publishing.merge import Say
+from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
 from zephyrctl.runs.references import ModelRef
 
@@ -111,9 +106,9 @@ def export_gguf(
         path = folder / usage.file
         rows, checked_on = agreement.texts_to_compare(ref, source.tokenizer)
         before, texts, parameters, kept = _written(source, path, rows, file_type, say)
-        gc.collect()  # a merged model holds itself, and two of 28 GB need not be here at once
+        gc.collect()  # a merged model holds itself, and two of 14 GB need not be here at once
         say("reading the file again …")
-        after, texts_after = _read_again(path, rows)
+        after, same_text = _read_again(path, rows, texts)
         difference, largest = _compared(before, after, file_type, out)
         _compare_ids(path, source.tokenizer)
         ollama, said = modelfile(usage, turn_form(source.tokenizer))
@@ -128,7 +123,7 @@ def export_gguf(
             out, usage.file, file_type, source.architecture.family.name, source.vocabulary.pre,
             parameters, path.stat().st_size, len(source.chain.adapters), checked_on,
             before.numel(), difference, largest, TOLERANCE[file_type], len(texts),
-            sum(map(torch.equal, texts, texts_after)), _peak_memory(), notices,
+            same_text, _peak_memory(), notices,
         )  # fmt: skip
         made_from = standing.made_from(ref, source.chain, type=file_type)
         files.write_record(folder, made_from=made_from, facts=_recorded(exported))
@@ -210,38 +205,50 @@ def _usage(source: _Source, file: str, recipe: Recipe) -> Usage:
 
 def _written(
     source: _Source, path: Path, rows: list[list[int]], file_type: FileType, say: Say
-) -> tuple[torch.Tensor, list[torch.Tensor], int, tuple[str, ...]]:
+) -> tuple[torch.Tensor, torch.Tensor, int, tuple[str, ...]]:
     """Merge and write; returns the unmerged chain's log-probs (N,), greedy continuations, the
     number of parameters and what has to be said of the file."""
-    model, before = merge_chain(source.chain, rows)
-    texts = _continued(model, rows)
-    parameters = sum(weight.numel() for weight in model.parameters())
+    live = chains.unmerged(source.chain)
+    before = agreement.log_probs(live.model, rows)
+    texts = _continued(live.model, rows)
+    summed = live.summed()
+    parameters = sum(weight.numel() for weight in summed.model.parameters())
     say(f"writing {parameters:,} parameters as {file_type} …")
     kept = write_file(
-        path, model, architecture=source.architecture, vocabulary=source.vocabulary,
+        path, summed, architecture=source.architecture, vocabulary=source.vocabulary,
         about=source.about, file_type=file_type,
     )  # fmt: skip
     return before, texts, parameters, kept
 
 
-def _read_again(path: Path, rows: list[list[int]]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Log-probs (N,) and greedy continuations of the file."""
+def _read_again(path: Path, rows: list[list[int]], texts: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Log-probs (N,) of the file, and how many of the greedy continuations it would write too."""
     model = reading.load(path)
-    return agreement.log_probs(model, rows), _continued(model, rows)
+    return agreement.log_probs(model, rows), _same(model, texts)
 
 
 @torch.inference_mode()
-def _continued(model: Any, rows: list[list[int]]) -> list[torch.Tensor]:
-    """What greedy decoding writes after the first half of each row, as ids."""
+def _continued(model: Any, rows: list[list[int]]) -> torch.Tensor:
+    """The beginnings of the rows, equally long, each with what greedy decoding writes after it
+    (R, T)."""
     model.eval()
-    found = []
-    for row in rows:
-        ids = torch.tensor([row[: max(1, len(row) // 2)]], device=model.device)  # (1, T)
-        for _ in range(_CONTINUED):
-            best = model(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)
-            ids = torch.cat((ids, best), dim=1)
-        found.append(ids[0, -_CONTINUED:].cpu())
-    return found
+    begun = min(max(1, len(row) // 2) for row in rows)
+    ids = torch.tensor([row[:begun] for row in rows], device=model.device)
+    cache = None
+    for _ in range(_CONTINUED):
+        new = ids if cache is None else ids[:, -1:]
+        out = model(input_ids=new, past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        ids = torch.cat((ids, out.logits[:, -1].argmax(-1, keepdim=True)), dim=1)
+    return ids
+
+
+@torch.inference_mode()
+def _same(model: Any, texts: torch.Tensor) -> int:
+    """How many continuations another model writes too: each of its best tokens is the next one."""
+    scores = model(input_ids=texts.to(model.device), use_cache=False).logits  # (R, T, V)
+    best = scores[:, -_CONTINUED - 1 : -1].argmax(-1)
+    return int((best == texts[:, -_CONTINUED:].to(best.device)).all(dim=1).sum())
 
 
 def _compare_ids(path: Path, tokenizer: Any) -> None:

@@ -1,8 +1,8 @@
 """What does a GGUF file say, to somebody who knows nothing of how it was written?
 
 The numbers come from the file's keys, the weights from its tensors; both become a plain
-transformers model in float32. Nothing here is shared with the writing side, so that a wrong name,
-number or order of rows shows as other log-probabilities.
+transformers model that computes in float32. Nothing of names, numbers and rows is shared with the
+writing side, so that a wrong one shows as other log-probabilities.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from zephyrctl.errors import JobFailed
+from zephyrctl.publishing.upcasting import compute_in_float32
 
 _CLASSES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaForCausalLM),
@@ -43,35 +44,51 @@ def keys_of(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> Any:
-    """The model of a file, in float32; JobFailed where its tensors and keys do not fit together.
+    """The model of a file, computing in float32; JobFailed where tensors and keys do not fit.
 
-    One tensor at a time is taken from the file, which is mapped and not read whole.
+    The file is mapped, and a layer's weights are taken from it when the layer is at work.
     """
     reader = gguf.GGUFReader(path)
     config, model = _empty(reader)
+    places: dict[str, gguf.ReaderTensor] = {}
     factors = None
     left = {name for name, _ in model.named_parameters()}
     for tensor in reader.tensors:
-        values = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
         if tensor.name == "rope_freqs.weight":
-            factors = values
+            factors = _values(tensor)
             continue
         name = _name(tensor.name)
-        if config.model_type == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
-            is_query = name.endswith("q_proj.weight")
-            heads = config.num_attention_heads if is_query else config.num_key_value_heads
-            values = _apart(values, heads)
-        owner, _, leaf = name.rpartition(".")
-        if name not in left or model.get_parameter(name).shape != values.shape:
+        shape = tuple(int(size) for size in reversed(tensor.shape))
+        if name not in left or model.get_parameter(name).shape != shape:
             raise JobFailed(f"the tensor {tensor.name} does not fit the file's keys")
-        setattr(model.get_submodule(owner), leaf, torch.nn.Parameter(values, requires_grad=False))
+        owner, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, _nothing())
+        places[name] = tensor
         left.discard(name)
     if config.tie_word_embeddings:
         model.tie_weights()
     if left - {"lm_head.weight"} or (left and not config.tie_word_embeddings):
         raise JobFailed(f"{len(left)} tensors are not in the file ({min(left)}, …)")
     _turn(model, config, factors)
+
+    def read(name: str) -> torch.Tensor:
+        values = _values(places[name])
+        if config.model_type == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            is_query = name.endswith("q_proj.weight")
+            heads = config.num_attention_heads if is_query else config.num_key_value_heads
+            values = _apart(values, heads)
+        return values
+
+    compute_in_float32(model, read=read)
     return model.eval()
+
+
+def _nothing() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.empty(0), requires_grad=False)
+
+
+def _values(tensor: gguf.ReaderTensor) -> torch.Tensor:
+    return torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
 
 
 def _empty(reader: gguf.GGUFReader) -> tuple[Any, Any]:

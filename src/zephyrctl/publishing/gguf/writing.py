@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gguf
 import numpy as np
 import torch
 
 from zephyrctl.errors import JobFailed
+from zephyrctl.publishing.chains import Summed
 from zephyrctl.publishing.gguf.architecture import (
     ROPE_FACTORS,
     Architecture,
@@ -56,22 +57,23 @@ class Planned:
 
 def write_file(
     path: Path,
-    model: Any,
+    summed: Summed,
     *,
     architecture: Architecture,
     vocabulary: Vocabulary,
     about: About,
     file_type: FileType,
 ) -> tuple[str, ...]:
-    """Write `model` (float32) to `path`; returns what a reader of the file has to be told.
+    """Write a model to `path`; returns what a reader of the file has to be told.
 
     JobFailed where a weight is too large for the number format.
     """
+    model = summed.model
+    weights: dict[str, torch.Tensor] = dict(model.named_parameters())
     writer = gguf.GGUFWriter(path, architecture.family.name)
-    _write_about(writer, about, parameters=sum(w.numel() for w in model.parameters()))
+    _write_about(writer, about, parameters=sum(weight.numel() for weight in weights.values()))
     _write_architecture(writer, architecture, vocabulary, file_type)
     _write_vocabulary(writer, vocabulary, about.template)
-    weights = dict(model.named_parameters())
     planned = _plan(weights, places(model, architecture), file_type)
     factors = rope_factors(model, architecture)
     if factors is not None:
@@ -87,7 +89,7 @@ def write_file(
         writer.write_ti_data_to_file()
         if factors is not None:
             _put(writer, factors.numpy())
-        for array in _arrays(planned, weights, architecture):
+        for array in _arrays(planned, summed, architecture):
             _put(writer, array)
         writer.flush()
     finally:
@@ -131,10 +133,10 @@ def _announce(writer: gguf.GGUFWriter, planned: Planned, shape: tuple[int, ...])
 
 
 def _arrays(
-    planned: list[Planned], weights: Mapping[str, torch.Tensor], architecture: Architecture
+    planned: list[Planned], summed: Summed, architecture: Architecture
 ) -> Iterator[np.ndarray]:
     for one in planned:
-        weight = in_file_order(one.name, weights[one.name].detach().float().cpu(), architecture)
+        weight = in_file_order(one.name, summed.weight(one.name), architecture)
         if one.kind == gguf.GGMLQuantizationType.F16 and weight.abs().max() > _LARGEST_HALF:
             raise JobFailed(
                 f"{one.name} has a weight of {float(weight.abs().max()):.3g}, "
