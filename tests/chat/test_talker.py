@@ -18,6 +18,7 @@ from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError
+from zephyrctl.generation.endpoint import models_at
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.references import ModelRef
 
@@ -141,8 +142,13 @@ def test_an_address_where_nobody_listens_is_one_error() -> None:
     with FakeEndpoint() as server:
         gone = server.spec
     reply = open_endpoint(gone).reply(HELLO, sampling=GREEDY, stop=lambda: False)
-    with pytest.raises(NetworkError, match="did not answer"):
+    with pytest.raises(NetworkError, match="no service answers at this address") as caught:
         list(reply)
+    port = gone.split(":")[2].split("/")[0]
+    assert caught.value.hint == f"zephyrctl serve @dpo --port {port}"
+    with pytest.raises(NetworkError, match="no service answers") as caught:
+        models_at(f"http://127.0.0.1:{port}")
+    assert f"   or http://127.0.0.1:{port}/v1, as most" in (caught.value.hint or "")
 
 
 def test_a_talker_says_how_it_is_opened_again_and_what_it_takes(local: LocalTalker) -> None:

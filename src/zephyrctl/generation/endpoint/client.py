@@ -21,7 +21,13 @@ from zephyrctl.generation.endpoint.address import (
     without_password,
 )
 from zephyrctl.generation.endpoint.connection import Connections, body_within, lines_within
-from zephyrctl.generation.endpoint.failures import Filtered, NotTaken, Refusal, TryAgain
+from zephyrctl.generation.endpoint.failures import (
+    Filtered,
+    NotTaken,
+    Refusal,
+    TryAgain,
+    unreached,
+)
 from zephyrctl.generation.endpoint.tries import Patience, Tries
 from zephyrctl.generation.endpoint.wire import (
     Asked,
@@ -140,6 +146,8 @@ class Endpoint:
         ) as client:
             try:
                 yield from self._stream(client, asked, told or Streamed())
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                raise unreached(_reason(error), where=self.where) from error
             except (httpx.RequestError, BrokenAnswer, TryAgain, Filtered) as error:
                 raise NetworkError(
                     f"the endpoint did not answer: {_reason(error)}", where=self.where
@@ -242,6 +250,8 @@ def models_at(
                 refusal = Refusal.read(found.status_code, found.headers, found.content, hide=key)
                 refusal.raise_as(where=without_password(url), sent=(), key_option=key_option)
             return [str(row["id"]) for row in found.json()["data"]]
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise unreached(_reason(error), where=without_password(url)) from error
     except httpx.RequestError as error:
         raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
     except (ValueError, KeyError, TypeError):

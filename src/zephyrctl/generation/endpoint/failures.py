@@ -12,9 +12,10 @@ import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError, ZephyrctlError
-from zephyrctl.generation.endpoint.address import key_hint
+from zephyrctl.generation.endpoint.address import is_loopback, key_hint
 from zephyrctl.generation.endpoint.limits import retry_after
 
 _MAY_PASS = frozenset({408, 409, 425, 429})
@@ -78,6 +79,20 @@ def room_left(error: DataError) -> int | None:
         return None
     context, prompt = _CONTEXT.search(error.message), _PROMPT.search(error.message)
     return max(0, int(context[1]) - int(prompt[1])) if context and prompt else 0
+
+
+def unreached(reason: object, *, where: str) -> NetworkError:
+    """No service is there at all; `where` begins with its address."""
+    named = where.partition(" ")[0].rstrip("/")
+    port = urlsplit(named).port
+    steps = [f"zephyrctl serve @dpo{f' --port {port}' if port else ''}"] * is_loopback(where)
+    if not named.endswith("/v1"):
+        steps.append(f"{named}/v1, as most servers have it")
+    return NetworkError(
+        f"no service answers at this address: {reason}",
+        where=where,
+        hint="   or ".join(steps) or "is the server running, and the address right?",
+    )
 
 
 class Filtered(Exception):

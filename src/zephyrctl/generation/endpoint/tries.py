@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from zephyrctl.errors import NetworkError
-from zephyrctl.generation.endpoint.failures import TryAgain
+from zephyrctl.generation.endpoint.failures import TryAgain, unreached
 
 _UNREACHED = 4
 """Tries at an address where nobody has answered yet: most likely no service runs there."""
@@ -59,11 +59,7 @@ class Tries:
             self.reason = str(failure)  # not that the deadline cut the last try short
         wait = self.patience.wait(self.count, self.rng)
         if failure.is_unreached and not is_known and self.count >= _UNREACHED:
-            raise NetworkError(
-                f"no service answers at this address: {failure}",
-                where=self.where,
-                hint="is the server running, and the address right? It ends with /v1 on most",
-            )
+            raise unreached(failure, where=self.where)
         if now + max(wait, pause) >= self.began + self.patience.deadline_s:
             asked = f"; it asks to wait {round(pause, 1):g} s" if pause > wait else ""
             raise self._given_up(asked)
