@@ -13,7 +13,7 @@ import torch
 from zephyrctl.data.messages import Message, check_prompt
 from zephyrctl.data.tokenizers import load_tokenizer, template_hash
 from zephyrctl.data.tokens import encode_dialogue, encode_prompt, encode_prompts
-from zephyrctl.errors import DataError, JobFailed, UsageError
+from zephyrctl.errors import DataError, JobFailed, UsageError, quoted
 from zephyrctl.generation import quantized
 from zephyrctl.generation.adapters import Chain, chain_of
 from zephyrctl.generation.choosing import unused_settings
@@ -178,7 +178,7 @@ class Engine:
 
 def _freed(path: str) -> JobFailed:
     return JobFailed(
-        "the model is not in memory any more", where=path, hint=f"zephyrctl chat {path}"
+        "the model is not in memory any more", where=path, hint=f"zephyrctl chat {quoted(path)}"
     )
 
 
