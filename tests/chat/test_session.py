@@ -178,3 +178,10 @@ def test_what_cannot_be_loaded_is_told_apart(tmp_path: Path) -> None:
     ):
         with pytest.raises(kind, match=why):
             load(tmp_path / name)
+
+
+def test_a_loaded_role_that_there_is_not_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    file.write_text('{"messages": [{"role": "human", "content": "hi"}]}\n')
+    with pytest.raises(DataError, match="unknown role 'human': system, user or assistant"):
+        load(file)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zephyrctl.chat.session import Session, check_text
-from zephyrctl.data.messages import Message, check_order
+from zephyrctl.data.messages import ROLES, Message, check_order
 from zephyrctl.errors import DataError, UsageError
 from zephyrctl.runs.atomic import create_text, dumps
 
@@ -63,5 +63,7 @@ def _message(row: Mapping[str, object]) -> Message:
         raise DataError("the conversation has tools, which a chat here has not")
     if not isinstance(role, str) or not isinstance(content, str):
         raise DataError("a message whose role or content is not text")
+    if role not in ROLES:
+        raise DataError(f"unknown role '{role[:40]}': system, user or assistant")
     check_text(content)
     return Message(role, content)
