@@ -8,7 +8,12 @@ import pytest
 from tests.chat.talkers import Scripted, chat, said, scripted
 
 from zephyrctl.catalogue import CHAT_COMMANDS
+from zephyrctl.chat import fitting
+from zephyrctl.chat.fitting import Free
+from zephyrctl.chat.seats import Seating
+from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import EnvironmentProblem, UsageError
+from zephyrctl.runs.references import ModelRef
 
 
 @pytest.fixture
@@ -136,16 +141,50 @@ def test_copy_says_by_which_program(
     assert "OSC 52 takes 74,994 bytes" in err
 
 
+def test_a_clipboard_that_fails_is_no_fault_of_the_chat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = os.open
+
+    def full(path: str, flags: int, *more: int) -> int:
+        return real("/dev/full" if path == "/dev/tty" else path, flags, *more)
+
+    (tmp_path / "wl-copy").write_bytes(b"\x7fELF no program")
+    (tmp_path / "wl-copy").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("WAYLAND_DISPLAY", "1")
+    monkeypatch.setattr("os.open", full)
+    chat("a", "/copy", replies=("1",))
+    err = capsys.readouterr().err
+    assert "fault" not in err
+    assert "wl-copy cannot be run: Exec format error" in err
+    assert "OSC 52 cannot be sent: No space left on device" in err
+
+
 def opened(*names: str) -> tuple[dict[str, Scripted], Callable[[str], Scripted]]:
-    """Models that can be opened by name."""
+    """Models that can be opened by name; `broken` is one with a fault of a library."""
     models = {name: Scripted("b", "c", name=name) for name in names}
 
     def opener(ref: str) -> Scripted:
+        if ref == "broken":
+            raise RuntimeError("CUDA error")
         if ref not in models:
             raise EnvironmentProblem(f"no memory for {ref}")
         return models[ref]
 
     return models, opener
+
+
+def no_room_for_two(base: Path, monkeypatch: pytest.MonkeyPatch) -> Seating:
+    """Every reference names the model in `base`, which fits into no memory beside another."""
+    monkeypatch.setattr(fitting, "free_on", lambda device: Free(100))
+    return Seating(
+        find=lambda ref: ModelRef(ref, "folder", str(base)),
+        recipe=lambda ref: Recipe(),
+        load=lambda ref: Scripted(name=ref.name),
+        output_root=base,
+        device="cpu",
+    )
 
 
 def test_model_goes_on_with_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,9 +194,11 @@ def test_model_goes_on_with_the_conversation(capsys: pytest.CaptureFixture[str])
         if ref == "typo":
             raise UsageError("no model 'typo'")
 
-    repl = chat("/model", "a", "/model typo", "/model other", "again", replies=("1",),
+    first = Scripted("1")
+    repl = chat("/model", "a", "/model typo", "/model other", "again", talker=first,
                 opener=opener, check=check, system="s")  # fmt: skip
     assert repl.talker is models["other"]
+    assert first.is_closed
     assert said(repl) == ["s", "a", "1", "again", "b"]
     err = capsys.readouterr().err
     assert "model: scripted (runs/scripted)" in err
@@ -166,37 +207,44 @@ def test_model_goes_on_with_the_conversation(capsys: pytest.CaptureFixture[str])
     assert "the conversation of 2 messages goes on" in err
 
 
-def test_the_model_before_is_opened_again_where_the_new_one_cannot_be(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(("ref", "why"), [("large", "no memory for large"), ("broken", "CUDA")])
+def test_the_model_stays_until_the_other_one_is_there(
+    ref: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    first = Scripted("1", "2")
+    repl = chat("a", f"/model {ref}", "again", talker=first, opener=opened()[1])
+    assert repl.talker is first
+    assert said(repl) == ["a", "1", "again", "2"]
+    err = capsys.readouterr().err
+    assert why in err
+    assert "opened again" not in err
+
+
+@pytest.mark.parametrize(("ref", "why"), [("large", "no memory for large"), ("broken", "CUDA")])
+def test_where_two_do_not_fit_the_model_before_is_opened_again(
+    ref: str, why: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     models, opener = opened("runs/scripted")
-    repl = chat("a", "/model large", "again", replies=("1",), opener=opener)
+    first = Scripted("1")
+    repl = chat("a", f"/model {ref}", "again", talker=first, opener=opener,
+                seating=no_room_for_two(tiny_base, monkeypatch))  # fmt: skip
+    assert first.is_closed
     assert repl.talker is models["runs/scripted"]
     assert said(repl) == ["a", "1", "again", "b"]
-    assert "no memory for large" in capsys.readouterr().err
-
-
-def test_a_fault_of_a_library_does_not_leave_a_closed_model(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    models, _ = opened("runs/scripted")
-
-    def opener(ref: str) -> Scripted:
-        if ref not in models:
-            raise RuntimeError("CUDA error")
-        return models[ref]
-
-    repl = chat("a", "/model large", "again", replies=("1",), opener=opener)
-    assert said(repl) == ["a", "1", "again", "b"]
-    assert "CUDA error" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert why in err
+    assert "100 bytes of memory are free; so scripted is freed first" in err
 
 
 def test_a_chat_without_a_model_keeps_the_conversation(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     models, opener = opened("small")
     repl = chat("a", "/model large", "b", "/status", "/template", f"/save {tmp_path / 'x'}",
-                "/undo", "/model small", "c", replies=("1",), opener=opener)  # fmt: skip
+                "/undo", "/model small", "c", replies=("1",), opener=opener,
+                seating=no_room_for_two(tiny_base, monkeypatch))  # fmt: skip
     assert repl.talker is models["small"]
     assert said(repl) == ["a", "1", "c", "b"]
     assert capsys.readouterr().err.count("no model is open") == 2

@@ -225,6 +225,33 @@ def test_status_history_and_stats_say_what_they_promise(
         assert text in err
 
 
+class Elsewhere(Scripted):
+    """A model at a service that tells its context and the tokens of a prompt."""
+
+    weight_bytes = None
+
+    def count(self, messages: list[Message]) -> None:
+        del messages
+
+
+def test_a_service_has_a_context_meter_and_another_rule(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    repl = chat("/status", "hi", "/status", "/stats", "/new", "/status",
+                talker=Elsewhere("hello you"))  # fmt: skip
+    err = capsys.readouterr().err
+    assert err.count("context   60 tokens") == 3
+    assert err.count("used      7 tokens, 12% of the context at the last reply") == 1
+    assert err.count("rule      every question is sent with the whole conversation") == 3
+    assert "context 7/60 (12%)" in repl.totals.last
+    unknown = Elsewhere("hello")
+    unknown.context = None
+    chat("hi", "/status", talker=unknown)
+    err = capsys.readouterr().err
+    assert "context   unknown" in err
+    assert "used  " not in err
+
+
 def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     chat("/help", "/quit", "never asked")
     err = capsys.readouterr().err

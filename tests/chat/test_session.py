@@ -134,6 +134,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             load(path)
 
 
+def test_where_tokens_cannot_be_counted_all_is_read() -> None:
+    session = talk(("a " * 50, "b"))
+    session.ask("c")
+    readable = session.readable(lambda messages: None, context=10, reply_tokens=5)
+    assert (readable.messages, readable.left_out) == (session.messages, 0)
+    assert readable.tokens is None
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("file/below", "x" * 300):

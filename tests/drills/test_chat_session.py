@@ -180,7 +180,7 @@ def _show(chat: Chat, folder: Path) -> None:
     sent = chat.command("/copy", "wl-copy and OSC 52")
     assert (folder / "copied").read_bytes() == HOSTILE.encode()
     assert f"\x1b]52;c;{base64.b64encode(HOSTILE.encode()).decode()}\x07" in sent
-    chat.command("/status", "unknown: the service decides")
+    chat.command("/status", "/new makes room")
     chat.command("/stats", "tokens in")
 
 

@@ -40,10 +40,10 @@ def copy(text: str, *, env: Mapping[str, str]) -> tuple[list[str], list[str]]:
         problems.append(problem)
     if len(content) > MOST_BY_OSC_52:
         problems.append(f"OSC 52 takes {MOST_BY_OSC_52:,} bytes, and these are {len(content):,}")
-    elif _by_terminal(content):
+    elif (problem := _by_terminal(content)) is None:
         ways.append("OSC 52")
     else:
-        problems.append("OSC 52 needs a terminal")
+        problems.append(problem)
     return ways, problems
 
 
@@ -59,17 +59,22 @@ def _by_program(argv: list[str], content: bytes) -> str | None:
             timeout=_PATIENCE_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{argv[0]} failed ({type(error).__name__})"
+    except subprocess.TimeoutExpired:
+        return f"{argv[0]} did not end within {_PATIENCE_S} s"
+    except OSError as error:
+        return f"{argv[0]} cannot be run: {error.strerror}"
     return f"{argv[0]} ended with code {done.returncode}" if done.returncode else None
 
 
-def _by_terminal(content: bytes) -> bool:
-    """Ask the terminal itself, wherever stdout goes; false where there is none."""
+def _by_terminal(content: bytes) -> str | None:
+    """Ask the terminal itself, wherever stdout goes; what is wrong, None where nothing is."""
     try:
         descriptor = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY)
     except OSError:
-        return False
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(b"\x1b]52;c;" + base64.b64encode(content) + b"\x07")
-    return True
+        return "OSC 52 needs a terminal"
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(b"\x1b]52;c;" + base64.b64encode(content) + b"\x07")
+    except OSError as error:
+        return f"OSC 52 cannot be sent: {error.strerror}"
+    return None

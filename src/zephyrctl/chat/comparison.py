@@ -118,7 +118,7 @@ class Comparison:
         try:
             talker = self.bench.load(seat, label=label)
             readable = session.readable(
-                lambda messages: talker.count(messages) or 0,
+                talker.count,
                 context=talker.context,
                 reply_tokens=sampling.max_new_tokens,
             )

@@ -17,6 +17,8 @@ class Totals:
     prompt_tokens: int = 0
     cached: int = 0
     last: str = "no reply yet"
+    used: int | None = None
+    """Tokens of the last prompt and its reply, None where they were not told."""
 
     def add(self, completion: Completion, *, context: int | None) -> None:
         """Count one reply of a model that reads `context` tokens."""
@@ -25,6 +27,8 @@ class Totals:
         self.seconds += completion.seconds
         self.prompt_tokens += completion.prompt_tokens
         self.cached += completion.cached
+        told = completion.prompt_tokens > 0
+        self.used = completion.prompt_tokens + completion.tokens if told else None
         self.last = line(completion, context=context)
 
 

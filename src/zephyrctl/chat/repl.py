@@ -156,8 +156,13 @@ class Repl:
         """Go on with the chat's own model alone."""
         if self.comparison is not None:
             self.talker = self.comparison.end()
-            self.left_out.clear()
+            self.forget_reading()
             self.comparison = None
+
+    def forget_reading(self) -> None:
+        """Note that what was known of the last prompt holds no longer."""
+        self.left_out.clear()
+        self.totals.used = None
 
     def _say_notices(self) -> None:
         """What should be known of the talker and was not said yet."""
@@ -170,7 +175,7 @@ class Repl:
         """What the model can read of the conversation; said where less than before begins to be
         all of it."""
         readable = self.session.readable(
-            lambda messages: self.talker.count(messages) or 0,
+            self.talker.count,
             context=self.talker.context,
             reply_tokens=self.sampling.max_new_tokens,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zephyrctl import terminal
 from zephyrctl.chat import fitting
-from zephyrctl.chat.fitting import Free, Need
+from zephyrctl.chat.fitting import Fit, Free, Need
 from zephyrctl.chat.loading import loading
 from zephyrctl.chat.talker import Talker
 from zephyrctl.config.schema import Recipe
@@ -64,19 +64,29 @@ class Seating:
         if ref.kind == "endpoint":
             there = talker or self.load(ref)
             return Seat(there.name, ref.target, lambda: there, talker=there)
-        recipe, folder = self.recipe(ref), folder_of(ref)
-        need = fitting.need_of(
-            folder,
-            dtype=recipe.model.dtype,
-            quantize=recipe.chat.quantize,
-            free=fitting.free_on(self.device),
-        )
+        need = self._need(ref)
         seat = Seat(ref.name, target_of(ref), lambda: self.load(ref), need, talker=talker)
         if ref.run is not None and ref.stage in ("sft", "dpo"):
             manifest = ref.run.stage(ref.stage).read_manifest()
             seat.name, seat.run = f"{ref.run.name}/{ref.stage}", ref.run.root
             seat.made = manifest.digest[:12] if manifest else None
         return seat
+
+    def fit(self, ref: str) -> Fit | None:
+        """Whether another model goes into memory beside what is there; None for one elsewhere."""
+        found = self.find(ref)
+        if found.kind == "endpoint":
+            return None
+        return fitting.fit([self._need(found)], fitting.free_on(self.device))
+
+    def _need(self, ref: ModelRef) -> Need:
+        recipe = self.recipe(ref)
+        return fitting.need_of(
+            folder_of(ref),
+            dtype=recipe.model.dtype,
+            quantize=recipe.chat.quantize,
+            free=fitting.free_on(self.device),
+        )
 
     def bench(self, seats: list[Seat]) -> Bench:
         """The models with all that fit in memory loaded, and where votes on them are kept."""

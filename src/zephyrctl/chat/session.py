@@ -14,13 +14,17 @@ from dataclasses import dataclass, field, replace
 from zephyrctl.data.messages import Message, to_json
 from zephyrctl.errors import DataError, UsageError
 
-Count = Callable[[list[Message]], int]
+Count = Callable[[list[Message]], int | None]
 
 RULE = (
     "when it is full, the model no longer reads the oldest exchanges; the system prompt and the "
     "newest question always stay"
 )
-"""What is said of the context."""
+RULE_ELSEWHERE = (
+    "every question is sent with the whole conversation; when that is too long, the service "
+    "refuses it or cuts it by its own rule, and /undo or /new makes room"
+)
+"""What is said of the context, where tokens are counted here and where they are not."""
 
 
 @dataclass(frozen=True)
@@ -92,28 +96,30 @@ class Session:
         """Begin anew; the system prompt stays."""
         self.turns.clear()
 
-    def readable(self, count: Count | None, *, context: int | None, reply_tokens: int) -> Readable:
+    def readable(self, count: Count, *, context: int | None, reply_tokens: int) -> Readable:
         """What fits the model together with a reply of `reply_tokens`; see the module's text.
 
-        `count` is the length in tokens of a prompt. DataError where the newest question alone
-        leaves no room for a reply.
+        `count` is the length in tokens of a prompt; where it is None, and where the `context` is
+        not known, all is read. DataError where the newest question alone leaves no room for a
+        reply.
         """
-        if count is None or context is None:
+        whole = None if context is None else count(self.messages)
+        if context is None or whole is None:
             return Readable(self.messages, 0, None)
         room = min(reply_tokens, context // 2)
         starts = range(0, len(self.turns), 2)  # where a question stands
-        lengths: dict[int, int] = {}
+        lengths = {0: whole}
 
         def fits(start: int) -> bool:
-            lengths[start] = count(self._from(start))
+            lengths[start] = count(self._from(start)) or 0
             return lengths[start] + room <= context
 
         start = 0
-        if not fits(0):
+        if whole + room > context:
             # A later start is a shorter prompt: a search in halves, as each count reads all of it.
             last = len(starts) - 1
             start = starts[bisect_left(starts, True, lo=min(1, last), hi=last, key=fits)]
-        tokens = lengths[start] if start in lengths else count(self._from(start))
+        tokens = lengths[start] if start in lengths else count(self._from(start)) or 0
         if tokens + room > context and tokens >= context:
             raise DataError(
                 f"the question has {tokens} tokens with its template, and the model reads "

@@ -26,7 +26,7 @@ def new(repl: Repl, rest: str) -> None:
     """Begin a new conversation. The system prompt and the settings stay."""
     refuse_words("new", rest)
     repl.session.clear()
-    repl.left_out.clear()
+    repl.forget_reading()
     terminal.say("(a new conversation; the system prompt stays)")
 
 
@@ -126,7 +126,7 @@ def load(repl: Repl, rest: str) -> None:
         raise UsageError("load what?", hint="/load chat.jsonl")
     left = len(repl.session.turns)
     repl.session = saved.load(_path(rest))
-    repl.left_out.clear()
+    repl.forget_reading()
     instead = f" in the place of {left}" if left else ""
     count = len(repl.session.turns)
     terminal.say(

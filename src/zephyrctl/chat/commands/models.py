@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from zephyrctl import terminal
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Completion, Sampling
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 def model(repl: Repl, rest: str) -> None:
     """Show who answers, or go on with another model: /model @sft.
 
-    The conversation, the system prompt and the settings stay. The model before is freed first, and
-    opened again where the other one cannot be opened.
+    The conversation, the system prompt and the settings stay. The model before is freed once the
+    other one is there; where both do not fit in memory it is freed first, and opened again where
+    the other one cannot be opened.
     """
     if not rest:
         terminal.say(f"model: {repl.talker.name} ({repl.talker.ref_name})")
@@ -27,19 +29,33 @@ def model(repl: Repl, rest: str) -> None:
     if repl.comparison is not None:
         raise UsageError("several models are compared", hint="/compare off, then /model REF")
     repl.check(rest)
-    before = repl.talker
-    before.close()
-    try:
+    fit = None if repl.seating is None else repl.seating.fit(rest)
+    if fit is None or fit.together:
+        before = repl.talker
         repl.talker = repl.opener(rest)
-    except (Exception, KeyboardInterrupt):  # also a fault of a library: the one before is closed
-        repl.talker = NoModel()
-        terminal.say(f"({before.name} is opened again)")
-        repl.talker = repl.opener(before.ref_name)
-        raise
-    repl.left_out.clear()
+        before.close()
+    else:
+        say_wrapped(
+            f"(both models do not fit in memory: {fit}; so {repl.talker.name} is freed first)"
+        )
+        _exchange(repl, rest)
+    repl.forget_reading()
     repl.greet()
     if repl.session.turns:
         terminal.say(f"(the conversation of {len(repl.session.turns)} messages goes on)")
+
+
+def _exchange(repl: Repl, ref: str) -> None:
+    """Free the model before the other one is opened; open it again where that cannot be."""
+    before = repl.talker
+    repl.talker = NoModel()
+    before.close()
+    try:
+        repl.talker = repl.opener(ref)
+    except (Exception, KeyboardInterrupt):  # also a fault of a library: the one before is closed
+        terminal.say(f"({before.name} is opened again)")
+        repl.talker = repl.opener(before.ref_name)
+        raise
 
 
 class NoModel:
@@ -47,7 +63,7 @@ class NoModel:
 
     name = "no model"
     ref_name = ""
-    weight_bytes: int | None = None
+    weight_bytes: int | None = 0
     context: int | None = None
     template_sha256: str | None = None
 

@@ -10,7 +10,7 @@ from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import clipboard
 from zephyrctl.chat.commands.arguments import refuse_words
-from zephyrctl.chat.session import RULE, Session
+from zephyrctl.chat.session import RULE, RULE_ELSEWHERE, Session
 from zephyrctl.chat.settings import SETTINGS
 from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.errors import EnvironmentProblem, UsageError
@@ -63,17 +63,20 @@ def status(repl: Repl, rest: str) -> None:
 def _context(repl: Repl) -> list[tuple[str, str]]:
     """How full the context is, and what happens when it is."""
     limit = repl.talker.context
-    if not limit:
-        return [("context", "unknown: the service decides what happens when it is full")]
-    rows = []
-    tokens = repl.talker.count(repl.session.messages) if repl.session.turns else None
-    if tokens is not None:
-        rows.append(("used", f"{tokens} tokens, {tokens / limit:.0%} of the context"))
+    is_elsewhere = repl.talker.weight_bytes is None
+    rows = [("context", f"{limit} tokens" if limit else "unknown")] if is_elsewhere else []
+    used, when = repl.totals.used, " at the last reply"
+    if not is_elsewhere and repl.session.turns:
+        used, when = repl.talker.count(repl.session.messages), ""
+    if limit and used:
+        rows.append(("used", f"{used} tokens, {used / limit:.0%} of the context{when}"))
     for name, count in repl.left_out.items():
         if count:
             whose = "" if repl.comparison is None else f", by {name}"
             rows.append(("left out", f"the first {count} messages{whose}"))
-    return [*rows, ("rule", RULE)]
+    if is_elsewhere:
+        return [*rows, ("rule", RULE_ELSEWHERE)]
+    return [*rows, ("rule", RULE)] if limit else rows
 
 
 def history(repl: Repl, rest: str) -> None:
