@@ -27,7 +27,8 @@ from zephyrctl.publishing.agreement import log_probs
 from zephyrctl.publishing.chains import Summed
 from zephyrctl.publishing.files import MANIFEST
 from zephyrctl.publishing.gguf.architecture import architecture_of
-from zephyrctl.publishing.gguf.export import TOLERANCE, ExportedGguf, export_gguf
+from zephyrctl.publishing.gguf.checking import TOLERANCE
+from zephyrctl.publishing.gguf.export import ExportedGguf, export_gguf
 from zephyrctl.publishing.gguf.reading import keys_of, load
 from zephyrctl.publishing.gguf.vocabulary import vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file

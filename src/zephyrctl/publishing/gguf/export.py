@@ -1,9 +1,9 @@
 """How does a trained model become a GGUF file that is known to say the same?
 
-The adapters are merged in float32, the sum is written tensor by tensor, and the file is read again
-by code of its own into a plain transformers model. Its log-probabilities are compared with those
-of the unmerged chain, and the ids that llama.cpp makes of chats by the file with those that the
-model was trained on; a file that says something else is not published.
+Each weight is summed with its adapters in float32 as it is written, and the file is read again by
+code of its own into a plain transformers model. Its log-probabilities are compared with those of
+the unmerged chain (`checking`), and the ids that llama.cpp makes of chats by the file with those
+that the model was trained on; a file that says something else is not published.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokens import encode_prompt
-from zephyrctl.errors import EnvironmentProblem, JobFailed
+from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.generation.adapters import Chain, chain_of
 from zephyrctl.generation.answerer import folder_of
 from zephyrctl.generation.engine import stop_ids
@@ -30,11 +30,18 @@ from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
 from zephyrctl.publishing import agreement, chains, files, standing
 from zephyrctl.publishing.card_metadata import base_of, licence
-from zephyrctl.publishing.gguf import reading
-from zephyrctl.publishing.gguf.architecture import ELSEWHERE, Architecture, architecture_of
+from zephyrctl.publishing.gguf.architecture import Architecture, architecture_of
+from zephyrctl.publishing.gguf.checking import (
+    TOLERANCE,
+    UNEXPLAINED,
+    Before,
+    as_rounded,
+    asked_before,
+    compare_ids,
+    compared,
+)
 from zephyrctl.publishing.gguf.modelfile import Usage, modelfile, readme
-from zephyrctl.publishing.gguf.retokenizing import encoder_of
-from zephyrctl.publishing.gguf.turns import portable, sample_texts, turn_form
+from zephyrctl.publishing.gguf.turns import portable, turn_form
 from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file
 from zephyrctl.publishing.merge import Say
@@ -42,17 +49,12 @@ from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_
 from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
 from zephyrctl.runs.references import ModelRef
 
-TOLERANCE = {"f32": 0.001, "f16": 0.01, "bf16": 0.05, "q8_0": 0.15}
-"""Largest mean difference of a token's log-probability, in nats, between the unmerged chain and the
-file, both computed in float32. What rounding moves: a weight to 24, 11 or 8 bits, or a block of 32
-to 8 bits each (0.016 in the tiny model, 0.061 in SmolLM2-135M). A wrong row or name moves nats."""
-_CONTINUED = 24
-
 
 @dataclass(frozen=True)
 class ExportedGguf:
     """A published file. `difference` is the mean over `tokens` tokens, in nats, `largest` the
-    largest one; `same_text` of `texts` greedy continuations were the chain's to the letter."""
+    largest one, `unexplained` the largest one that rounding does not explain; `same_text` of
+    `texts` greedy continuations were the chain's to the letter."""
 
     folder: Path
     file: str
@@ -67,6 +69,8 @@ class ExportedGguf:
     difference: float
     largest: float
     tolerance: float
+    unexplained: float
+    unexplained_tolerance: float
     texts: int
     same_text: int
     peak_memory: int
@@ -105,25 +109,25 @@ def export_gguf(
     with staged_directory(out) as folder, quiet():
         path = folder / usage.file
         rows, checked_on = agreement.texts_to_compare(ref, source.tokenizer)
-        before, texts, parameters, kept = _written(source, path, rows, file_type, say)
-        gc.collect()  # a merged model holds itself, and two of 14 GB need not be here at once
+        before, expected, parameters, kept = _written(source, path, rows, file_type, say)
+        gc.collect()  # a PEFT model holds itself, and two of 14 GB need not be here at once
         say("reading the file again …")
-        after, same_text = _read_again(path, rows, texts)
-        difference, largest = _compared(before, after, file_type, out)
-        _compare_ids(path, source.tokenizer)
+        apart = compared(path, before, expected, file_type=file_type, where=out)
+        compare_ids(path, source.tokenizer)
         ollama, said = modelfile(usage, turn_form(source.tokenizer))
         notices = (*source.notices, *kept, *said)
         write_text(folder / "Modelfile", ollama)
         checked = (
             f"read again, its log-probabilities differ from the trained model's by "
-            f"{difference:.2g} nats per token on average ({before.numel()} tokens)."
+            f"{apart.difference:.2g} nats per token on average ({before.log_probs.numel()} tokens)."
         )
         write_text(folder / "README.md", readme(usage, checked=checked, notices=notices))
         exported = ExportedGguf(
             out, usage.file, file_type, source.architecture.family.name, source.vocabulary.pre,
             parameters, path.stat().st_size, len(source.chain.adapters), checked_on,
-            before.numel(), difference, largest, TOLERANCE[file_type], len(texts),
-            same_text, _peak_memory(), notices,
+            before.log_probs.numel(), apart.difference, apart.largest, TOLERANCE[file_type],
+            apart.unexplained, UNEXPLAINED, len(before.texts), apart.same_text, _peak_memory(),
+            notices,
         )  # fmt: skip
         made_from = standing.made_from(ref, source.chain, type=file_type)
         files.write_record(folder, made_from=made_from, facts=_recorded(exported))
@@ -205,12 +209,11 @@ def _usage(source: _Source, file: str, recipe: Recipe) -> Usage:
 
 def _written(
     source: _Source, path: Path, rows: list[list[int]], file_type: FileType, say: Say
-) -> tuple[torch.Tensor, torch.Tensor, int, tuple[str, ...]]:
-    """Merge and write; returns the unmerged chain's log-probs (N,), greedy continuations, the
+) -> tuple[Before, torch.Tensor, int, tuple[str, ...]]:
+    """Merge and write; returns what the chain said before, what the file is expected to say, the
     number of parameters and what has to be said of the file."""
     live = chains.unmerged(source.chain)
-    before = agreement.log_probs(live.model, rows)
-    texts = _continued(live.model, rows)
+    before = asked_before(live, rows)
     summed = live.summed()
     parameters = sum(weight.numel() for weight in summed.model.parameters())
     say(f"writing {parameters:,} parameters as {file_type} …")
@@ -218,67 +221,7 @@ def _written(
         path, summed, architecture=source.architecture, vocabulary=source.vocabulary,
         about=source.about, file_type=file_type,
     )  # fmt: skip
-    return before, texts, parameters, kept
-
-
-def _read_again(path: Path, rows: list[list[int]], texts: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Log-probs (N,) of the file, and how many of the greedy continuations it would write too."""
-    model = reading.load(path)
-    return agreement.log_probs(model, rows), _same(model, texts)
-
-
-@torch.inference_mode()
-def _continued(model: Any, rows: list[list[int]]) -> torch.Tensor:
-    """The beginnings of the rows, equally long, each with what greedy decoding writes after it
-    (R, T)."""
-    model.eval()
-    begun = min(max(1, len(row) // 2) for row in rows)
-    ids = torch.tensor([row[:begun] for row in rows], device=model.device)
-    cache = None
-    for _ in range(_CONTINUED):
-        new = ids if cache is None else ids[:, -1:]
-        out = model(input_ids=new, past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        ids = torch.cat((ids, out.logits[:, -1].argmax(-1, keepdim=True)), dim=1)
-    return ids
-
-
-@torch.inference_mode()
-def _same(model: Any, texts: torch.Tensor) -> int:
-    """How many continuations another model writes too: each of its best tokens is the next one."""
-    scores = model(input_ids=texts.to(model.device), use_cache=False).logits  # (R, T, V)
-    best = scores[:, -_CONTINUED - 1 : -1].argmax(-1)
-    return int((best == texts[:, -_CONTINUED:].to(best.device)).all(dim=1).sum())
-
-
-def _compare_ids(path: Path, tokenizer: Any) -> None:
-    """JobFailed where llama.cpp would make other ids of a chat, by the file's keys."""
-    encode = encoder_of(reading.keys_of(path))
-    for text in sample_texts(tokenizer):
-        if encode(text) != tokenizer.encode(text, add_special_tokens=False):
-            raise JobFailed(
-                f"llama.cpp would make other tokens of the chat {text!r} than the model was "
-                "trained on",
-                hint=ELSEWHERE,
-            )
-
-
-def _compared(
-    before: torch.Tensor, after: torch.Tensor, file_type: FileType, where: Path
-) -> tuple[float, float]:
-    """Mean and largest absolute difference; JobFailed where the mean is over the tolerance, or not
-    a number."""
-    apart = (after - before).abs()
-    difference = float(apart.mean())
-    if difference <= TOLERANCE[file_type]:
-        return difference, float(apart.max())
-    wider = {"q8_0": "f16", "f16": "bf16", "bf16": "f32"}.get(file_type)
-    raise JobFailed(
-        f"the file does not say what the model says: a token's log-probability moves by "
-        f"{difference:.4f} nats on average, and {TOLERANCE[file_type]} is allowed in {file_type}",
-        where=str(where),
-        hint=f"--type {wider}" if wider else "please report this",
-    )
+    return before, as_rounded(summed, rows, file_type), parameters, kept
 
 
 def _file_safe(name: str) -> str:

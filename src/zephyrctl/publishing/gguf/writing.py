@@ -120,6 +120,13 @@ def _kind_of(weight: torch.Tensor, file_type: FileType) -> gguf.GGMLQuantization
     return kind if weight.shape[-1] % block == 0 else gguf.GGMLQuantizationType.F16
 
 
+def rounded(weight: torch.Tensor, file_type: FileType) -> torch.Tensor:
+    """A weight in float32 with the values that a file of this type holds of it."""
+    kind = _kind_of(weight, file_type)
+    stored = gguf.quants.quantize(weight.cpu().numpy(), kind)
+    return torch.from_numpy(gguf.quants.dequantize(stored, kind).copy())
+
+
 def _announce(writer: gguf.GGUFWriter, planned: Planned, shape: tuple[int, ...]) -> None:
     block, size = gguf.GGML_QUANT_SIZES[planned.kind]
     in_bytes = (*shape[:-1], shape[-1] // block * size)
