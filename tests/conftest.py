@@ -1,5 +1,6 @@
 """Fixtures that several rooms share."""
 
+import gc
 import signal
 from pathlib import Path
 
@@ -15,6 +16,17 @@ settings.load_profile("deterministic")
 # tests would inherit both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection() -> None:
+    """What is imported now stays: a collector would look through all of it for nothing."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on collect what the tests leave, and that alone."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

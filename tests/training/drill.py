@@ -6,6 +6,7 @@ process write down what it does (`sync_record`) or break its loss (`infinite_los
 itself: autograd does not survive a fork.
 """
 
+import gc
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ PRELOADED = (trl.trainer.dpo_trainer, zephyrctl.training.dpo, zephyrctl.training
 def main() -> None:
     """Serve drills until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # no child searches, and by that copies, what was imported here
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     for line in sys.stdin:
         order = json.loads(line)
