@@ -6,15 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zephyrctl import terminal
 from zephyrctl.chat import loading
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
-from zephyrctl.errors import DataError
+from zephyrctl.errors import DataError, ZephyrctlError
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.sizes import size_words
 
@@ -44,12 +45,15 @@ class Talker(Protocol):
     """Memory that the weights take here; None for a model elsewhere."""
     template_sha256: str | None
     """Of the chat template; None where a service applies its own."""
-    context: int | None
-    """Tokens the model reads, None where unknown."""
     facts: list[tuple[str, str]]
     """Label and value of what /status shows."""
     notices: list[str]
     """What the user should know: before the first word, and what the first reply has shown."""
+
+    @property
+    def context(self) -> int | None:
+        """Tokens the model reads, None where unknown."""
+        ...
 
     def count(self, messages: list[Message]) -> int | None:
         """Tokens of a prompt, None where they cannot be counted here."""
@@ -130,9 +134,10 @@ class LocalTalker:
         changed = sum(one != other for one, other in zip(read, messages, strict=True))
         if changed and not self._told:
             self._told = True
-            terminal.say(
-                f"! {changed} of {len(read)} messages hold control tokens of the model, which it "
-                "is given as plain text"
+            say_wrapped(
+                f"{changed} of {len(read)} messages hold control tokens of the model, which it is "
+                "given as plain text",
+                head="! ",
             )
         return read
 
@@ -140,7 +145,6 @@ class LocalTalker:
 class EndpointTalker:
     """A model at an OpenAI-compatible service."""
 
-    context: int | None = None
     weight_bytes: int | None = None
     template_sha256: str | None = None
 
@@ -154,6 +158,14 @@ class EndpointTalker:
             ("template", "the service's own"),
         ]
         self.notices: list[str] = []
+
+    @cached_property
+    def context(self) -> int | None:
+        """See `Talker`; asked of the service when it is first wanted."""
+        try:
+            return self.endpoint.context()
+        except ZephyrctlError:  # a reply will tell what is wrong
+            return None
 
     def count(self, messages: list[Message]) -> None:
         """See `Talker`."""
@@ -171,6 +183,8 @@ class EndpointTalker:
 
     def answer(self, messages: list[Message], *, sampling: Sampling) -> Completion:
         """See `Talker`."""
+        from zephyrctl.generation.remote import completion_of
+
         began = time.perf_counter()
 
         async def once() -> Any:
@@ -181,13 +195,7 @@ class EndpointTalker:
 
         reply = asyncio.run(once())
         self._note(sampling)
-        return Completion(
-            reply.text.strip(),
-            reply.completion_tokens,
-            reply.prompt_tokens,
-            reply.finish_reason == "stop",
-            time.perf_counter() - began,
-        )
+        return completion_of(reply, seconds=time.perf_counter() - began)
 
     def rendered(self, messages: list[Message]) -> str:
         """See `Talker`."""
@@ -249,13 +257,17 @@ class _EndpointReply:
 
     @property
     def completion(self) -> Completion:
+        from zephyrctl.generation.remote import ended_by
+
+        reason = self.told.finish_reason if self.ended else None
         return Completion(
             self.text.strip(),
             self.told.completion_tokens or self.tokens,
             self.told.prompt_tokens or 0,
-            self.ended and self.told.finish_reason != "length",
+            reason == "stop",
             self.seconds,
             first_s=self.first_s,
+            ended_by=reason and ended_by(reason),
         )
 
 

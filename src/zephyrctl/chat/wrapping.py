@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import textwrap
 
 from zephyrctl import terminal
 
@@ -18,15 +18,39 @@ def say_wrapped(text: str, *, head: str = "") -> None:
     if width is None or width - len(head) < _NARROWEST:
         terminal.say(head + text)
         return
-    indent = " " * len(head)
-    lines = textwrap.wrap(
-        terminal.safe(text),
-        width,
-        initial_indent=head,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-    )
-    terminal.say("\n".join(lines) or head)
+    lines = wrapped(terminal.safe(text), width - len(head))
+    terminal.say("\n".join([head + lines[0], *(" " * len(head) + line for line in lines[1:])]))
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` cells, broken at spaces, its own line breaks kept.
+
+    A word without room in a line of its own is broken where the line is full: a path, or a
+    sentence in a script that has no spaces.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines += _wrapped(line, width)
+    return lines
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    from rich.cells import cell_len, chop_cells
+
+    lines, row, room = [], "", width
+    for space, word in re.findall(r"(\s*)(\S+)", line):
+        took = cell_len(space) + cell_len(word)
+        if took > room and row:
+            lines.append(row)
+            row, room, took = "", width, cell_len(word)
+            space = ""
+        if took > room:
+            *full, word = chop_cells(space + word, width)
+            lines += full
+            space, took = "", cell_len(word)
+        row += space + word
+        room -= took
+    return [*lines, row] if row or not lines else lines
 
 
 def _width() -> int | None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zephyrctl import terminal
 from zephyrctl.chat.loading import loading
 from zephyrctl.chat.seats import Bench, Seating, check_different, target_of
 from zephyrctl.chat.talker import Talker, open_endpoint, open_local
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.cli.chat_wish import Wish, check
 from zephyrctl.config.layers import Loaded, load
 from zephyrctl.config.schema import Recipe
@@ -114,7 +114,7 @@ class Models:
         text = f"{options} {is_are} for models that are loaded here, not for those of a service"
         if wish.is_for_one_answer:
             raise UsageError(text, hint=f"leave out {options}")
-        terminal.say(f"! {text}")
+        say_wrapped(text, head="! ")
 
     def _say_settings(self, run: Run | None) -> None:
         """Whose `chat:` it is, in one line: that of `run`, the model's own, or of what the command
@@ -126,7 +126,7 @@ class Models:
             source, aside = str(run.root), f", not {source}" if source != "defaults" else ""
         given = sum(origin.kind in _OVERRIDES for origin in loaded.origins.values())
         over = f", {given} override{'' if given == 1 else 's'}" if given else ""
-        terminal.say(f"settings: {source}{over}{aside}")
+        say_wrapped(f"settings: {source}{over}{aside}")
 
     def _newest(self) -> str:
         """The model that is talked with where none was named: that of the configuration's run

@@ -11,6 +11,7 @@ from zephyrctl import terminal
 from zephyrctl.chat import oneshot, side_by_side
 from zephyrctl.chat.loading import starting
 from zephyrctl.chat.talker import Talker
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.cli.chat_models import Models
 from zephyrctl.cli.chat_signals import ended_by_signals
 from zephyrctl.cli.chat_wish import Wish
@@ -73,7 +74,7 @@ def _prompt(wish: Wish) -> str | None:
 def _say(notices: Sequence[str]) -> int:
     """Say what should be known of a model; returns how much that is."""
     for text in notices:
-        terminal.say(f"! {text}")
+        say_wrapped(text, head="! ")
     return len(notices)
 
 
