@@ -324,6 +324,38 @@ def test_an_old_model_stays_until_the_new_one_replaces_it(recipe: Recipe, run: R
     assert not run.stage("sft").is_finished()
 
 
+def test_nothing_of_an_older_attempt_is_taken_for_the_new_ones(recipe: Recipe, run: Run) -> None:
+    finish_stage(run, recipe, "sft")
+    folder = run.stage("sft")
+    folder.reporter().metrics(step=7, total=9, values={"loss": 1.0})
+    for name in ("diverged-rank0.json", "diverged-rank1.json", "spike-step7.json"):
+        (folder.path / name).write_text("{}")
+    start_afresh(folder, recipe, force=True)
+    assert [path.name for path in folder.path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("removals", range(5))
+def test_no_kill_leaves_a_finished_stage_without_its_records(
+    recipe: Recipe, run: Run, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    finish_stage(run, recipe, "sft")
+    folder = run.stage("sft")
+    folder.reporter().metrics(step=7, total=9, values={"loss": 1.0})
+    left, real = iter(range(removals)), Path.unlink
+
+    def killed_after(path: Path, missing_ok: bool = False) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        real(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as here:
+        here.setattr(Path, "unlink", killed_after)
+        with pytest.raises(KeyboardInterrupt):
+            start_afresh(folder, recipe, force=True)
+    assert folder.metrics_path.exists() or not folder.is_finished()
+    assert decide("sft", recipe, run).action == ("skip" if removals == 0 else "run")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_answers_and_judgments_are_removed_by_force_only(
     recipe: Recipe, run: Run, force: bool

@@ -28,6 +28,21 @@ def room(folder: Path, *, limit: int | None = 1200) -> Room:
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't "
                      "allocate memory: you tried to allocate 4000000000000 bytes."),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
+        RuntimeError("CUDA driver error: out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
+        RuntimeError("HIP error: out of memory\nHIP kernel errors might be ..."),
+        RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("miopenStatusAllocFailed"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        torch.distributed.DistBackendError(
+            "NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled cuda error (run with "
+            "NCCL_DEBUG=INFO for details), NCCL version 2.28.9\nncclUnhandledCudaError: Call to "
+            "CUDA function failed.\nLast error:\nCuda failure 2 'out of memory'"),
+        RuntimeError("Last error:\nCuda failure 'out of memory'"),
+        RuntimeError("Last error:\nFailed to CUDA calloc async 6291456 bytes"),
         MemoryError(),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
@@ -40,7 +55,16 @@ def test_memory_that_ran_out_is_recognised(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("out of memory"), RuntimeError("shape mismatch"), Interrupted("stopped")]
+    "error",
+    [
+        ValueError("out of memory"),
+        RuntimeError("shape mismatch"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("NCCL error: unhandled cuda error\nCuda failure 999 'unknown error'"),
+        RuntimeError("the shared store is out of memory"),
+        Interrupted("stopped"),
+    ],
 )
 def test_other_errors_are_not(error: Exception) -> None:
     assert not memory.is_shortage(error)

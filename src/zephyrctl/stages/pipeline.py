@@ -27,6 +27,8 @@ _NEEDS: Mapping[StageName, tuple[StageName, ...]] = {
 }
 _TRAINING: tuple[StageName, ...] = ("sft", "dpo")
 _SHOWN_CHANGES = 3
+_EVIDENCE = ("diverged-rank*.json", "spike-step*.json")
+"""What training leaves of steps that broke (`training/diverged.py`): no evidence of other steps."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ def start_afresh(folder: StageDir, recipe: Recipe, *, force: bool) -> list[str]:
     cost time and money: the evaluation decides itself which are still good, unless forced.
     """
     said: list[str] = []
+    # First: a kill after it finds no stage that is finished and has lost its records.
+    folder.manifest_path.unlink(missing_ok=True)
     if folder.checkpoints.is_dir():
         stands = sorted(path.name for path in folder.checkpoints.glob("checkpoint-*"))
         checkpoints.clear(folder.checkpoints)
@@ -216,10 +220,9 @@ def start_afresh(folder: StageDir, recipe: Recipe, *, force: bool) -> list[str]:
                 atomic.remove(folder.path / benchmark)  # of a link, the link itself
                 said.append(f"eval: removed earlier answers and judgments of {benchmark}")
     adjustments.forget(folder)
-    for path in (folder.metrics_path, folder.events_path, folder.samples_path):
+    evidence = (path for pattern in _EVIDENCE for path in folder.path.glob(pattern))
+    for path in (folder.metrics_path, folder.events_path, folder.samples_path, *evidence):
         path.unlink(missing_ok=True)
-    if folder.manifest_path.exists():
-        folder.manifest_path.unlink()
     return said
 
 

@@ -4,6 +4,7 @@ The pass is noted for whoever starts the stage again (`runs.adjustments`), which
 """
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +16,20 @@ from zephyrctl.runs import adjustments
 from zephyrctl.runs.adjustments import Shortage
 from zephyrctl.runs.store import StageDir
 
-_TEXTS = (
-    "CUDA error: out of memory",
-    "CUDA out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
+_TEXTS = re.compile(
+    # torch: the allocator, the runtime, and the driver under expandable segments.
+    r"\b(CUDA|HIP|XPU|MPS)( driver error:| error:| backend)? out of memory"
+    # cuBLAS, hipBLAS and cuDNN, which has longer names since 9.0.
+    r"|_STATUS_(INTERNAL_ERROR_(HOST|DEVICE)_)?ALLOC(ATION)?_FAILED"
+    r"|\bmiopenStatusAllocFailed\b"
+    r"|Triton Error \[\w+\]: out of memory"
+    # NCCL and RCCL, which take their buffers past torch's allocator.
+    r"|\b(Cuda|HIP) failure( \d+)? 'out of memory'|Failed to CUDA (calloc|malloc)"
     # torch's allocator on a CPU: c10/core/impl/alloc_cpu.cpp, of Linux and of other systems.
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
 )
-"""What torch says of memory in errors that are no torch.OutOfMemoryError (torch 2.13)."""
+"""What is said of memory in errors that are no torch.OutOfMemoryError (torch 2.13). Of these texts
+only the last ones were met here; the others are from the libraries' sources and users' reports."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def is_shortage(error: BaseException | None) -> bool:
             return True
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
-        if isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS):
+        if isinstance(error, RuntimeError) and _TEXTS.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
