@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -424,3 +425,16 @@ def test_our_own_signs_have_a_plain_form_for_narrow_encodings(
     view.close()
     stdout.seek(0)
     assert stdout.read() == " * item ?\n\n| quote\n"
+
+
+@pytest.mark.parametrize("render", ["markdown", "plain"])
+def test_a_label_for_a_reader_who_left_is_no_error(
+    render: Literal["markdown", "plain"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr("sys.stdout", gone)
+        view = open_view(render, label="A tiny/dpo")
+        view.feed("# Heading\n\ntext\n")
+        view.close()

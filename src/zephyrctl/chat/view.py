@@ -237,7 +237,9 @@ def _on_stdout(label: str | None, *, live: bool) -> Drawing:
     if label is not None:
         from rich.text import Text
 
-        console.print(Text(terminal.safe(label), style="bold"))
+        with console.capture() as line:  # printed by rich, a closed pipe would end the program
+            console.print(Text(terminal.safe(label), style="bold"))
+        terminal.out_styled(line.get(), end="")
 
     def size() -> os.terminal_size:
         # Not shutil's: it believes COLUMNS, which a resize does not change.
