@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,8 +116,9 @@ class FakeEndpoint:
     request is answered. `always` is done to all of them, `fault_of` decides by a request's number.
     `refuses` are the parameters that the model does not take. `slots` requests are served at once,
     others wait. `context`, where it is set, is how many words prompt and answer may have.
-    A streamed answer is sent in the pieces of `cut`, `pace_s` seconds apart. `requests` holds
-    (headers, body) of all.
+    A streamed answer is sent in the pieces of `cut`, `pace_s` seconds apart. `ends` is the finish
+    reason of an answer that is not cut, `card` what is listed of the model beside its name.
+    `requests` holds (headers, body) of all.
     """
 
     answer: Answer = echo
@@ -138,6 +139,8 @@ class FakeEndpoint:
     context: int | None = None
     cut: Callable[[str], list[str]] = words
     pace_s: float = 0.005
+    ends: str | None = "stop"
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.left = deque(self.faults)
@@ -267,7 +270,7 @@ class _Connection(asyncio.Protocol):
     ) -> None:
         fake = self.fake
         if path == "/v1/models":
-            self._send(200, {"data": [{"id": fake.model}]})
+            self._send(200, {"data": [{"id": fake.model, **fake.card}]})
             return
         if path != "/v1/chat/completions":
             self._refuse("404")
@@ -311,7 +314,7 @@ class _Connection(asyncio.Protocol):
         elif fault == "drip":
             await self._drip(body)
         elif body.get("stream"):
-            await self._stream(body)
+            await self._stream(body, fault)
         else:
             self._send(200, self._completion(body, fault), self._limits())
 
@@ -331,7 +334,7 @@ class _Connection(asyncio.Protocol):
         cut = len(words) > limit
         text = " ".join(words[:limit]) if cut else text
         message: dict[str, Any] = {"role": "assistant", "content": text}
-        reason = "length" if cut else "stop"
+        reason = "length" if cut else self.fake.ends
         if fault == "filtered":
             message["content"], reason = None, "content_filter"
         elif fault == "refusal":
@@ -359,23 +362,25 @@ class _Connection(asyncio.Protocol):
             self.transport.write(bytes([byte]))
             await asyncio.sleep(0.02)
 
-    async def _stream(self, body: dict[str, Any]) -> None:
+    async def _stream(self, body: dict[str, Any], fault: str) -> None:
         self.transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
         )
-        text = self.fake.answer(body["messages"])
-        for piece in self.fake.cut(text):
-            event = {"choices": [{"delta": {"content": piece}}]}
-            self.transport.write(f"data: {json.dumps(event)}\n\n".encode())
-            await asyncio.sleep(self.fake.pace_s)
+        whole = self._completion(body, fault)
+        message, reason = (whole["choices"][0][name] for name in ("message", "finish_reason"))
+        for name in ("content", "refusal"):
+            text = message.get(name)
+            for piece in self.fake.cut(text) if isinstance(text, str) else [text] if text else []:
+                self._event({"choices": [{"delta": {name: piece}, "finish_reason": None}]})
+                await asyncio.sleep(self.fake.pace_s)
+        self._event({"choices": [{"delta": {}, "finish_reason": reason}]})
         if (body.get("stream_options") or {}).get("include_usage"):
-            prompt, completion = self.fake.usage(body["messages"], text)
-            usage = {"prompt_tokens": prompt, "completion_tokens": completion}
-            event = {"choices": [], "usage": usage}
-            self.transport.write(f"data: {json.dumps(event)}\n\n".encode())
+            self._event({"choices": [], "usage": whole["usage"]})
         self.transport.write(b"data: [DONE]\n\n")
-        self.fake.answered += 1
         self.transport.close()
+
+    def _event(self, value: Any) -> None:
+        self.transport.write(f"data: {json.dumps(value)}\n\n".encode())
 
     def _send(self, status: int, value: Any, extra: Mapping[str, str] | None = None) -> None:
         self._send_bytes(status, json.dumps(value).encode(), extra)

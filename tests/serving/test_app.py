@@ -193,6 +193,7 @@ def test_models_and_health(client: httpx.Client) -> None:
 def test_our_own_client_is_answered(url: str, engine: Engine) -> None:
     (name,) = models_at(f"{url}/v1")
     endpoint = Endpoint.parse(f"openai+{url}/v1:{name}", env={})
+    assert endpoint.context() == engine.context == 1024
     messages = [Message("system", "be kind"), Message("user", "Offer tea")]
 
     async def once() -> Any:

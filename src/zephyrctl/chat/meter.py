@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zephyrctl import terminal
 from zephyrctl.generation.sampling import Completion
+
+_ENDED = {
+    "content_filter": "(cut by the content filter of the service)",
+    "tool_calls": "(the model calls a tool, and none can be called from here)",
+    "unknown": "(the service does not say whether that is all)",
+}
+"""What is said of a reply that neither its model nor a limit ended."""
 
 
 @dataclass
@@ -49,6 +57,9 @@ def line(completion: Completion, *, context: int | None) -> str:
 
 def cut(completion: Completion, *, most: int, context: int | None, option: str) -> str:
     """Why a reply that the model did not end has no more, in one line; `option` sets `most`."""
+    if completion.ended_by is not None:
+        said = f"(ended by the service: {terminal.safe(completion.ended_by)})"
+        return _ENDED.get(completion.ended_by, said)
     used = completion.prompt_tokens + completion.tokens
     if context and used >= context:
         return "(cut: the context is full)"

@@ -24,7 +24,8 @@ def as_record(
 ) -> dict[str, Any]:
     """The answer as `zephyrctl chat --prompt … --json` prints it.
 
-    `finish_reason` is as in OpenAI's API: `stop` where the model ended the reply, else `length`.
+    `finish_reason` is as in OpenAI's API: `stop` where the model ended the reply, `length` where a
+    limit did; of an endpoint also what else it says, and `unknown` where it says nothing.
     `template_sha256` is null for an endpoint, and its token counts are those it reports.
     """
     session = _asked(prompt, system)
@@ -33,7 +34,7 @@ def as_record(
         "model": talker.name,
         "messages": to_json(session.messages),
         "reply": completion.text,
-        "finish_reason": "stop" if completion.stopped else "length",
+        "finish_reason": completion.finish_reason,
         "tokens": completion.tokens,
         "prompt_tokens": completion.prompt_tokens,
         "seconds": round(completion.seconds, 3),

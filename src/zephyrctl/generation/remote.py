@@ -103,7 +103,13 @@ def completion_of(reply: Reply, *, seconds: float) -> Completion:
         reply.prompt_tokens,
         reply.finish_reason == "stop",
         seconds,
+        ended_by=ended_by(reply.finish_reason),
     )
+
+
+def ended_by(finish_reason: str) -> str | None:
+    """What `Completion.ended_by` is for an endpoint's word."""
+    return None if finish_reason in ("stop", "length") else finish_reason
 
 
 @dataclass

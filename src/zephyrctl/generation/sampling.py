@@ -49,7 +49,8 @@ class Completion:
 
     `text` has no special tokens and no white space round it. `tokens` counts what was generated,
     the stop token included. `stopped` is true where the model ended the answer itself, false
-    where a limit did. `seconds` runs from this answer's start, beside others, to its end.
+    where a limit did or a service says otherwise: `ended_by` is then its word (`content_filter`,
+    `tool_calls`, `unknown`). `seconds` runs from this answer's start, beside others, to its end.
     `problem` tells why there is no answer; None where there is one. `cached` counts the prompt's
     tokens that were kept from the turn before and not read again; `first_s` is how long the first
     token took from the question on, None where it was not timed.
@@ -63,3 +64,10 @@ class Completion:
     problem: str | None = None
     cached: int = 0
     first_s: float | None = None
+    ended_by: str | None = None
+
+    @property
+    def finish_reason(self) -> str:
+        """As in OpenAI's API: `stop` where the model ended the answer, `length` where a limit did,
+        or else what the service said."""
+        return self.ended_by or ("stop" if self.stopped else "length")

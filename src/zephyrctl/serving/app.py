@@ -42,6 +42,8 @@ def make_app(
     """
     line = line or Line()
     card = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zephyrctl"}
+    if answering.context is not None:
+        card["max_model_len"] = answering.context  # vLLM's name for it
 
     async def health(request: Request) -> Response:
         del request

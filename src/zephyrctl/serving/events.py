@@ -55,6 +55,9 @@ Event = Begun | Piece | Ended
 class Answering(Protocol):
     """Whatever answers requests: weights in this process, or vLLM."""
 
+    context: int | None
+    """Tokens that the model reads, None where unknown."""
+
     def ask(self, request: ChatRequest) -> AsyncGenerator[Event]:
         """The events of an answer: Begun, then Pieces and one Ended per choice.
 

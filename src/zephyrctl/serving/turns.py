@@ -38,6 +38,7 @@ class Turns:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.budget = budget or budget_of(engine, rows=MOST_ROWS)
+        self.context = engine.context
         self._tokenizer = engine.tokenizer
         self._prompts = Prompts(
             engine.tokenizer, context=engine.context, max_new_tokens=max_new_tokens

@@ -27,6 +27,7 @@ class VllmTurns:
     """A model in vLLM, asked by many; see `Answering`."""
 
     def __init__(self, vllm: AsyncVllm, *, max_new_tokens: int) -> None:
+        self.context: int | None = vllm.context
         self._vllm = vllm
         self._prompts = Prompts(vllm.tokenizer, context=vllm.context, max_new_tokens=max_new_tokens)
         self._names = TokenBytes(vllm.tokenizer)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from zephyrctl.errors import NetworkError
+from zephyrctl.errors import DataError, NetworkError
 from zephyrctl.generation.endpoint.address import (
     find_key,
     is_loopback,
@@ -26,8 +26,10 @@ from zephyrctl.generation.endpoint.failures import (
     NotTaken,
     Refusal,
     TryAgain,
+    room_left,
     unreached,
 )
+from zephyrctl.generation.endpoint.listing import listed_at
 from zephyrctl.generation.endpoint.tries import Patience, Tries
 from zephyrctl.generation.endpoint.wire import (
     Asked,
@@ -44,6 +46,7 @@ _LOST = {
     "seed": "takes no seed",
     "top_p": "takes no top_p",
     "logprobs": "gives no probabilities",
+    "stream_options": "does not count the tokens of a streamed reply, so its pieces are counted",
 }
 
 
@@ -136,8 +139,10 @@ class Endpoint:
     def stream(self, asked: Asked, told: Streamed | None = None) -> Iterator[str]:
         """The pieces of one answer as they come; for a person who waits, so tried once.
 
-        What else the service says, such as its count of tokens, is put into `told`.
+        What else the service says, such as its count of tokens, is put into `told`. A prompt that
+        its filter refuses has an empty answer, as in `chat`.
         """
+        told = told or Streamed()
         with httpx.Client(
             headers=self._headers,
             timeout=self.patience.timeout_s,
@@ -145,21 +150,26 @@ class Endpoint:
             trust_env=not is_loopback(self.base_url),
         ) as client:
             try:
-                yield from self._stream(client, asked, told or Streamed())
+                yield from self._stream(client, asked, told)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise unreached(_reason(error), where=self.where) from error
-            except (httpx.RequestError, BrokenAnswer, TryAgain, Filtered) as error:
+            except Filtered:
+                told.finish_reason = "content_filter"
+            except (httpx.RequestError, BrokenAnswer, TryAgain) as error:
                 raise NetworkError(
                     f"the endpoint did not answer: {_reason(error)}", where=self.where
                 ) from error
 
     def _stream(self, client: httpx.Client, asked: Asked, told: Streamed) -> Iterator[str]:
+        is_bare = False  # without stream_options, in case those were what a service took for wrong
         while True:
             body = {**self._body(asked), "stream": True}
-            if "stream_options" not in self.adjustments:
+            if not is_bare and "stream_options" not in self.adjustments:
                 body["stream_options"] = {"include_usage": True}
             with client.stream("POST", self._url, json=body) as response:
                 if response.status_code == httpx.codes.OK:
+                    if is_bare:
+                        self._leave_out("stream_options")
                     yield from events(lines_within(response), told)
                     return
                 response = body_within(response)
@@ -167,6 +177,10 @@ class Endpoint:
                     self._refuse(response, body)
                 except NotTaken:
                     continue
+                except DataError as error:
+                    if "stream_options" not in body or room_left(error) is not None:
+                        raise
+                    is_bare = True
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -192,11 +206,13 @@ class Endpoint:
         try:
             refusal.raise_as(where=self.where, sent=body, key_option=self.key_option)
         except NotTaken as field_:
-            # Many requests that were under way may say the same; it is learnt once.
-            name = "logprobs" if field_.name == "top_logprobs" else field_.name
-            if name not in self.adjustments:
-                self.adjustments.append(name)
+            self._leave_out("logprobs" if field_.name == "top_logprobs" else field_.name)
             raise
+
+    def _leave_out(self, name: str) -> None:
+        """Send a field no more. Many requests under way may learn the same; it is noted once."""
+        if name not in self.adjustments:
+            self.adjustments.append(name)
 
     def _body(self, asked: Asked) -> dict[str, Any]:
         body = body_of(self.model, asked)
@@ -207,6 +223,17 @@ class Endpoint:
             elif name == "logprobs":
                 body.pop("top_logprobs", None)
         return body
+
+    def context(self, *, timeout_s: float = 3.0) -> int | None:
+        """How many tokens the model reads, None where the service does not say; one request."""
+        listed = listed_at(
+            self.base_url,
+            self._headers,
+            key=self.api_key,
+            key_option=self.key_option,
+            timeout_s=timeout_s,
+        )
+        return next((one.context for one in listed if one.name == self.model), None)
 
     @property
     def _url(self) -> str:
@@ -220,42 +247,6 @@ class Endpoint:
     @property
     def _headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-
-
-def models_at(
-    base_url: str,
-    *,
-    timeout_s: float = 10.0,
-    api_key_file: str | None = None,
-    key_option: str | None = None,
-) -> list[str]:
-    """The names that a service lists under `/models`; empty where it lists none. CredentialsError
-    where it refuses the key. `key_option` is as in `key_hint`."""
-    url = base_url.rstrip("/")
-    key = find_key(url, api_key_file, os.environ, key_option=key_option)
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    refuse_offline(url, os.environ)
-    try:
-        with (
-            httpx.Client(
-                headers=headers,
-                timeout=timeout_s,
-                follow_redirects=False,
-                trust_env=not is_loopback(url),
-            ) as client,
-            client.stream("GET", f"{url}/models") as response,
-        ):
-            found = body_within(response)
-            if found.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-                refusal = Refusal.read(found.status_code, found.headers, found.content, hide=key)
-                refusal.raise_as(where=without_password(url), sent=(), key_option=key_option)
-            return [str(row["id"]) for row in found.json()["data"]]
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise unreached(_reason(error), where=without_password(url)) from error
-    except httpx.RequestError as error:
-        raise NetworkError(f"the endpoint did not answer: {_reason(error)}", where=url) from error
-    except (ValueError, KeyError, TypeError):
-        return []
 
 
 def _reason(error: Exception) -> str:

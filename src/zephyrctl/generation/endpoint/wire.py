@@ -9,6 +9,9 @@ from typing import Any
 
 from zephyrctl.data.messages import Message, to_json
 
+UNKNOWN = "unknown"
+"""The finish reason of an answer whose service gives none."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -38,8 +41,8 @@ class Asked:
 class Reply:
     """One answer. Tokens are those the service counted, 0 where it counted none.
 
-    `logprobs` holds natural log-probabilities of the first token by its text, None where the
-    service gave none.
+    `finish_reason` is as in `reason_of`; `logprobs` holds natural log-probabilities of the first
+    token by its text, None where the service gave none.
     """
 
     text: str
@@ -47,6 +50,13 @@ class Reply:
     completion_tokens: int
     finish_reason: str
     logprobs: Mapping[str, float] | None = None
+
+
+_ENDS = {
+    "stop": ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"),
+    "length": ("length", "max_tokens", "model_length"),
+}
+"""OpenAI's words for an end, and what other services say for them."""
 
 
 class BrokenAnswer(Exception):
@@ -79,22 +89,32 @@ def reply_of(content: bytes) -> Reply:
         record = json.loads(content)
         choice = record["choices"][0]
         message = choice["message"]
-        text = _text(message.get("content")) or message.get("refusal") or ""
+        text = _words(message)
         usage = record.get("usage") or {}
-        reason = choice.get("finish_reason") or "unknown"
+        reason = reason_of(choice)
         counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         shown = content[:80].decode("utf-8", errors="replace")
         raise BrokenAnswer(f"an answer that is no chat completion: {shown!r}") from error
-    if reason == "error":  # a router's way to say that the model behind it failed midway
-        raise BrokenAnswer(f"an answer that broke off: {str(choice.get('error') or '')[:80]}")
     return Reply(text, *counts, reason, _first_logprobs(choice.get("logprobs")))
+
+
+def reason_of(choice: Mapping[str, Any]) -> str:
+    """Why an answer ended, in OpenAI's words where they have one (`stop`, `length`,
+    `content_filter`, `tool_calls`); `unknown` where the service does not say. BrokenAnswer for one
+    that failed midway."""
+    said = choice.get("finish_reason")
+    if said == "error":  # a router's way to say that the model behind it failed
+        raise BrokenAnswer(f"an answer that broke off: {str(choice.get('error') or '')[:80]}")
+    if not isinstance(said, str) or not said:
+        return UNKNOWN
+    return next((name for name, words in _ENDS.items() if said.lower() in words), said[:40])
 
 
 @dataclass
 class Streamed:
     """What a stream told beside its text. Tokens are None where the service counted none,
-    `finish_reason` where the stream did not say how it ended."""
+    `finish_reason` (as in `reason_of`) until the stream has ended."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -112,7 +132,7 @@ def events(lines: Iterator[str], told: Streamed) -> Iterator[str]:
             continue
         data = line.removeprefix("data:").strip()
         if data == "[DONE]":
-            told.finish_reason = told.finish_reason or "stop"
+            told.finish_reason = told.finish_reason or UNKNOWN
             return
         try:
             record = json.loads(data)
@@ -120,8 +140,9 @@ def events(lines: Iterator[str], told: Streamed) -> Iterator[str]:
                 raise BrokenAnswer(f"an error within the stream: {str(record['error'])[:200]}")
             _count(record.get("usage"), told)
             for choice in record.get("choices") or []:
-                told.finish_reason = choice.get("finish_reason") or told.finish_reason
-                if piece := _text((choice.get("delta") or {}).get("content")):
+                if choice.get("finish_reason"):
+                    told.finish_reason = reason_of(choice)
+                if piece := _words(choice.get("delta") or {}):
                     yield piece
         except (ValueError, TypeError, AttributeError) as error:
             raise BrokenAnswer(f"a broken event: {data[:80]!r}") from error
@@ -134,6 +155,11 @@ def _count(usage: Any, told: Streamed) -> None:
     if usage:
         told.prompt_tokens = int(usage.get("prompt_tokens") or 0) or told.prompt_tokens
         told.completion_tokens = int(usage.get("completion_tokens") or 0) or told.completion_tokens
+
+
+def _words(message: Mapping[str, Any]) -> str:
+    """What a message, or a piece of one, says; a refusal stands in the place of its content."""
+    return _text(message.get("content")) or message.get("refusal") or ""
 
 
 def _text(content: Any) -> str:
