@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zephyrctl.chat import votes
+from zephyrctl.chat import standing, votes
 from zephyrctl.chat.votes import Answered, Ballot, Question
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.load import load_split
@@ -64,7 +64,7 @@ def test_a_tie_and_none_are_counted_and_are_no_pair(tmp_path: Path, choice: str)
     _, pairs = votes.keep(question("x", "y"), choice, folder=tmp_path)
     assert pairs == []
     assert not (tmp_path / votes.PAIRS).exists()
-    (duel,) = votes.duels(votes.read(tmp_path).ballots, of("sft", "dpo"))
+    (duel,) = standing.duels(votes.read(tmp_path).ballots, of("sft", "dpo"))
     assert (duel.ties, duel.none, duel.decided) == (choice == "tie", choice == "none", 0)
 
 
@@ -73,17 +73,17 @@ def test_replies_that_are_the_same_cannot_be_preferred_but_tied(tmp_path: Path) 
         votes.keep(question("x", "x"), "a", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
     votes.keep(question("x", "x"), "tie", folder=tmp_path)
-    assert votes.duels(votes.read(tmp_path).ballots, of("sft", "dpo"))[0].ties == 1
+    assert standing.duels(votes.read(tmp_path).ballots, of("sft", "dpo"))[0].ties == 1
 
 
 def test_of_three_the_two_that_said_the_same_win_and_lose_together(tmp_path: Path) -> None:
     votes.keep(question("x", "x", "y"), "b", folder=tmp_path / "won")
     assert len(rows(tmp_path / "won")) == 1
-    duels = votes.duels(votes.read(tmp_path / "won").ballots, of("sft", "dpo", "base"))
+    duels = standing.duels(votes.read(tmp_path / "won").ballots, of("sft", "dpo", "base"))
     assert [(d.a_wins, d.b_wins, d.ties) for d in duels] == [(0, 0, 1), (1, 0, 0), (1, 0, 0)]
     votes.keep(question("x", "x", "y"), "c", folder=tmp_path / "lost")
     assert len(rows(tmp_path / "lost")) == 1
-    duels = votes.duels(votes.read(tmp_path / "lost").ballots, of("sft", "dpo", "base"))
+    duels = standing.duels(votes.read(tmp_path / "lost").ballots, of("sft", "dpo", "base"))
     assert [(d.a_wins, d.b_wins, d.ties) for d in duels] == [(0, 0, 0), (0, 1, 0), (0, 1, 0)]
 
 
@@ -109,11 +109,11 @@ def test_the_tally_counts_wins_and_what_was_blind_in_any_order() -> None:
     ballots = [ballot(i, "sft", "dpo", blind=False) for i in range(5)]
     ballots += [ballot(10 + i, "dpo", "dpo", blind=True) for i in range(3)]
     ballots += [ballot(20 + i, "sft", "sft", blind=True) for i in range(3)]
-    (duel,) = votes.duels(ballots, of("dpo", "sft"))
+    (duel,) = standing.duels(ballots, of("dpo", "sft"))
     assert (duel.a_wins, duel.b_wins, duel.blind) == (8, 3, 6)
     # Wilson's interval of 8 of 11, by hand: 0.434 to 0.903.
     assert str(duel) == "dpo over sft: 8 of 11 votes (73%, 95% interval 43–90%); 6 blind"
-    (place,) = votes.places(ballots)
+    (place,) = standing.places(ballots)
     assert (place.of, place.first, place.decided) == (2, 6, 6)
     assert "6 of 6 votes (100%, 95% interval 61–100%); 50% without" in str(place)
 
@@ -126,7 +126,7 @@ def test_votes_on_another_training_of_the_same_name_do_not_count(tmp_path: Path)
             "b",
             folder=tmp_path,
         )
-    (duel,) = votes.duels(votes.read(tmp_path).ballots, {"dpo": "after", "sft": None})
+    (duel,) = standing.duels(votes.read(tmp_path).ballots, {"dpo": "after", "sft": None})
     assert (duel.a_wins, duel.decided, duel.others) == (1, 1, 2)
     assert str(duel).endswith("; 2 of other trainings left out")
 

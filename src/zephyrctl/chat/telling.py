@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zephyrctl import terminal
-from zephyrctl.chat import meter, votes
+from zephyrctl.chat import meter, standing, votes
 from zephyrctl.chat.rounds import Round, Shown, same_words
 from zephyrctl.chat.votes import LETTERS, NONE, TIE
 from zephyrctl.chat.wrapping import say_wrapped
@@ -112,8 +112,8 @@ def say_unread(folder: Path) -> None:
 def say_tally(folder: Path, models: Mapping[str, str | None], *, blind: bool) -> None:
     """How `models` stand against each other over all votes; `blind`, the bias of place too."""
     ballots = votes.read(folder).ballots
-    for duel in votes.duels(ballots, models):
+    for duel in standing.duels(ballots, models):
         say_wrapped(str(duel), head="  ")
-    for place in votes.places(ballots):
+    for place in standing.places(ballots):
         if blind and place.of == len(models):
             say_wrapped(str(place), head="  ")

@@ -1,26 +1,24 @@
-"""Which of two replies did a person prefer, where is that kept, and how does it stand by now?
+"""Which of two replies did a person prefer, and where is that kept?
 
 A choice becomes one row of `chats/prefs.jsonl` for each reply it was made against: a source of
 `data.dpo` as it is. A tie, and a "none of them", is no pair, nor is a choice against an empty
 reply, which data preparation would drop; such votes go into `undecided.jsonl` beside it. Every
 vote is one write to one file under a lock, so that a kill loses a vote whole or not at all, and
-chats that run at the same time lose nothing. The tally is read from both files anew.
+chats that run at the same time lose nothing. A tally is read from both files anew.
 """
 
 from __future__ import annotations
 
 import fcntl
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from zephyrctl.data.messages import Message, to_json
-from zephyrctl.data.rates import wilson
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.atomic import append_records, parse_line
@@ -66,52 +64,6 @@ class Ballot:
 
 
 @dataclass(frozen=True)
-class Duel:
-    """How two models stand against each other, over all votes that were kept."""
-
-    a: str
-    b: str
-    a_wins: int = 0
-    b_wins: int = 0
-    ties: int = 0
-    none: int = 0
-    blind: int = 0
-    """How many of the decided votes were cast blind."""
-    others: int = 0
-    """Votes on other trainings of these names, which do not count."""
-
-    @property
-    def decided(self) -> int:
-        """Votes for one of the two."""
-        return self.a_wins + self.b_wins
-
-    def __str__(self) -> str:
-        told = f"{self.a} over {self.b}: {share(self.a_wins, self.decided)}"
-        counts = {"blind": self.blind, "tied": self.ties, "none": self.none,
-                  "of other trainings left out": self.others}  # fmt: skip
-        rest = [f"{count} {what}" for what, count in counts.items() if count]
-        return f"{told}; {', '.join(rest)}" if rest else told
-
-
-@dataclass(frozen=True)
-class Place:
-    """How often the reply shown first was chosen, in blind votes on `of` replies.
-
-    Votes cast with the names on the screen do not count: there a place is always the same model's.
-    """
-
-    of: int
-    first: int = 0
-    decided: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"shown first of {self.of}: {share(self.first, self.decided)}; "
-            f"{1 / self.of:.0%} without a bias of place"
-        )
-
-
-@dataclass(frozen=True)
 class Tally:
     """What the files of votes say. `torn` names files whose last line a kill cut off; `strange`
     counts lines that are no votes of a chat."""
@@ -119,15 +71,6 @@ class Tally:
     ballots: tuple[Ballot, ...]
     torn: tuple[str, ...] = ()
     strange: int = 0
-
-
-def share(part: int, whole: int) -> str:
-    """`8 of 11 votes (73%, 95% interval 43–90%)`, by Wilson for 95 %."""
-    if not whole:
-        return "no votes yet"
-    low, high = wilson(part / whole, whole)
-    noun = "vote" if whole == 1 else "votes"
-    return f"{part} of {whole} {noun} ({part / whole:.0%}, 95% interval {low * 100:.0f}–{high:.0%})"
 
 
 def is_blank(text: str) -> bool:
@@ -284,41 +227,3 @@ def _ballot_in(row: Mapping[str, Any] | None) -> Ballot | None:
     names = (found.id, found.choice, *shown)
     is_sound = all(isinstance(name, str) for name in names) and set(preferred) <= set(shown)
     return found if is_sound and len(shown) > 1 else None
-
-
-def duels(ballots: Iterable[Ballot], models: Mapping[str, str | None]) -> list[Duel]:
-    """How each two of `models` stand, in their order; the values tell which training is meant."""
-    ballots = list(ballots)
-    return [_duel(ballots, models, a, b) for a, b in combinations(models, 2)]
-
-
-def _duel(ballots: Iterable[Ballot], models: Mapping[str, str | None], a: str, b: str) -> Duel:
-    """A choice decides between its model and each other; of two that were not chosen, nothing."""
-    duel = Duel(a, b)
-    for ballot in ballots:
-        if not {a, b} <= set(ballot.shown):
-            continue
-        if any(ballot.made.get(name) != models[name] for name in (a, b)):
-            duel = replace(duel, others=duel.others + 1)
-            continue
-        won = a in ballot.preferred, b in ballot.preferred
-        if won == (True, False):
-            duel = replace(duel, a_wins=duel.a_wins + 1, blind=duel.blind + ballot.blind)
-        elif won == (False, True):
-            duel = replace(duel, b_wins=duel.b_wins + 1, blind=duel.blind + ballot.blind)
-        elif won == (True, True) or ballot.choice == TIE:
-            duel = replace(duel, ties=duel.ties + 1)
-        elif ballot.choice == NONE:
-            duel = replace(duel, none=duel.none + 1)
-    return duel
-
-
-def places(ballots: Iterable[Ballot]) -> list[Place]:
-    """How often the first of two, of three and of four replies was chosen, where it was blind."""
-    found: dict[int, Place] = {}
-    for ballot in ballots:
-        if ballot.blind and len(ballot.preferred) == 1:
-            place = found.get(len(ballot.shown), Place(len(ballot.shown)))
-            first = place.first + (ballot.preferred[0] == ballot.shown[0])
-            found[place.of] = replace(place, first=first, decided=place.decided + 1)
-    return [found[count] for count in sorted(found)]
