@@ -129,6 +129,8 @@ def test_any_cutting_gives_the_same_blocks_and_they_join_to_the_text(
     blocks = blocks_of(text)
     assert "".join(block.text for block in blocks) == text
     assert blocks_of(text, cuts) == blocks
+    shown = "".join(block.content + block.info for block in blocks)
+    assert all(shown.count(letter) >= text.count(letter) for letter in "abx中")
 
 
 LONG = {
@@ -239,3 +241,13 @@ def test_only_the_first_leaf_of_an_item_is_fresh() -> None:
         [True], [False], [False, True]
     ]  # fmt: skip
     assert [b.gap for b in (first, second, nested)] == [False, True, False]
+
+
+@pytest.mark.parametrize("before", ["", "text\n", "- ", "> ", "- a\n", "|a|b|\n|-|-|\n", "1. "])
+@pytest.mark.parametrize("blank", [" " * 700, " " * 9000, "\t" * 700])
+def test_nothing_hides_behind_a_long_blank_in_its_line(before: str, blank: str) -> None:
+    text = f"{before}{blank}hidden words\nafter\n"
+    blocks = blocks_of(text)
+    assert "hidden words" in " ".join(block.content for block in blocks)
+    assert "".join(block.text for block in blocks) == text
+    assert blocks_of(text, list(range(0, len(text), 611))) == blocks

@@ -9,6 +9,8 @@ Modules import downwards only, from this order:
     seats, standing, votes      who is compared, and what was preferred
     oneshot, replying           how one reply comes onto the screen
     view, talker                how it is drawn, and who gives it
+    drawing, screen, blocks     a reply on a screen; blocks with structure, leaves, cuts, markup
+    loading, keyboard           what is seen, and what is typed, until a model is there
     session, saved, meter       what was said, and how much
     reading                     a question from the keyboard, with line_editor, history, lines
 """
