@@ -15,11 +15,20 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from zephyrctl import environment
+from zephyrctl.generation.kv_layer import RoomyLayer
+
+_TAKES_VIEWS = ("cpu", "cuda")
+"""Devices whose attention reads keys where they lie. Apple's has been wrong with such views."""
+_BY_COLUMN = (RoomyLayer, DynamicLayer, DynamicSlidingWindowLayer)
+"""Kinds of layers that hold a key and a value for each column, and nothing else."""
 
 
 def new_cache(model: Any) -> Any:
     """An empty cache with the kinds of layers that the model has."""
-    return DynamicCache(config=model.config)
+    cache = DynamicCache(config=model.config)
+    if model.device.type in _TAKES_VIEWS:
+        cache.layers = [RoomyLayer() if type(x) is DynamicLayer else x for x in cache.layers]
+    return cache
 
 
 def takes_newcomers(cache: Any, model: Any) -> bool:
@@ -30,7 +39,7 @@ def takes_newcomers(cache: Any, model: Any) -> bool:
     """
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
     return "chunked_attention" not in kinds and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+        type(layer) in _BY_COLUMN for layer in cache.layers
     )
 
 

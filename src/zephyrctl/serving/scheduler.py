@@ -1,9 +1,10 @@
 """How do the answers of many requests grow in one batch?
 
 One thread holds the model. Before each step of the batch it lets those go for whom nobody waits,
-and begins what stands first in line as far as the budget takes it: at most `part` tokens of prompts
-are read between two steps, so that a long prompt holds nobody up for long. The line is strictly
-first come, first served; nothing overtakes a request that waits for room.
+and takes on what stands first in line as far as the budget goes. Prompts are read in parts, so that
+a long one holds nobody up for long. The line is strictly first come, first served: nothing
+overtakes a request that waits for room. Only those taken on at one time are read by their length,
+so that prompts beside each other need little padding.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from zephyrctl.serving.budget import Budget
 
 if TYPE_CHECKING:
     from zephyrctl.generation.decoding import Batch, Reader
+
+
+_MOST_PARTS = 4
+"""Parts of prompts that are read between two steps while more wait for their first token than for
+another one."""
 
 
 @dataclass(eq=False)
@@ -55,6 +61,7 @@ class Scheduler:
         self._breaks = False
         self._waiting: deque[Task] = deque()
         self._tasks: dict[int, Task] = {}  # under way, by the row's index
+        self._taken: deque[Row] = deque()  # begun next, the shortest first
         self._batch = self._new_batch()
         self._entering: Batch | None = None
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -121,17 +128,14 @@ class Scheduler:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._waiting or self._entering or self._batch.rows)
+        return bool(self._waiting or self._taken or self._entering or self._batch.rows)
 
     def _pass(self) -> None:
-        """Let go, begin, and one more token for everybody."""
+        """Let go, read of the prompts, and one more token for everybody."""
         try:
             self._let_go()
-            self._begin()
-            if self._entering is not None and self._entering.read(self._columns):
-                self._tell(self._entering.rows)
-                self._batch.join(self._entering)
-                self._entering = None
+            self._take_on()
+            self._read_prompts()
             self._let_go()
             if self._batch.rows:
                 rows = list(self._batch.rows)
@@ -152,6 +156,8 @@ class Scheduler:
         """Rows that are done or left behind leave at once, and so does their memory."""
         if any(task.row.is_left for task in self._waiting):
             self._waiting = deque(task for task in self._waiting if not task.row.is_left)
+        if any(row.is_done for row in self._taken):
+            self._taken = deque(row for row in self._taken if not row.is_done)
         if self._entering is not None and all(row.is_done for row in self._entering.rows):
             self._entering = None
         if any(row.is_done for row in self._batch.rows):
@@ -161,25 +167,55 @@ class Scheduler:
         kept = {row.index for row in self._under_way()}
         self._tasks = {index: task for index, task in self._tasks.items() if index in kept}
 
-    def _begin(self) -> None:
-        """Begin what stands first in line: as many short prompts as one part holds, or one long
-        prompt, which is read in parts."""
-        if self._entering is not None or (self._batch.rows and not self._budget.joins):
+    def _take_on(self) -> None:
+        """Take on what stands first in line, once those taken on before are all begun."""
+        if self._taken or self._entering or (self._batch.rows and not self._budget.joins):
             return
-        chosen: list[Row] = []
+        taken: list[Row] = []
         while self._waiting:
-            row = self._waiting[0].row
-            under_way = [*self._batch.rows, *chosen]
-            if not self._budget.takes(row, under_way, rows=self._most):
+            task = self._waiting[0]
+            under_way = [*self._batch.rows, *taken]
+            if not self._budget.takes(task.row, under_way, rows=self._most):
                 break
-            longest = max(len(one.ids) for one in [*chosen, row])
-            if chosen and (len(chosen) + 1) * longest > self._budget.part:
-                break
-            self._tasks[row.index] = self._waiting.popleft()
-            chosen.append(row)
-        if chosen:
-            self._entering = self._new_batch()
-            self._entering.begin(chosen)
+            self._tasks[task.row.index] = task
+            self._waiting.popleft()
+            taken.append(task.row)
+            self._taken.append(task.row)  # known as under way whatever happens next
+        self._taken = deque(sorted(taken, key=lambda row: len(row.ids)))
+
+    def _read_prompts(self) -> None:
+        """Read prompts until the answers under way should go on."""
+        parts = 0
+        while self._begin():
+            assert self._entering is not None
+            if self._entering.read(self._columns):
+                self._tell(self._entering.rows)
+                self._after_pass()
+                self._batch.join(self._entering)
+                self._entering = None
+            parts += 1
+            waiting = len(self._taken) + len(self._entering.rows if self._entering else ())
+            if parts == _MOST_PARTS or len(self._batch.rows) >= waiting:
+                return
+
+    def _begin(self) -> bool:
+        """Begin what was taken on: as many short prompts as one part holds, or one long prompt,
+        which is read in parts. False where there is nothing to read."""
+        if self._entering is not None or not self._taken:
+            return self._entering is not None
+        count = 1
+        if self._columns is None:
+            count = len(self._taken)
+        while count < len(self._taken) and (
+            (count + 1) * len(self._taken[count].ids) <= self._budget.part
+        ):
+            count += 1
+        entering = self._new_batch()
+        entering.begin([self._taken[place] for place in range(count)])
+        self._entering = entering
+        for _ in range(count):
+            self._taken.popleft()
+        return True
 
     def _tell(self, rows: Sequence[Row]) -> None:
         """Hand over each row's new token. One that cannot be told does not harm the others."""
@@ -217,10 +253,11 @@ class Scheduler:
 
     def _under_way(self) -> list[Row]:
         entering = self._entering.rows if self._entering is not None else []
-        return [*self._batch.rows, *entering]
+        return [*self._batch.rows, *entering, *self._taken]
 
     def _reset(self) -> None:
         self._entering = None
+        self._taken = deque()
         self._batch = self._new_batch()
 
 
