@@ -92,7 +92,7 @@ def test_a_dry_run_shows_files_and_card_and_asks_nobody(
     code, out, err = publish("me/model", "--dry-run")
     assert code == 0, err
     assert out.startswith("---\nlicense:")
-    assert out == Path("exports/mine-sft", CARD).read_text() + "\n"
+    assert out == Path("exports/mine-sft", CARD).read_text()
     size = Path("exports/mine-sft/model.safetensors").stat().st_size
     assert f"{size:,}  model.safetensors" in err
     assert hub.requests == []
@@ -302,3 +302,20 @@ def test_an_adapter_alone_needs_a_base_of_the_hub(
     assert files["adapter_model.safetensors"] == weights
     assert "model.safetensors" not in files
     assert re.search(r"PeftModel.from_pretrained\(base, \"me/adapter\"\)", files[CARD].decode())
+
+
+def test_a_hub_that_cannot_be_reached_is_told_in_a_sentence(
+    publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    for address, words in (
+        ("http://nowhere.invalid", "its name cannot be looked up"),
+        ("http://127.0.0.1:9", "nothing listens"),
+    ):
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        code, out, err = publish("me/model")
+        assert (code, out) == (5, "")
+        assert words in err
+        assert address in err
+        assert "Errno" not in err
+    assert not Path("exports").exists()

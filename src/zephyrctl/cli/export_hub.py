@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from zephyrctl.runs.references import ModelRef
 
 
+DTypeOption = Annotated[
+    Literal["auto", "bfloat16", "float16", "float32"],
+    typer.Option(help="Number format of the weights; auto keeps that of the base."),
+]
+PrivateOption = Annotated[
+    bool, typer.Option("--private/--public", help="Who may see it, where it is made.")
+]
+RevisionOption = Annotated[
+    str | None, typer.Option(metavar="BRANCH", help="Branch; made if absent [main].")
+]
+MessageOption = Annotated[
+    str | None, typer.Option("--message", "-m", metavar="TEXT", help="Of the commit.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder to write first [exports/MODEL].")
+]
+
+
 def hub(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="@last, @dpo, RUN/sft, or a model's folder.")
@@ -28,28 +46,17 @@ def hub(
     repo_id: Annotated[
         str, typer.Option("--repo-id", metavar="NAME/REPO", help="The repository; made if absent.")
     ],
-    private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may see it, where it is made.")
-    ] = True,
-    revision: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="Branch; made if absent [main].")
-    ] = None,
+    private: PrivateOption = True,
+    revision: RevisionOption = None,
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request in place of a commit.")
     ] = False,
-    message: Annotated[
-        str | None, typer.Option("--message", "-m", metavar="TEXT", help="Of the commit.")
-    ] = None,
+    message: MessageOption = None,
     adapter: Annotated[
         bool, typer.Option("--adapter", help="The adapter alone, where its base is on the Hub.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to write first [exports/MODEL].")
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "float32"],
-        typer.Option(help="Number format of the weights; auto keeps that of the base."),
-    ] = "auto",
+    out: OutOption = None,
+    dtype: DTypeOption = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Replace an older model in the folder.")
     ] = False,
@@ -72,12 +79,13 @@ def hub(
     where = destination(
         repo_id, private=private, revision=revision, create_pr=create_pr, message=text
     )
-    ref, recipe = _found(model)
-    from zephyrctl.publishing.upload import Wishes
-
     if adapter and dtype != "auto":
         raise UsageError("an adapter is published as it was trained", where="--dtype",
                          hint="leave out --dtype or --adapter")  # fmt: skip
+    ref, recipe = asked_for(model)
+    _refuse_unfinished(ref, model)
+    from zephyrctl.publishing.upload import Wishes
+
     folder = out or default_folder(ref, "-adapter" if adapter else "")
     wishes = Wishes(folder, dtype, adapter=adapter, force=force)
     if dry_run:
@@ -92,13 +100,13 @@ def default_folder(ref: ModelRef, ending: str = "") -> Path:
     return Path("exports") / f"{name}{ending}"
 
 
-def _found(model: str) -> tuple[ModelRef, Recipe]:
+def asked_for(model: str) -> tuple[ModelRef, Recipe]:
+    """The model that MODEL names, and the recipe of its run, or that of this folder."""
     from zephyrctl.config.layers import load
     from zephyrctl.runs.references import resolve_model
 
     recipe = load().recipe
     ref = resolve_model(model, output_root=Path(recipe.output_root).expanduser(), recipe=recipe)
-    _refuse_unfinished(ref, model)
     return ref, ref.run.recipe() if ref.run is not None else recipe
 
 
@@ -128,8 +136,9 @@ def _dry_run(
         return
     terminal.say(f"{_kind(where)} {where.repo_id}, branch {where.revision or 'main'}:")
     _show_files(prepared.files, {})
-    terminal.out(prepared.card)
+    terminal.out(prepared.card.rstrip("\n"))
     terminal.say("dry run: nothing was sent, and what stands there was not looked at")
+    terminal.say("next: the same command without --dry-run sends this")
 
 
 def _upload(

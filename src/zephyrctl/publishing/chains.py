@@ -88,13 +88,18 @@ def unmerged(chain: Chain) -> Unmerged:
     LoRA adapters add up, so all of them run side by side. Where one does not (DoRA scales by the
     weights below it), those below the last are merged in float32 and the last one runs live.
     """
-    stored = _stored(chain.base) if _only_add(chain) else torch.float32
+    stored = held_in(chain)
     model = _at_work(chain, stored)
     if stored != torch.float32 and chain.adapters and _layers(model) is None:
         del model
         gc.collect()
         model = _at_work(chain, torch.float32)
     return Unmerged(chain, model, compute_in_float32(model))
+
+
+def held_in(chain: Chain) -> torch.dtype:
+    """The number format in which a chain's weights lie in memory while it is exported."""
+    return _stored(chain.base) if _only_add(chain) else torch.float32
 
 
 def _at_work(chain: Chain, dtype: torch.dtype) -> Any:

@@ -21,6 +21,17 @@ _GOES_ON = (
 )
 _CLIENTS = ("httpx", "httpx2", "httpcore", "huggingface_hub", "hf_xet")
 
+_NOBODY = (
+    (("gaierror", "[errno -2]", "[errno -3]", "name or service not known", "name resolution"),
+     "its name cannot be looked up; this machine has no network, or no DNS"),
+    (("connection refused", "[errno 111]"), "nothing listens at its address"),
+    (("network is unreachable", "no route to host", "[errno 101]", "[errno 113]"),
+     "no network leads there"),
+    (("certificate_verify_failed",), "its certificate is not trusted here"),
+    (("connecttimeout",), "it did not answer in time"),
+)  # fmt: skip
+"""What a failure to connect is called by the system and the client, and what it means."""
+
 
 @contextmanager
 def explained(repo_id: str, *, token: str = "") -> Iterator[None]:
@@ -59,11 +70,27 @@ def _of(error: Exception, repo_id: str, token: str) -> ZephyrctlError | None:
     if is_network or modules & set(_CLIENTS) or "xet" in said.lower():
         # After minutes of its own retries, the client does not say that there is no Xet.
         mirror = "; a mirror without Xet needs HF_HUB_DISABLE_XET=1"
-        return NetworkError(
+        return _unreachable(chain, said) or NetworkError(
             f"the Hub did not answer as it should: {said}", where=repo_id,
             hint=_GOES_ON + (mirror if os.environ.get("HF_ENDPOINT") else ""),
         )  # fmt: skip
     return None
+
+
+def _unreachable(chain: list[BaseException], said: str) -> NetworkError | None:
+    """A sentence where nothing was reached at all: no such name, nobody there, no answer."""
+    from huggingface_hub import constants
+
+    links = " ".join([said, *(f"{type(link).__name__} {link}" for link in chain)]).lower()
+    sentence = next((text for words, text in _NOBODY if any(word in links for word in words)), None)
+    if sentence is None:
+        return None
+    return NetworkError(
+        f"the Hub cannot be reached: {sentence}",
+        where=constants.ENDPOINT,
+        hint="check the network (and HF_ENDPOINT, HTTPS_PROXY where they are set), then repeat "
+        "the command; --dry-run needs no network",
+    )
 
 
 def _of_status(status: int, said: str, repo_id: str) -> ZephyrctlError:

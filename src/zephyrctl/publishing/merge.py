@@ -29,7 +29,7 @@ from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
-from zephyrctl.publishing import chains, standing
+from zephyrctl.publishing import chains, room, standing
 from zephyrctl.publishing.agreement import (
     TOLERANCE,
     compared,
@@ -105,6 +105,11 @@ def export_merged(
     found = tokenizer_of(source, fallback=model.chat_template)
     tokenizer = found.tokenizer
     lock = template_lock.check(Path(source), tokenizer)
+    held = max(chains.held_in(chain).itemsize, getattr(torch, number_format).itemsize)
+    need = room.need_of(
+        chain, held=held, written=number_format, shard=room.shard_bytes(shard)
+    )  # fmt: skip
+    room.require(need, out, say=say)
     made_from = standing.made_from(ref, chain, dtype=number_format)
     with staged_directory(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
@@ -144,24 +149,18 @@ def _recorded(exported: Exported) -> dict[str, Any]:
 
 def _save(model: Any, folder: Path, shard: str) -> int:
     """Write weights and configuration; returns the number of parameters."""
-    weights = list(model.parameters())
-    needed = sum(weight.numel() * weight.element_size() for weight in weights)
-    free = environment.free_disk(folder)
-    full = DiskFull(
-        f"no space left for the weights: {size_words(needed)} are needed",
-        where=f"{folder.parent} ({size_words(free)} free)",
-        hint="--out FOLDER_ELSEWHERE",
-    )
-    if free < needed:
-        raise full
     model.config.use_cache = True  # training turns it off, and it would be saved so
     try:
         model.save_pretrained(folder, max_shard_size=shard)
     except SafetensorError as error:
         if "StorageFull" in str(error) or "os error 28" in str(error):
-            raise full from error
+            raise DiskFull(
+                "the disk became full while the weights were written; what was written is removed",
+                where=f"{folder.parent} ({size_words(environment.free_disk(folder))} free)",
+                hint="--out FOLDER_ELSEWHERE",
+            ) from error
         raise
-    return sum(weight.numel() for weight in weights)
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def save_tokenizer(tokenizer: Any, folder: Path, *, lock: TemplateLock | None) -> None:

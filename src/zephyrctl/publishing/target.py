@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from zephyrctl.errors import UsageError
+from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.generation.adapters import Chain
 from zephyrctl.publishing import files
 from zephyrctl.runs.references import ModelRef
@@ -22,6 +23,7 @@ def refuse_to_replace(out: Path, *, force: bool, sign: str | None = None) -> Non
     `sign` is a file that only an older export of this kind holds; None stands for a folder of
     nothing but a transformers model.
     """
+    _refuse_no_folder(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     where = str(out)
@@ -36,6 +38,18 @@ def refuse_to_replace(out: Path, *, force: bool, sign: str | None = None) -> Non
             "the folder holds something else than a model, and --force would delete it",
             where=where,
             hint="--out ANOTHER_FOLDER",
+        )
+
+
+def _refuse_no_folder(out: Path) -> None:
+    """Refuse a folder that cannot be made or renamed where it is asked for."""
+    above = next(path for path in out.absolute().parents if path.exists() or path.is_symlink())
+    if not above.is_dir():
+        raise UsageError("this is a file, and no folder can be in it", where=str(above),
+                         hint="--out ANOTHER_FOLDER")  # fmt: skip
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise EnvironmentProblem(
+            "the folder may not be written to", where=str(above), hint="--out ANOTHER_FOLDER"
         )
 
 

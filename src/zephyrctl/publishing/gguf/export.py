@@ -28,7 +28,7 @@ from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
-from zephyrctl.publishing import agreement, chains, files, standing
+from zephyrctl.publishing import agreement, chains, files, room, standing
 from zephyrctl.publishing.card_metadata import base_of, licence
 from zephyrctl.publishing.gguf.architecture import Architecture, architecture_of
 from zephyrctl.publishing.gguf.checking import (
@@ -105,6 +105,8 @@ def export_gguf(
         refuse_to_replace(out, force=force)
     with quiet():
         source = _source(ref, out, recipe)
+    held = chains.held_in(source.chain).itemsize
+    room.require(room.need_of(source.chain, held=held, written=file_type), out, say=say)
     usage = _usage(source, f"{_file_safe(source.about.name)}-{file_type}.gguf", recipe)
     with staged_directory(out) as folder, quiet():
         path = folder / usage.file
