@@ -23,8 +23,9 @@ from tests.chat.screens import Terminal
 from tests.chat.test_blocks import ANY_TEXT, DOCUMENTS, LONG
 
 from zephyrctl import terminal
-from zephyrctl.chat.drawing import fitted, inline
+from zephyrctl.chat.inline import inline
 from zephyrctl.chat.screen import reflows
+from zephyrctl.chat.tables import Columns, fitted
 from zephyrctl.chat.view import BlockView, Drawing, LiveView, PlainView, open_view
 
 HOSTILE = (
@@ -227,13 +228,24 @@ def test_a_table_without_room_is_shown_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("natural", "room", "expected"),
-    [((3, 5), 20, [3, 5]), ((3, 50, 40), 43, [3, 20, 20]), ((9, 9), 10, [5, 5])],
+    ("natural", "words", "room", "expected"),
+    [
+        ((3, 5), (3, 5), 20, [3, 5]),
+        ((3, 50, 40), (3, 6, 6), 43, [3, 20, 20]),
+        ((9, 9), (9, 9), 10, [5, 5]),
+        ((20, 52), (20, 16), 37, [20, 17]),
+        ((60, 60), (60, 3), 40, [20, 20]),
+    ],
 )
 def test_wide_columns_share_what_narrow_ones_leave(
-    natural: tuple[int, ...], room: int, expected: list[int]
+    natural: tuple[int, ...], words: tuple[int, ...], room: int, expected: list[int]
 ) -> None:
-    assert fitted(natural, room) == expected
+    assert fitted(Columns(natural, words), room) == expected
+
+
+def test_no_word_of_a_table_is_broken_where_there_is_room_for_it() -> None:
+    shown = drawn("|name|what it is|\n|-|-|\n|interoperable|a long text of words|\n", 30)
+    assert "interoperable" in shown
 
 
 def test_rows_far_below_stand_under_their_header() -> None:
