@@ -60,7 +60,7 @@ class Scripted:
         self.notices = ["its template is another one"]
         self.is_closed = False
 
-    def count(self, messages: list[Message]) -> int:
+    def count(self, messages: list[Message]) -> int | None:
         return sum(len(message.content.split()) for message in messages)
 
     def reply(

@@ -436,7 +436,7 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     own = talkers[str(tiny_base)]
     repl = chat(
         "/compare", f"/compare {other} blind", "hi", "/prefer tie", "/compare open", "/model x",
-        "/compare a b c d", "/compare off", "alone", "/prefer a",
+        "/compare a b c d", "/compare off now", "/compare off", "alone", "/prefer a",
         talker=own, render="plain", seating=seating,
     )  # fmt: skip
     err = capsys.readouterr().err
@@ -444,6 +444,7 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     assert "blind, comparing tiny, other" in err
     assert "several models are compared" in err
     assert "2 to 4 models are compared, not 5" in err
+    assert "'off' stands alone" in err
     assert "goes on alone" in err
     assert repl.comparison is None
     assert (own.is_closed, talkers[str(other)].is_closed) == (False, True)

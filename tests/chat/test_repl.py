@@ -221,14 +221,14 @@ def test_status_history_and_stats_say_what_they_promise(
     chat("hi", "/status", "/history", "/stats", replies=("hello you",), system="be kind")
     err = capsys.readouterr().err
     for text in ("scripted", "zephyr 123", "temperature 0.7", "8% of the context", "be kind",
-                 "[assistant]\nhello you", "2 tokens in 1 replies, 4.0 tokens/s"):  # fmt: skip
+                 "[assistant]\nhello you", "2 tokens in 1 reply, 4.0 tokens/s"):  # fmt: skip
         assert text in err
 
 
 class Elsewhere(Scripted):
     """A model at a service that tells its context and the tokens of a prompt."""
 
-    weight_bytes = None
+    weight_bytes: int | None = None
 
     def count(self, messages: list[Message]) -> None:
         del messages

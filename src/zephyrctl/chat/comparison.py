@@ -155,7 +155,9 @@ class Comparison:
         if session.messages != [*last.prompt, Message("assistant", last.going_on.text)]:
             raise UsageError(
                 "the conversation has changed since these replies",
-                hint="/regen answers its last question anew" if session.turns else "ask a question",
+                hint="/regen answers the last question anew, then /prefer"
+                if session.turns
+                else "ask a question, then /prefer",
             )
         if last.ballot is not None:
             raise UsageError(

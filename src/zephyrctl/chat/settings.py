@@ -46,5 +46,5 @@ def changed(sampling: Sampling, name: str, value: str) -> Sampling:
         if kind in _UNREAD:
             raise UsageError(f"{name} takes {_UNREAD[kind]}, not '{value}'") from None
         reason = error.errors(include_url=False)[0]["msg"].removeprefix("Input should be ")
-        raise UsageError(f"{name} is {reason}, not '{value}'") from None
+        raise UsageError(f"{name} must be {reason}, not '{value}'") from None
     return replace(sampling, **{name: getattr(parsed, name)})

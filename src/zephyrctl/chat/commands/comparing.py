@@ -12,7 +12,9 @@ from zephyrctl.errors import UsageError
 if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
 
-_HINT = "/compare @sft   (2 to 4 models with the chat's own; /compare blind hides which is which)"
+_HINT = "/compare @sft"
+_ALONE = ("off", "open")
+"""Words that stand alone after /compare; `blind` may also go with models."""
 
 
 def compare(repl: Repl, rest: str) -> None:
@@ -33,6 +35,8 @@ def compare(repl: Repl, rest: str) -> None:
     elif words in (["blind"], ["open"]):
         current(repl).blind = words == ["blind"]
         terminal.say(f"(from the next question on: {words[0]})")
+    elif alone := next((word for word in words if word in _ALONE), None):
+        raise UsageError(f"'{alone}' stands alone", hint=f"/compare {alone}")
     else:
         _begin(repl, [word for word in words if word != "blind"], blind="blind" in words)
 
@@ -40,8 +44,8 @@ def compare(repl: Repl, rest: str) -> None:
 def prefer(repl: Repl, rest: str) -> None:
     """Vote on the newest replies: /prefer a, b, …, tie (equally good) or none (equally bad).
 
-    A letter stores that reply against each other one as a preference pair, and the conversation
-    goes on with it. A tie, and none, are counted and stored as no pair.
+    A letter stores that reply against each other one that is not empty as a preference pair, and
+    the conversation goes on with it. A tie, and none, are counted and stored as no pair.
     """
     current(repl).prefer(repl.session, rest, totals=repl.totals)
 

@@ -34,8 +34,9 @@ def help_(repl: Repl, rest: str) -> None:
     del repl
     if rest:
         entry = CHAT_COMMANDS.get(rest.removeprefix("/"))
-        text = inspect.getdoc(load_attribute(entry.target)) or entry.summary
-        terminal.say(f"/{entry.name}: {entry.summary}\n{text}")
+        say_wrapped(entry.summary, head=f"/{entry.name}: ")
+        for paragraph in (inspect.getdoc(load_attribute(entry.target)) or "").split("\n\n"):
+            say_wrapped(" ".join(paragraph.split()))
         return
     for entry in CHAT_COMMANDS.entries():
         say_wrapped(entry.summary, head=f"  /{entry.name:<9} ")
@@ -94,12 +95,12 @@ def stats(repl: Repl, rest: str) -> None:
     refuse_words("stats", rest)
     totals = repl.totals
     rate = f", {totals.tokens / totals.seconds:.1f} tokens/s" if totals.seconds else ""
-    terminal.say(f"last: {totals.last}")
-    terminal.say(f"all:  {totals.tokens} tokens in {totals.replies} replies{rate}")
+    replies = "1 reply" if totals.replies == 1 else f"{totals.replies} replies"
+    say_wrapped(totals.last, head="last: ")
+    say_wrapped(f"{totals.tokens} tokens in {replies}{rate}", head="all:  ")
     if totals.prompt_tokens:
-        terminal.say(
-            f"read: {totals.prompt_tokens} tokens of prompts, {totals.cached} of them cached"
-        )
+        read = f"{totals.prompt_tokens} tokens of prompts, {totals.cached} of them cached"
+        say_wrapped(read, head="read: ")
 
 
 def raw(repl: Repl, rest: str) -> None:
