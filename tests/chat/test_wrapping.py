@@ -35,6 +35,12 @@ def test_a_line_that_fits_stays_as_it_is() -> None:
     assert wrapped("", 20) == [""]
 
 
+def test_what_belongs_together_between_dots_stays_so() -> None:
+    assert wrapped("12 tokens · 3.0 tokens/s · first 0.08 s", 30) == [
+        "12 tokens · 3.0 tokens/s ·", "first 0.08 s"
+    ]  # fmt: skip
+
+
 def test_further_lines_begin_below_the_first_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

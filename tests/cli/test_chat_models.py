@@ -1,20 +1,32 @@
 """Whose settings a chat has: those of the model's own run, or those given by hand."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.chat.talkers import Scripted
 
 from zephyrctl import terminal
+from zephyrctl.chat import oneshot
 from zephyrctl.chat.talker import EndpointTalker, _again
+from zephyrctl.cli.chat import chat
 from zephyrctl.cli.chat_models import Models
 from zephyrctl.cli.chat_wish import Wish
 from zephyrctl.config.layers import load
 from zephyrctl.errors import ConfigError, UsageError
+from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs import manifest
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.runs.store import Run, open_run, write_config
+
+
+class Whole(Scripted):
+    """A talker that answers at once."""
+
+    def answer(self, messages: object, *, sampling: Sampling) -> Completion:
+        return Completion("hello", 2, 3, True, 0.5)
 
 
 def wish(**fields: Any) -> Wish:
@@ -235,3 +247,9 @@ def test_in_a_conversation_with_a_service_they_wait_for_another_model(
     monkeypatch.setattr(terminal, "is_tty", lambda stream: True)
     Models(wish(**SERVICE), {}).check()
     assert "! --device is for models that are loaded here" in capsys.readouterr().err
+
+
+def test_the_help_names_every_field_of_the_json_object() -> None:
+    record = oneshot.as_record(Whole(), "hi", system=None, sampling=Sampling())
+    help_text = chat.__doc__ or ""
+    assert [name for name in record if not re.search(rf"\b{name}\b", help_text)] == []

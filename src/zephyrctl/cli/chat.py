@@ -10,7 +10,7 @@ from zephyrctl.cli.options import ConfigOption, JsonOption, RecipeOption, SetOpt
 _Model = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="@last, @sft, RUN/dpo, a folder, a Hub id; with --url its name there.",
     ),
 ]
@@ -83,6 +83,10 @@ def chat(
 
     zephyrctl chat @dpo, or with --prompt "…" --json one answer for a script; text on stdin is a
     prompt too. The settings are those of the model's own run, unless -c or --recipe is given.
+
+    --json prints model, messages, reply, finish_reason (stop, length, or what else a service says),
+    tokens, prompt_tokens, seconds, seed, sampling and template_sha256 (null at a service). With
+    --compare, messages, seed, sampling and one_by_one stand once, the rest for each under replies.
     """
     from zephyrctl.chat.loading import starting
 
