@@ -92,7 +92,8 @@ def _run_stage(run: Run, stage: StageDir, *, config: Path | None, rank: int) -> 
         faults.meet("finish", 0)
         manifest.finish(stage, result)
         # Not before: until the manifest says what was made, only they tell of the work.
-        checkpoints.clear(stage.checkpoints)
+        for text in checkpoints.clear_finished(stage):
+            stage.reporter().notice(text, level="warning")
 
 
 def _report(stage: StageDir, error: ZephyrctlError, *, rank: int, terminal: int | None) -> int:
@@ -106,7 +107,9 @@ def _report(stage: StageDir, error: ZephyrctlError, *, rank: int, terminal: int 
         sys.stderr.write(f"error[{error.kind}]: {error.message}\n")
         sys.stderr.flush()
     last_words.leave(error_path(stage, rank), record)
-    if rank == 0 and stage.read_manifest() is not None:
+    before = stage.read_manifest() if rank == 0 else None
+    # A finished one stays so: what came after it, such as a full disk, did not undo it.
+    if before is not None and before.state != "finished":
         with suppress(DiskFull):
             manifest.fail(stage, error)
     return error.exit_code

@@ -71,3 +71,12 @@ def test_notices_are_kept_once_and_in_order(tmp_path: Path) -> None:
     for text in ("b", "a", "b"):
         reporter.notice(text)
     assert notices(tmp_path / "metrics.jsonl") == ["b", "a"]
+
+
+def test_a_clock_that_is_set_back_does_not_silence_a_task(tmp_path: Path) -> None:
+    now = iter([5000.0, 5000.0, 1000.0, 1000.0, 1000.1, 1000.1])
+    reporter = Reporter(tmp_path, rank=0, clock=lambda: next(now))
+    for done in range(1, 4):
+        reporter.progress("rows", done=done, total=100)
+    written = [record["done"] for record in read_jsonl(tmp_path / "metrics.jsonl")]
+    assert written == [1, 2]

@@ -1,5 +1,6 @@
 """Which checkpoint counts, and what is deleted."""
 
+import errno
 import json
 import os
 import shutil
@@ -408,3 +409,52 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not _made:
         _made.append(save(StageDir(tmp_path_factory.mktemp("once") / "sft"), 4))
     return _made[0]
+
+
+@pytest.fixture
+def undeletable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network disk, on which a folder with an open file cannot be deleted."""
+
+    def refuse(path: Path, **options: Any) -> None:
+        if not options.get("ignore_errors"):
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+
+
+@pytest.mark.usefixtures("undeletable")
+def test_a_training_goes_on_where_an_old_checkpoint_cannot_be_deleted(stage: StageDir) -> None:
+    save(stage, 2)
+    newest = save(stage, 4)
+    said = checkpoints.rotate(stage.checkpoints, keep=1, newest=newest)
+    assert said == ["checkpoint-2 could not be removed (Device or resource busy)"]
+    found = scan(stage)
+    assert found.resume is not None
+    assert found.resume.step == 4
+    assert found.said == ["checkpoint-2.removed could not be removed (Device or resource busy)"]
+
+
+@pytest.mark.usefixtures("undeletable")
+def test_a_finished_stage_stays_so_where_its_checkpoints_cannot_be_deleted(stage: StageDir) -> None:
+    save(stage, 2)
+    assert checkpoints.clear_finished(stage) == [
+        "checkpoints could not be removed (Device or resource busy)"
+    ]
+
+
+def test_a_kill_after_the_old_checkpoint_of_a_step_was_put_away_leaves_the_new_one(
+    stage: StageDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(stage, 4)
+
+    def killed(path: Path) -> None:
+        if path.name.endswith(".removed") and path.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as here:
+        here.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save(stage, 4, loss=1.0)
+    found = scan(stage).resume
+    assert found is not None
+    assert found.record.held_out_loss == 1.0

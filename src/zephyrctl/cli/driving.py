@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,7 +19,7 @@ from zephyrctl.config import sharing
 from zephyrctl.config.layers import Loaded
 from zephyrctl.config.paths import local_sources
 from zephyrctl.config.schema import Recipe
-from zephyrctl.errors import EnvironmentProblem, GateMissed, Interrupted
+from zephyrctl.errors import EnvironmentProblem, GateMissed, Interrupted, StoppedEarly, Terminated
 from zephyrctl.launch import followers, nodes
 from zephyrctl.launch.nodes import Leader
 from zephyrctl.launch.plan import TRAINING
@@ -74,11 +75,14 @@ def carry_out(loaded: Loaded, stages: Sequence[str], wishes: Wishes) -> None:
     """Carry out `stages` (and `report`) of the configured run, one after the other."""
     recipe = loaded.recipe
     rank = nodes.machine(recipe.launch, stages)
-    with listening(recipe.launch):
-        if rank:
-            _follow(recipe, stages, wishes, rank=rank)
-        else:
-            _lead(loaded, stages, wishes, alone=rank is None)
+    try:
+        with listening(recipe.launch):
+            if rank:
+                _follow(recipe, stages, wishes, rank=rank)
+            else:
+                _lead(loaded, stages, wishes, alone=rank is None)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped by Ctrl-C", hint="the same command goes on from here") from None
 
 
 def _lead(loaded: Loaded, stages: Sequence[str], wishes: Wishes, *, alone: bool) -> None:
@@ -104,7 +108,7 @@ def _lead(loaded: Loaded, stages: Sequence[str], wishes: Wishes, *, alone: bool)
                     standing=standing.get(stage),
                 )  # fmt: skip
             if "report" in stages:
-                account.report = write_report(run)
+                account.report = _report(run)
     asked = asked_of(recipe) if wanted == ["eval"] else None
     silent = mode == "none"
     conclude(run, account, stages=stages, as_json=wishes.json, silent=silent, asked=asked)
@@ -293,7 +297,7 @@ def _one_stage(
     account.steps.append(step)
     if decision.action == "skip":
         terminal.say(f"{stage:<6} skipped: {decision.reason}")
-        execute(step, recipe, run, start=lambda name: None)
+        execute(step, recipe, run, start=lambda name: None, say=terminal.say)
         return
     with signals.at_once():
         _ask_before_redo(stage, run, decision, wishes)
@@ -315,6 +319,19 @@ def _one_stage(
     except GateMissed as error:
         # The scores stand, only lower than asked for: the report is still wanted.
         account.missed = error
+
+
+def _report(run: Run) -> Path:
+    """Write the page; StoppedEarly where a stop was asked for since the last stage."""
+    try:
+        with signals.at_once():
+            return write_report(run)
+    except Terminated as error:
+        raise StoppedEarly(
+            f"the report was {error.message}; every stage before it is done",
+            where=str(run.root),
+            hint="the same command writes it",
+        ) from None
 
 
 def _ask_before_redo(stage: StageName, run: Run, decision: Decision, wishes: Wishes) -> None:

@@ -22,7 +22,7 @@ from zephyrctl.reports.histogram import length_histogram
 from zephyrctl.reports.numbers import duration
 from zephyrctl.reports.panels import Panel, Talk, build_panel
 from zephyrctl.reports.provenance import device_words, memory_words
-from zephyrctl.runs.atomic import write_text
+from zephyrctl.runs.atomic import clear_leftovers, write_text
 from zephyrctl.runs.manifest import Manifest
 from zephyrctl.runs.store import STAGES, Run
 from zephyrctl.runs.summary import summarize
@@ -117,6 +117,7 @@ def write_report(run: Run) -> Path:
         if len(page.encode("utf-8")) < MOST_BYTES:
             break
     path = run.root / "report.html"
+    clear_leftovers(path)
     write_text(path, page)
     return path
 

@@ -54,7 +54,8 @@ class Reporter:
         heartbeat.beat(unit)
         now = self._clock()
         is_last = total is not None and done >= total
-        if not is_last and now - self._last_progress.get(task, 0.0) < PROGRESS_INTERVAL_S:
+        # A clock that was set back must not silence the task until it is that late again.
+        if not is_last and 0 <= now - self._last_progress.get(task, 0.0) < PROGRESS_INTERVAL_S:
             return
         self._last_progress[task] = now
         self._write({"kind": "progress", "task": task, "done": done, "total": total, "unit": unit})

@@ -175,7 +175,8 @@ def execute(
     """
     if step.decision.action == "skip":
         # Where a kill came after the end, and before they were gone.
-        checkpoints.clear(run.stage(step.stage).checkpoints)
+        for text in checkpoints.clear_finished(run.stage(step.stage)):
+            say(f"{step.stage:<6} {text}")
         return
     if step.decision.action == "refuse":
         raise refusal(step.stage, run, step.decision)

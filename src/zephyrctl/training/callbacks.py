@@ -170,12 +170,14 @@ class Watch(TrainerCallback):
             partial, self._facts(step, total), first=self.world.is_first, add=self._add
         )
         if self.world.is_first:
-            checkpoints.rotate(
+            left = checkpoints.rotate(
                 saved.parent,
                 keep=self.training.keep_checkpoints,
                 newest=saved,
                 keep_best=self.training.eval_every is not None,
             )
+            for text in left:
+                self.reporter.notice(text, level="warning")
             self.reporter.event("checkpoint", step=step, path=saved.name)
         barrier()
 

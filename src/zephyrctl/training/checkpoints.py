@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,10 +124,12 @@ def commit(partial: Path, facts: Facts) -> Path:
         raise failed[0]
     checkpoint_record.write(partial, record(facts, files))
     final = folder_of(partial.parent, facts.step)
-    if os.path.lexists(final):
-        _discard(final)
+    older = _set_aside(final) if os.path.lexists(final) else None
     partial.rename(final)
     atomic.sync_folder(final.parent)
+    if older is not None:
+        with suppress(OSError):  # the next scan tries again
+            atomic.remove(older)
     try:
         checkpoint_record.verified(final, fresh=True)
     except Damaged as reason:
@@ -174,18 +176,24 @@ def scan(
     return Scan(None, _clear_leftovers(stage_dir.checkpoints))
 
 
-def rotate(checkpoints: Path, *, keep: int, newest: Path, keep_best: bool = False) -> None:
+def rotate(checkpoints: Path, *, keep: int, newest: Path, keep_best: bool = False) -> list[str]:
     """Delete older checkpoints beyond `keep`, after `newest` was verified, and what was put aside.
 
-    With `keep_best` the one of the lowest held-out loss stays too.
+    With `keep_best` the one of the lowest held-out loss stays too. What cannot be deleted is told
+    and no reason to end a training: it returns those, in words.
     """
     folders = [folder for folder in by_age(checkpoints) if folder != newest]
     best = _best([newest, *folders]) if keep_best else None
-    for folder in folders[keep - 1 :]:
-        if folder != best:
-            _discard(folder)
-    for folder in checkpoints.glob(f"{PREFIX}*{DAMAGED}"):
-        _discard(folder)
+    old = [folder for folder in folders[keep - 1 :] if folder != best]
+    said = [_tried(_discard, folder) for folder in (*old, *checkpoints.glob(f"{PREFIX}*{DAMAGED}"))]
+    return [text for text in said if text is not None]
+
+
+def clear_finished(stage_dir: StageDir) -> list[str]:
+    """Delete the checkpoints of a stage that is finished; returns in words what cannot be deleted,
+    which takes nothing from the result."""
+    said = _tried(clear, stage_dir.checkpoints)
+    return [] if said is None else [said]
 
 
 def clear(checkpoints: Path) -> None:
@@ -299,17 +307,29 @@ def _clear_leftovers(checkpoints: Path) -> list[str]:
     said: list[str] = []
     for suffix, why in _LEFTOVERS.items():
         for folder in sorted(checkpoints.glob(f"{PREFIX}*{suffix}")):
-            atomic.remove(folder)
-            said.append(f"removed {folder.name}: {why}")
+            said.append(_tried(atomic.remove, folder) or f"removed {folder.name}: {why}")
     return said
+
+
+def _tried(delete: Callable[[Path], None], folder: Path) -> str | None:
+    """Why a folder could not be deleted, in words: one that is open on a network disk cannot."""
+    try:
+        delete(folder)
+    except OSError as error:
+        return f"{folder.name} could not be removed ({error.strerror or error})"
+    return None
 
 
 def _discard(folder: Path) -> None:
     """Delete a checkpoint; under its new name it no longer counts, however the deletion ends."""
+    atomic.remove(_set_aside(folder))
+
+
+def _set_aside(folder: Path) -> Path:
     gone = folder.with_name(folder.name + REMOVED)
     atomic.remove(gone)
     folder.rename(gone)
-    atomic.remove(gone)
+    return gone
 
 
 def _put_aside(folder: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import random
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -249,7 +249,8 @@ def nothing_partial(folder: Path, *, first: bool) -> Iterator[None]:
         yield
     except BaseException:
         if first:
-            atomic.remove(folder)
+            with suppress(OSError):  # what failed is the error to tell; the next scan tries again
+                atomic.remove(folder)
         raise
 
 
