@@ -24,6 +24,7 @@ from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.remote import RemoteAnswerer
 from zephyrctl.generation.sampling import Completion, Sampling
 from zephyrctl.runs.digests import digest_json, digest_tree
+from zephyrctl.runs.importing import importing
 from zephyrctl.runs.references import ModelRef
 
 if TYPE_CHECKING:
@@ -93,19 +94,13 @@ def subject_of(
     found = tokenizer_of(located, fallback=model.chat_template)
     template_lock.check(Path(located), found.tokenizer)
     template_sha256 = template_hash(found.tokenizer)
-    visible = environment.visible_gpus()
-    name, said = vllm.choose(
-        engine,
-        visible=visible,
-        installed=environment.installed_gpus(),
-        has_vllm=vllm.is_installed(),
-    )
+    name, said = vllm.choose_here(engine)
     identity = {
         "format": FORMAT,
         "engine": name,
         "model": digest,
         "template": template_sha256,
-        "dtype": number_format(model.dtype, on_gpu=bool(visible)),
+        "dtype": number_format(model.dtype, on_gpu=bool(environment.visible_gpus())),
         "attention": model.attention,
     }
 
@@ -119,7 +114,8 @@ def subject_of(
                 dtype=model.dtype,
                 say=say,
             )
-        from zephyrctl.generation.engine import load_engine
+        with importing():
+            from zephyrctl.generation.engine import load_engine
 
         loaded = load_engine(
             located, dtype=model.dtype, attention=model.attention, tokenizer=found.tokenizer
@@ -192,7 +188,8 @@ def open_engine(
     `model` is as in `subject_of`, `quantize` as in `load_engine`. Whether the template is that of
     training is for the caller.
     """
-    from zephyrctl.generation.engine import load_engine
+    with importing():
+        from zephyrctl.generation.engine import load_engine
 
     folder = folder_of(ref)
     found = tokenizer_of(folder, fallback=model.chat_template)
