@@ -397,6 +397,24 @@ def test_a_dumb_terminal_gets_plain_text(monkeypatch: pytest.MonkeyPatch) -> Non
     assert came() == "**bold**\n"
 
 
+def test_a_dumb_terminal_breaks_at_words_and_plain_is_the_very_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "interoperable words " * 8
+    shown = {}
+    renders: tuple[Literal["auto", "plain"], ...] = ("auto", "plain")
+    for render in renders:
+        came = TerminalAsStdout(monkeypatch)
+        monkeypatch.setenv("TERM", "dumb")
+        view = open_view(render)
+        view.feed(text)
+        view.close()
+        shown[render] = came()
+    assert max(map(len, shown["auto"].split("\n"))) <= 80
+    assert shown["auto"].split() == text.split()
+    assert shown["plain"] == text + "\n"
+
+
 def test_an_error_of_the_drawing_reaches_who_feeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -42,12 +42,14 @@ class View(Protocol):
 def open_view(render: Render, *, label: str | None = None) -> View:
     """Begin a reply on stdout, under `label` where several are compared.
 
-    `auto` draws Markdown where stdout is a terminal that can move its cursor, else plain text.
+    `auto` draws Markdown where stdout is a terminal that can move its cursor, else plain text; on
+    a terminal that cannot it breaks at words, while `plain` is the very text.
     `markdown` without such a terminal prints each block once it is finished.
     """
     can_redraw = terminal.can_redraw(sys.stdout)
     if render == "plain" or (render == "auto" and not can_redraw):
-        return PlainView(label)
+        wraps = render == "auto" and terminal.is_tty(sys.stdout)
+        return PlainView(label, wraps=wraps)
     return LiveView(label) if can_redraw else BlockView(label)
 
 
@@ -66,23 +68,30 @@ def _load() -> None:
 
 
 class PlainView:
-    """The text as it comes, without control characters."""
+    """The text as it comes, without control characters; `wraps` breaks its lines at words."""
 
-    def __init__(self, label: str | None = None) -> None:
+    def __init__(self, label: str | None = None, *, wraps: bool = False) -> None:
         self._safe = terminal.SafeStream()
         self._closed = False
+        self._wrap = None
+        if wraps:
+            from zephyrctl.chat.plain import WordWrap
+
+            self._wrap = WordWrap(lambda: _size_of_stdout(80).columns)
         if label is not None:
             terminal.out(label)
 
     def feed(self, text: str) -> None:
         """See View."""
-        terminal.out(self._safe.feed(text), end="")
+        shown = self._safe.feed(text)
+        terminal.out(self._wrap.feed(shown) if self._wrap else shown, end="")
 
     def close(self) -> None:
         """See View."""
         if not self._closed:
             self._closed = True
-            terminal.out(self._safe.close())
+            rest = self._safe.close()
+            terminal.out(self._wrap.feed(rest) + self._wrap.close() if self._wrap else rest)
 
 
 class Drawing:
@@ -241,13 +250,18 @@ def _on_stdout(label: str | None, *, live: bool) -> Drawing:
             console.print(Text(terminal.safe(label), style="bold"))
         terminal.out_styled(line.get(), end="")
 
-    def size() -> os.terminal_size:
-        # Not shutil's: it believes COLUMNS, which a resize does not change.
-        try:
-            columns, lines = os.get_terminal_size(sys.stdout.fileno())
-        except (OSError, ValueError):
-            return os.terminal_size((console.width, 24))
-        # A terminal that was told no size says 0.
-        return os.terminal_size((columns or 80, lines or 24))
-
+    size = partial(_size_of_stdout, console.width)
     return Drawing(console, size=size, write=partial(terminal.out_styled, end=""), live=live)
+
+
+def _size_of_stdout(columns: int) -> os.terminal_size:
+    """Of the terminal, or `columns` where there is none.
+
+    Not shutil's: it believes COLUMNS, which a resize does not change.
+    """
+    try:
+        found = os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return os.terminal_size((columns, 24))
+    # A terminal that was told no size says 0.
+    return os.terminal_size((found.columns or 80, found.lines or 24))
