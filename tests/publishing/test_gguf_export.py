@@ -14,6 +14,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+import yaml
 from tests.publishing import answers, gguf_models
 from tests.publishing.conftest import AddAdapter
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -91,6 +92,10 @@ def test_the_folder_holds_what_a_laptop_needs(run: Run, tmp_path: Path) -> None:
     assert lines.startswith("FROM ./mine-sft-q8_0.gguf\nTEMPLATE ")
     assert 'PARAMETER stop "</s>"\nPARAMETER num_ctx 1024\n' in lines
     assert 'SYSTEM """Be kind."""' in lines
+    card = (out / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["library_name"] == "gguf"
+    assert "llama-cli -m mine-sft-q8_0.gguf --jinja" in card
+    assert "1 adapter merged in float32" in card
     manifest = json.loads((out / MANIFEST).read_text())
     for name, digest in manifest["sha256"].items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest

@@ -294,6 +294,7 @@ def test_an_adapter_alone_needs_a_base_of_the_hub(
     path.write_text(json.dumps(settings))
     code, _, err = publish("me/adapter", "--adapter")
     assert code == 0, err
+    assert "log-probs differ by 0 nats per token" in err
     repo = hub.repos["me/adapter"]
     files = repo.commits[repo.branches["main"]]
     written = json.loads(files["adapter_config.json"])
@@ -301,6 +302,7 @@ def test_an_adapter_alone_needs_a_base_of_the_hub(
     weights = (run.stage("sft").model / "adapter_model.safetensors").read_bytes()
     assert files["adapter_model.safetensors"] == weights
     assert "model.safetensors" not in files
+    assert "differs from the trained model's by 0 nats" in files[CARD].decode()
     assert re.search(r"PeftModel.from_pretrained\(base, \"me/adapter\"\)", files[CARD].decode())
 
 

@@ -6,9 +6,12 @@ the very commit of it. A chain of adapters, or an adapter on a local model, has 
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,8 @@ from zephyrctl.generation.adapters import ADAPTER_CONFIG, Chain, chain_of
 from zephyrctl.generation.answerer import folder_of
 from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
-from zephyrctl.publishing import standing
+from zephyrctl.publishing import chains, room, standing
+from zephyrctl.publishing.agreement import compared, log_probs, texts_to_compare
 from zephyrctl.publishing.card import Facts, model_card, public_lock
 from zephyrctl.publishing.merge import save_tokenizer as save
 from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
@@ -32,9 +36,11 @@ WEIGHTS = "adapter_model.safetensors"
 _SNAPSHOT = re.compile(r"models--(.+?)--(.+)/snapshots/([0-9a-f]{40})")
 
 
-def export_adapter(ref: ModelRef, *, out: Path, model: Model, force: bool) -> Facts:
+def export_adapter(
+    ref: ModelRef, *, out: Path, model: Model, force: bool, say: Callable[[str], None]
+) -> Facts:
     """Write the adapter that `ref` names into the folder `out`; UsageError where it cannot be
-    published by itself."""
+    published by itself, JobFailed where base and folder do not say what the model says."""
     refuse_endpoint(ref)
     out = out.expanduser()
     refuse_to_replace(out, force=force)
@@ -45,7 +51,8 @@ def export_adapter(ref: ModelRef, *, out: Path, model: Model, force: bool) -> Fa
     found = tokenizer_of(source, fallback=model.chat_template)
     tokenizer = found.tokenizer
     lock = template_lock.check(Path(source), tokenizer)
-    facts = _facts(chain.adapters[0])
+    need = room.need_of(chain, held=chains.held_in(chain).itemsize, written="float32")
+    room.require(replace(need, disk=2 * _size(chain.adapters[0])), out, say=say)
     with staged_directory(out) as folder, quiet():
         shutil.copyfile(chain.adapters[0] / WEIGHTS, folder / WEIGHTS)
         settings = json.loads((chain.adapters[0] / ADAPTER_CONFIG).read_text(encoding="utf-8"))
@@ -54,6 +61,7 @@ def export_adapter(ref: ModelRef, *, out: Path, model: Model, force: bool) -> Fa
             settings | {"base_model_name_or_path": base, "revision": commit},
         )
         save(tokenizer, folder, lock=public_lock(lock, ref))
+        facts = _checked(ref, chain, folder, tokenizer, out)
         card = model_card(ref, facts, lock=lock, template=found.template, form="adapter")
         standing.close(folder, card, made_from=identity(ref), facts=vars(facts))
         make_readable(folder)
@@ -85,7 +93,24 @@ def base_on_the_hub(chain: Chain) -> tuple[str, str]:
     return f"{found[1]}/{found[2]}", found[3]
 
 
-def _facts(adapter: Path) -> Facts:
+def _size(adapter: Path) -> int:
+    return (adapter / WEIGHTS).stat().st_size
+
+
+def _checked(ref: ModelRef, chain: Chain, folder: Path, tokenizer: Any, out: Path) -> Facts:
+    """What the folder holds; JobFailed where the base with it does not say what the model says."""
+    rows, checked_on = texts_to_compare(ref, tokenizer)
+    before = log_probs(chains.unmerged(chain).model, rows)
+    gc.collect()  # a PEFT model holds itself, and two bases need not be here at once
+    written = Chain(chain.base, (folder,))
+    after = log_probs(chains.unmerged(written).model, rows)
+    difference = compared(before, after, "float32", out)
+    parameters, formats = _weights(folder)
+    return Facts(formats, parameters, 1, before.numel(), checked_on, difference)
+
+
+def _weights(adapter: Path) -> tuple[int, str]:
+    """How many numbers an adapter has, and their formats."""
     total, formats = 0, set[str]()
     with safe_open(adapter / WEIGHTS, framework="pt") as weights:
         names: Any = weights.keys()
@@ -93,4 +118,4 @@ def _facts(adapter: Path) -> Facts:
             tensor: Any = weights.get_tensor(name)
             total += tensor.numel()
             formats.add(str(tensor.dtype).removeprefix("torch."))
-    return Facts("/".join(sorted(formats)), total, 1, 0, "as they were trained", None)
+    return total, "/".join(sorted(formats))

@@ -13,7 +13,7 @@ from pathlib import Path
 from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.template_lock import TemplateLock
-from zephyrctl.publishing.card_metadata import Form, base_of, metadata, on_the_hub
+from zephyrctl.publishing.card_metadata import Form, base_of, licence, metadata, on_the_hub
 from zephyrctl.publishing.card_scores import evaluation, standing
 from zephyrctl.publishing.card_text import plain, public
 from zephyrctl.publishing.card_training import data, training
@@ -25,15 +25,14 @@ _LOCAL = "a local model"
 
 @dataclass(frozen=True)
 class Facts:
-    """What exporting found out. `difference` is in nats per token; None where nothing was merged,
-    cast or converted, so that there was nothing to compare."""
+    """What exporting found out. `difference` is the mean of `tokens` tokens, in nats."""
 
     dtype: str
     parameters: int
     adapters: int
     tokens: int
     checked_on: str
-    difference: float | None
+    difference: float
 
 
 def model_card(
@@ -63,13 +62,16 @@ def model_card(
     parts = [
         head,
         f"# {plain(title)}\n",
-        *_origin(base, ref, facts, recipe),
+        *_origin(base, ref, facts, recipe, form=form),
         "## How to use\n",
         usage if usage is not None else _usage(form, name or "FOLDER", on_the_hub(base)),
         *(training(run, recipe, ref.stage) if run and recipe else _UNKNOWN),
         *(data(run, recipe, ref.stage) if run and recipe else []),
         *(evaluation(run) if run else []),
         *_template(lock, template),
+        "## Licence\n",
+        f"{licence(base, recipe)}",
+        "Those of the training data, which are not listed here, apply as well.\n",
         *_LIMITS,
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -83,8 +85,7 @@ _LIMITS = [
     "## Limits\n",
     "The model can be wrong, biased or unsafe, and states false things with confidence;",
     "nothing here made it safe. Scores hold for the listed benchmarks and judges only; an LLM",
-    "judge prefers long answers and its own style. The licences of the base model and of the",
-    "training data apply; where this card says `unknown`, they were not looked up.\n",
+    "judge prefers long answers and its own style.\n",
 ]
 _ANSWER = """\
 messages = [{{"role": "user", "content": "What is the capital of France?"}}]
@@ -130,7 +131,9 @@ def public_lock(lock: TemplateLock | None, ref: ModelRef) -> TemplateLock | None
     )
 
 
-def _origin(base: str | None, ref: ModelRef, facts: Facts, recipe: Recipe | None) -> Iterator[str]:
+def _origin(
+    base: str | None, ref: ModelRef, facts: Facts, recipe: Recipe | None, *, form: Form
+) -> Iterator[str]:
     name = on_the_hub(base) or (base if base is not None and base in BASE_MODELS else None)
     what = f"`{name}`" if name is not None else _LOCAL
     if name is not None and recipe is not None and recipe.model.revision:
@@ -138,14 +141,14 @@ def _origin(base: str | None, ref: ModelRef, facts: Facts, recipe: Recipe | None
     trained = {"sft": "supervised fine-tuning", "dpo": "supervised fine-tuning, then DPO"}
     how = trained.get(ref.stage or "")
     yield f"Made from {what} by {how}, with zephyrctl.\n" if how else f"Made from {what}.\n"
-    size = f"{facts.parameters:,} parameters in {facts.dtype}"
-    if facts.difference is None:
-        yield f"{size}, {facts.checked_on}.\n"
-        return
-    adapters = f"{facts.adapters} adapter{'s' if facts.adapters != 1 else ''} merged in float32, "
+    done = "as they were trained, " if form == "adapter" else ""
+    if form != "adapter" and facts.adapters:
+        several = "s" if facts.adapters > 1 else ""
+        done = f"{facts.adapters} adapter{several} merged in float32, "
+    other = "trained" if form == "adapter" else "unmerged"
     yield (
-        f"{size}; {adapters if facts.adapters else ''}checked after loading: a token's "
-        f"log-probability differs from the unmerged model's by {facts.difference:.2g} nats on "
+        f"{facts.parameters:,} parameters in {facts.dtype}; {done}checked after loading: a token's "
+        f"log-probability differs from the {other} model's by {facts.difference:.2g} nats on "
         f"average ({facts.tokens} tokens of {facts.checked_on}).\n"
     )
 

@@ -19,21 +19,13 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.template_lock import TemplateLock
 from zephyrctl.models.named import SMOLLM2_HUB_ID
 from zephyrctl.publishing.card_text import public
+from zephyrctl.publishing.licences import Licence, licence_of
 from zephyrctl.runs.references import HUB_ID, ModelRef
 from zephyrctl.runs.score_files import ScoreFile
 
 Form = Literal["merged", "adapter", "gguf"]
 
 _ON_THE_HUB = {"smollm2-135m-instruct": SMOLLM2_HUB_ID}
-_LICENCES = {
-    SMOLLM2_HUB_ID: "apache-2.0",
-    "HuggingFaceTB/SmolLM2-360M": "apache-2.0",
-    "HuggingFaceTB/SmolLM2-1.7B": "apache-2.0",
-    "mistralai/Mistral-7B-v0.1": "apache-2.0",
-    "mistralai/Mixtral-8x7B-v0.1": "apache-2.0",
-    "meta-llama/Meta-Llama-3-8B": "llama3",
-}
-"""Licences of the base models of our recipes; every other one is `unknown`."""
 _LIBRARIES: Mapping[Form, str] = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
 _NAMES = {"mt-bench": "MT-Bench", "alpaca-eval": "AlpacaEval"}
 _PROTOCOL = ("references", "scoring", "repeats", "coverage")
@@ -57,9 +49,10 @@ def on_the_hub(base: str | None) -> str | None:
     return base if "/" in base else None
 
 
-def licence(base: str | None) -> str:
-    """The licence of a base model, as the Hub writes it; `unknown` where it is not listed."""
-    return _LICENCES.get(on_the_hub(base) or "", "unknown")
+def licence(base: str | None, recipe: Recipe | None = None) -> Licence:
+    """The licence of a base model, and whose word that is."""
+    revision = recipe.model.revision if recipe is not None else None
+    return licence_of(base, on_the_hub(base), revision=revision)
 
 
 def metadata(
@@ -73,8 +66,10 @@ def metadata(
 ) -> str:
     """The YAML block; `scores` are those of these weights, `title` is their name in it."""
     trained = stage in ("sft", "dpo")
+    stated = licence(base, recipe)
     fields: dict[str, Any] = {
-        "license": licence(base),
+        "license": stated.name,
+        **stated.more,
         "library_name": _LIBRARIES[form],
         "pipeline_tag": "text-generation",
         "tags": _tags(stage, form),

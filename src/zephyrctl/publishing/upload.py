@@ -17,6 +17,7 @@ from zephyrctl.publishing import adapter, files, merge, standing
 from zephyrctl.publishing.card import Facts, model_card
 from zephyrctl.publishing.leaks import refuse_secrets
 from zephyrctl.publishing.merge import DType
+from zephyrctl.publishing.target import refuse_to_replace
 from zephyrctl.runs.references import ModelRef
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def prepare(
     source = Path(folder_of(ref))
     _refuse_training_state(source)
     out = wishes.out.expanduser()
+    if not wishes.force and files.read_record(out) is None:
+        refuse_to_replace(out, force=False)  # before gigabytes are digested
     identity = adapter.identity(ref) if wishes.adapter else merge.identity(ref, dtype=wishes.dtype)
     found = None if wishes.force else standing.found(out, made_from=identity)
     if found is not None:
@@ -89,15 +92,20 @@ def prepare(
 
 def _export(ref: ModelRef, wishes: Wishes, model: Model, say: Say) -> Facts:
     if wishes.adapter:
-        return adapter.export_adapter(ref, out=wishes.out, model=model, force=wishes.force)
-    exported = merge.export_merged(
-        ref, out=wishes.out, dtype=wishes.dtype, model=model, force=wishes.force, say=say
-    )
-    for text in exported.notices:
-        say(f"! {text}")
-    say(f"log-probs differ by {exported.difference:.2g} nats per token, {exported.tolerance} is "
-        f"allowed ({exported.tokens} tokens of {exported.checked_on})")  # fmt: skip
-    return exported.facts
+        facts = adapter.export_adapter(
+            ref, out=wishes.out, model=model, force=wishes.force, say=say
+        )
+        tolerance = merge.TOLERANCE["float32"]
+    else:
+        exported = merge.export_merged(
+            ref, out=wishes.out, dtype=wishes.dtype, model=model, force=wishes.force, say=say
+        )
+        for text in exported.notices:
+            say(f"! {text}")
+        facts, tolerance = exported.facts, exported.tolerance
+    say(f"log-probs differ by {facts.difference:.2g} nats per token on average ({tolerance} "
+        f"allowed; {facts.tokens} tokens of {facts.checked_on})")  # fmt: skip
+    return facts
 
 
 def _template(source: Path, model: Model) -> str:

@@ -20,6 +20,7 @@ from transformers import AutoConfig, GenerationConfig
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data import template_lock
 from zephyrctl.data.messages import Message
+from zephyrctl.data.template_lock import TemplateLock
 from zephyrctl.data.tokens import encode_prompt
 from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.generation.adapters import Chain, chain_of
@@ -29,6 +30,7 @@ from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
 from zephyrctl.publishing import agreement, chains, files, room, standing
+from zephyrctl.publishing.card import CARD, Facts, model_card
 from zephyrctl.publishing.card_metadata import base_of, licence
 from zephyrctl.publishing.gguf.architecture import Architecture, architecture_of
 from zephyrctl.publishing.gguf.checking import (
@@ -40,7 +42,7 @@ from zephyrctl.publishing.gguf.checking import (
     compare_ids,
     compared,
 )
-from zephyrctl.publishing.gguf.modelfile import Usage, modelfile, readme
+from zephyrctl.publishing.gguf.modelfile import Usage, how_to_use, modelfile
 from zephyrctl.publishing.gguf.turns import portable, turn_form
 from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file
@@ -88,6 +90,8 @@ class _Source:
     about: About
     stops: tuple[str, ...]
     notices: tuple[str, ...]
+    template: str
+    lock: TemplateLock | None
 
 
 def export_gguf(
@@ -119,11 +123,15 @@ def export_gguf(
         ollama, said = modelfile(usage, turn_form(source.tokenizer))
         notices = (*source.notices, *kept, *said)
         write_text(folder / "Modelfile", ollama)
-        checked = (
-            f"read again, its log-probabilities differ from the trained model's by "
-            f"{apart.difference:.2g} nats per token on average ({before.log_probs.numel()} tokens)."
-        )
-        write_text(folder / "README.md", readme(usage, checked=checked, notices=notices))
+        facts = Facts(
+            file_type, parameters, len(source.chain.adapters), before.log_probs.numel(),
+            checked_on, apart.difference,
+        )  # fmt: skip
+        card = model_card(
+            ref, facts, lock=source.lock, template=source.template, form="gguf",
+            usage=how_to_use(usage, notices=notices),
+        )  # fmt: skip
+        write_text(folder / CARD, card)
         exported = ExportedGguf(
             out, usage.file, file_type, source.architecture.family.name, source.vocabulary.pre,
             parameters, path.stat().st_size, len(source.chain.adapters), checked_on,
@@ -171,11 +179,11 @@ def _source(ref: ModelRef, out: Path, recipe: Recipe) -> _Source:
     )  # fmt: skip
     name = f"{ref.run.name}-{ref.stage}" if ref.run is not None else ref.name
     own = ref.run.recipe() if ref.run is not None else None
-    about = About(name, licence(base_of(ref, own, lock)), ref.stage, portable(tokenizer))
+    about = About(name, licence(base_of(ref, own, lock), own).name, ref.stage, portable(tokenizer))
     return _Source(
         chain, tokenizer, architecture, vocabulary, about,
         tuple(vocabulary.tokens[number] for number in ends),
-        (*found.notices, *architecture.notices, *vocabulary.notices),
+        (*found.notices, *architecture.notices, *vocabulary.notices), found.template, lock,
     )  # fmt: skip
 
 

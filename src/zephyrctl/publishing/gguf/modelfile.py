@@ -78,21 +78,20 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def readme(usage: Usage, *, checked: str, notices: Sequence[str]) -> str:
-    """A page that says how to run the file and what was checked."""
+def how_to_use(usage: Usage, *, notices: Sequence[str]) -> str:
+    """How the file is run, and what has to be known of it: a chapter of its card."""
     said = "".join(f"- {text}\n" for text in notices)
     return (
-        f"# {usage.title}\n\n"
         f"`{usage.file}` runs in llama.cpp and in what is built on it.\n\n"
         "```sh\n"
         f"llama-cli -m {usage.file} --jinja -cnv      # a chat in the terminal\n"
         f"llama-server -m {usage.file} --jinja       # an OpenAI-compatible server\n"
-        f"ollama create my-model -f Modelfile && ollama run my-model\n"
+        "ollama create my-model -f Modelfile && ollama run my-model\n"
         "```\n\n"
-        f"The chat template is inside the file (`tokenizer.chat_template`); {checked}\n\n"
-        "The template opens a chat with its own special tokens, so the file asks programs to add\n"
-        "none (`tokenizer.ggml.add_bos_token` is false). A plain completion without the template\n"
-        "gets no BOS token either.\n"
+        "The chat template is inside the file (`tokenizer.chat_template`). It opens a chat with\n"
+        "its own special tokens, so the file asks programs to add none\n"
+        "(`tokenizer.ggml.add_bos_token` is false). A plain completion without the template gets\n"
+        "no BOS token either.\n"
         + (f"\n{said}" if said else "")
         + "\n`export.json` holds the SHA-256 of every file.\n"
     )
