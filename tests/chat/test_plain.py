@@ -36,7 +36,7 @@ def test_any_cutting_gives_the_same_lines_and_loses_nothing(
 def test_lines_break_at_words_and_stand_below_their_text() -> None:
     text = (
         "some words of a line\n\n- an item of some words\n  1. one that is nested in it\n"
-        "> a quote of some words\n"
+        "> a quote of some words\n> > and one in it\n"
     )
     assert wrapped(text, 16).split("\n") == [
         "some words of a",
@@ -49,6 +49,8 @@ def test_lines_break_at_words_and_stand_below_their_text() -> None:
         "     it",
         "> a quote of",
         "> some words",
+        "> > and one in",
+        "> > it",
         "",
     ]
 

@@ -71,13 +71,14 @@ class WordWrap:
     def _begin(self, token: str) -> None:
         """Learn from a line's first words how far its further lines are indented."""
         assert self._hang is not None
+        # The blank behind a marker is in its hang already.
+        blank = self._space[1:] if self._hang else self._space
         if _QUOTE.fullmatch(token):
-            self._hang += f"{self._space}{token} "
+            self._hang += f"{blank}{token} "
         elif _ITEM.fullmatch(token):
-            self._hang += " " * (len(self._space) + len(token) + 1)
+            self._hang += blank + " " * (len(token) + 1)
         else:
-            # The blank behind a marker is in its hang already.
-            self._hang = self._hang or self._space
+            self._hang += blank
             self._begins = False
 
     def _written(self, word: str) -> str:
