@@ -100,6 +100,14 @@ def test_an_endpoint_counts_no_tokens_and_shows_no_template() -> None:
             talker.rendered(HELLO)
 
 
+def test_a_name_that_the_service_does_not_list_is_told() -> None:
+    with FakeEndpoint() as server:
+        unknown, known = open_endpoint(f"{server.spec}x"), open_endpoint(server.spec)
+        assert (unknown.context, known.context) == (None, None)
+    assert unknown.notices == ["the service lists no model 'fakex'; it lists fake"]
+    assert known.notices == []
+
+
 def streamed(server: FakeEndpoint) -> Completion:
     reply = open_endpoint(server.spec).reply(HELLO, sampling=GREEDY, stop=lambda: False)
     assert "".join(reply).strip() == reply.completion.text

@@ -86,6 +86,8 @@ class Repl:
             for label, value in self.talker.facts
             if label in ("device", "endpoint", "key", "template")
         ]
+        if self.talker.context:
+            facts.append(f"context {self.talker.context}")
         say_wrapped(" · ".join([self.talker.name, *facts, "/help"]))
         self.told.clear()
         self._say_notices()
@@ -123,7 +125,7 @@ class Repl:
         joins = self.session.waits
         self.session.ask(text)
         if joins:
-            terminal.say("(asked together with the question before, which had no answer)")
+            say_wrapped("(asked together with the question before, which had no answer)")
         self.answer()
 
     def answer(self) -> None:
@@ -169,7 +171,7 @@ class Repl:
         for text in self.talker.notices:
             if text not in self.told:
                 self.told.add(text)
-                terminal.say(f"! {text}")
+                say_wrapped(text, head="! ")
 
     def readable(self) -> Readable:
         """What the model can read of the conversation; said where less than before begins to be
@@ -191,16 +193,16 @@ class Repl:
         completion = drawn.completion
         if drawn.error is not None:
             terminal.say_error(drawn.error)
-            terminal.say("(broken off; what came is kept, /regen asks again)")
+            say_wrapped("(broken off; what came is kept, /regen asks again)")
         elif drawn.was_stopped:
-            terminal.say(
+            say_wrapped(
                 "(stopped; what came is kept, /undo takes it back)"
                 if completion.text
                 else "(stopped before anything came; /regen asks again, /undo takes it back)"
             )
         elif not completion.stopped:
             most, context = self.sampling.max_new_tokens, self.talker.context
-            terminal.say(
+            say_wrapped(
                 meter.cut(completion, most=most, context=context, option="/set max_new_tokens")
             )
         if terminal.is_tty(sys.stderr):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zephyrctl import terminal
 from zephyrctl.chat import fitting
 from zephyrctl.chat.fitting import Fit, Free, Need
 from zephyrctl.chat.loading import loading
 from zephyrctl.chat.talker import Talker
+from zephyrctl.chat.wrapping import say_wrapped
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
 from zephyrctl.generation.answerer import folder_of
@@ -63,6 +63,7 @@ class Seating:
         """One model; `talker` where it is loaded already."""
         if ref.kind == "endpoint":
             there = talker or self.load(ref)
+            _ = there.context  # asked of the service now, which also tells whether it has the model
             return Seat(there.name, ref.target, lambda: there, talker=there)
         need = self._need(ref)
         seat = Seat(ref.name, target_of(ref), lambda: self.load(ref), need, talker=talker)
@@ -128,9 +129,10 @@ class Bench:
         found = fitting.fit(needs, free())
         if not found.together and any(seat.need is not None for seat in waiting):
             self.one_by_one = True
-            terminal.say(
-                f"! the models do not fit together: {found}; so they answer one after the other, "
-                "each loaded for its reply and then freed"
+            say_wrapped(
+                f"the models do not fit together: {found}; so they answer one after the other, "
+                "each loaded for its reply and then freed",
+                head="! ",
             )
             return
         for seat in waiting:
@@ -158,7 +160,7 @@ class Bench:
             self._note(seat)
         for text, was_said in self._notices.items():
             if not was_said:
-                terminal.say(f"! {text}")
+                say_wrapped(text, head="! ")
                 self._notices[text] = True
 
     def free(self, *, but: Seat | None = None) -> None:

@@ -161,11 +161,16 @@ class EndpointTalker:
 
     @cached_property
     def context(self) -> int | None:
-        """See `Talker`; asked of the service when it is first wanted."""
+        """See `Talker`; asked of the service when it is first wanted. A list of models without
+        this one becomes a notice: some services answer to more names than they list."""
         try:
-            return self.endpoint.context()
+            found = {one.name: one.context for one in self.endpoint.listed()}
         except ZephyrctlError:  # a reply will tell what is wrong
             return None
+        if found and self.name not in found:
+            names = ", ".join(list(found)[:5]) + (", …" if len(found) > 5 else "")
+            self.notices.append(f"the service lists no model '{self.name}'; it lists {names}")
+        return found.get(self.name)
 
     def count(self, messages: list[Message]) -> None:
         """See `Talker`."""

@@ -29,7 +29,7 @@ from zephyrctl.generation.endpoint.failures import (
     room_left,
     unreached,
 )
-from zephyrctl.generation.endpoint.listing import listed_at
+from zephyrctl.generation.endpoint.listing import Listed, listed_at
 from zephyrctl.generation.endpoint.tries import Patience, Tries
 from zephyrctl.generation.endpoint.wire import (
     Asked,
@@ -226,14 +226,18 @@ class Endpoint:
 
     def context(self, *, timeout_s: float = 3.0) -> int | None:
         """How many tokens the model reads, None where the service does not say; one request."""
-        listed = listed_at(
+        listed = self.listed(timeout_s=timeout_s)
+        return next((one.context for one in listed if one.name == self.model), None)
+
+    def listed(self, *, timeout_s: float = 3.0) -> list[Listed]:
+        """What the service tells of its models, empty where it tells nothing; one request."""
+        return listed_at(
             self.base_url,
             self._headers,
             key=self.api_key,
             key_option=self.key_option,
             timeout_s=timeout_s,
         )
-        return next((one.context for one in listed if one.name == self.model), None)
 
     @property
     def _url(self) -> str:
