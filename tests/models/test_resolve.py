@@ -154,7 +154,9 @@ def test_locating_loads_no_torch():
 class _Hub(http.server.BaseHTTPRequestHandler):
     """The calls that a download makes: model info, list of files, metadata, content."""
 
-    files = {"config.json": b"{}", "model.safetensors": b"weights", "README.md": b"words"}
+    files = {
+        "config.json": b"{}", "model.safetensors": b"weights", "README.md": b"words", "x.png": b"x",
+    }  # fmt: skip
 
     def do_HEAD(self):
         self._answer(body=False)

@@ -19,7 +19,9 @@ from zephyrctl.runs import references, trusted
 PROBE_S = 3.0
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", "README.md")
+_CARD = "README.md"
+"""It says the licence."""
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", _CARD)
 _SKIPPED = ("original/*", "onnx/*", "*.gguf", "*.msgpack", "*.h5")
 
 
