@@ -240,6 +240,7 @@ def test_a_model_is_downloaded_once_and_found_again_without_the_hub(box, fake_hu
     assert first["source"] == "hub"
     assert first["digest"] == f"hub:owner/model@{COMMIT}"
     assert sorted(path.name for path in Path(first["path"]).iterdir()) == [
+        "README.md",
         "config.json",
         "model.safetensors",
     ]
