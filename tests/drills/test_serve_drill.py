@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.drills.conftest import Yard
+from tests.serving.child import served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
 
@@ -45,24 +46,11 @@ class Served:
 
 
 @contextmanager
-def served(yard: Yard, model: Path, *arguments: str) -> Iterator[Served]:
-    child = subprocess.Popen(
-        yard.argv("serve", str(model), "--port", "0", "--device", "cpu", *arguments),
-        cwd=yard.folder, env=yard.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert child.stderr is not None
-    try:
-        said = ""
-        while (found := re.search(r"at (http://\S+)", said)) is None:
-            line = child.stderr.readline()
-            assert line, said
-            said += line
+def serving(yard: Yard, model: Path, *arguments: str) -> Iterator[Served]:
+    argv = yard.argv("serve", str(model), "--device", "cpu", *arguments)
+    with served(argv, folder=yard.folder, env=yard.env) as (child, url, said):
         assert "answers at once" in said
-        yield Served(child, found[1])
-    finally:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
+        yield Served(child, url)
 
 
 def ask(model: Path, number: int, **fields: Any) -> dict[str, Any]:
@@ -107,7 +95,7 @@ def test_26_two_hundred_streams_are_each_answered_as_alone_in_bounded_memory(
         assert most < before + 150 * MIB
         return want, got
 
-    with served(yard, tiny_base) as service:
+    with serving(yard, tiny_base) as service:
         want, got = asyncio.run(everything())
         assert len(set(want)) > STREAMS // 2, "answers tell the prompts apart"
         assert got == want
@@ -130,7 +118,7 @@ def test_26_sigterm_finishes_open_streams_and_turns_others_away(
             assert not all(stream.done() for stream in streams)
             return await asyncio.gather(*streams), late.status_code
 
-    with served(yard, tiny_base) as service:
+    with serving(yard, tiny_base) as service:
         texts, late = asyncio.run(everything())
         _, err = service.child.communicate(timeout=60)
     assert all(texts)
@@ -163,7 +151,7 @@ def test_26_what_is_broken_off_is_told_and_has_its_code(
                     text += piece
             return text
 
-    with served(yard, tiny_base, *arguments) as service:
+    with serving(yard, tiny_base, *arguments) as service:
         text = asyncio.run(everything())
         _, err = service.child.communicate(timeout=60)
     assert "broke this answer off" in text
@@ -190,7 +178,7 @@ def test_26_curl_is_answered_and_told_what_is_wrong(yard: Yard, tiny_base: Path)
     bearer = ("-H", "Authorization: Bearer s3cret")
     kind = ("-H", "Content-Type: application/json")
     body = ask(tiny_base, 3)
-    with served(yard, tiny_base, "--api-key-file", str(key)) as service:
+    with serving(yard, tiny_base, "--api-key-file", str(key)) as service:
         assert json.loads(curl("/models"))["error"]["code"] == "invalid_api_key"
         assert json.loads(curl("/models", *bearer))["data"][0]["id"] == str(tiny_base)
         sent = ("-d", json.dumps(body))

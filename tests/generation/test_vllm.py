@@ -12,8 +12,9 @@ import torch
 from tests.generation.test_engine import PROMPTS, ask, save_adapter
 from transformers import AutoModelForCausalLM
 
+from zephyrctl import environment
 from zephyrctl.environment import Gpu
-from zephyrctl.errors import EnvironmentProblem
+from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.generation import vllm
 from zephyrctl.generation.engine import load_engine
 from zephyrctl.generation.sampling import Completion, Sampling
@@ -82,6 +83,22 @@ def test_the_engine_follows_the_setting_and_the_machine_and_a_fallback_is_said(
     assert chosen == name
     assert bool(notices) == bool(said)
     assert said in " ".join(notices)
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("auto", "vllm"), ("cuda", "vllm"), ("cuda:1", "transformers"),
+                         ("cpu", "transformers")],
+)  # fmt: skip
+def test_a_device_asked_for_by_name_is_transformers(
+    device: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found in ("visible_gpus", "installed_gpus"):
+        monkeypatch.setattr(environment, found, lambda: [NEW])
+    monkeypatch.setattr(vllm, "is_installed", lambda: True)
+    assert vllm.choose_here("auto", device=device)[0] == name
+    if name == "transformers":
+        with pytest.raises(UsageError, match=f"not '{device}'"):
+            vllm.choose_here("vllm", device=device)
 
 
 def test_processes_with_different_gpus_choose_alike() -> None:

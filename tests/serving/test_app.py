@@ -183,10 +183,11 @@ def test_a_prompt_over_the_context_is_a_400(client: httpx.Client, engine: Engine
         assert str(engine.context) in error["message"]
 
 
-def test_models_and_health(client: httpx.Client) -> None:
+def test_models_and_health(client: httpx.Client, engine: Engine) -> None:
     assert client.get("/health").json() == {"status": "ok", "model": "@dpo"}
     listed = client.get("/v1/models").json()["data"]
     assert [row["id"] for row in listed] == ["@dpo"]
+    assert listed[0]["max_model_len"] == engine.context
     assert client.get("/v1/models/@dpo").json() == listed[0]
 
 

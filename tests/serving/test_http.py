@@ -166,8 +166,10 @@ def test_while_it_ends_open_streams_go_on_and_newcomers_are_turned_away(engine: 
         one.drain()
         response = httpx.post(url + CHAT, json=ask("x"), timeout=60, trust_env=False)
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        assert response.headers["connection"] == "close"
         assert response.json()["error"]["code"] == "shutting_down"
-        assert httpx.get(url + "/health", trust_env=False).status_code == 503
+        health = httpx.get(url + "/health", trust_env=False)
+        assert (health.status_code, health.headers["connection"]) == (503, "close")
     reader.join(timeout=60)
     assert "".join(got).endswith("data: [DONE]\n\n")
 

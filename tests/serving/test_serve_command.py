@@ -1,19 +1,16 @@
 """`zephyrctl serve` as a person starts and ends it."""
 
 import os
-import re
 import shlex
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.fakes import FakeEndpoint
+from tests.serving.child import served
 
 from zephyrctl.cli.app import main
 from zephyrctl.errors import CredentialsError
@@ -27,27 +24,6 @@ COMMAND = [sys.executable, "-m", "zephyrctl"]
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
     return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-
-
-@contextmanager
-def served(*arguments: str, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A child that serves, and the address it says."""
-    child = subprocess.Popen(
-        [*COMMAND, "serve", *arguments, "--port", "0"], cwd=folder, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert child.stderr is not None
-    try:
-        said = ""
-        while (found := re.search(r"at (http://\S+)", said)) is None:
-            line = child.stderr.readline()
-            assert line, said
-            said += line
-        yield child, found[1]
-    finally:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
 
 
 def run(*arguments: str) -> int:
@@ -65,7 +41,10 @@ def test_a_signal_ends_the_service_after_the_open_answer(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with served(str(tiny_base), folder=tmp_path) as (child, url):
+    argv = [*COMMAND, "serve", str(tiny_base)]
+    with served(argv, folder=tmp_path, env=environment()) as (child, url, said):
+        assert said.startswith(f"loading {tiny_base} …\n")
+        assert f"\ntry: curl {url}/chat/completions " in said
         capsys.readouterr()
         assert run("chat", "--url", url, "-p", "Offer tea", "--max-new-tokens", "6") == 0
         assert capsys.readouterr().out.strip()
@@ -99,6 +78,7 @@ def test_a_busy_port_is_the_environments_fault(
         assert f"127.0.0.1:{server.port}" in err
         assert "already in use" in err
         assert "loading" not in err
+        assert "hint: " in err
 
 
 def test_the_extra_is_asked_for_by_name(

@@ -48,6 +48,7 @@ def serve(
     Ctrl-C and SIGTERM answer what is open, for --grace seconds at most, then end; a second Ctrl-C
     breaks off.
     """
+    from zephyrctl.chat.loading import loading
     from zephyrctl.config.layers import load
     from zephyrctl.runs.references import resolve_model
     from zephyrctl.serving import server
@@ -62,4 +63,4 @@ def serve(
         ref, model, host, port, key, max_new_tokens, device, engine, max_batch, grace
     )
     own = ref.run.recipe() if ref.run is not None else recipe
-    server.serve(service, model=own.model, say=terminal.say)
+    server.serve(service, model=own.model, say=terminal.say, loading=loading)

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from zephyrctl import environment
 from zephyrctl.data.messages import Message, check_prompt
 from zephyrctl.data.tokenizers import load_tokenizer
 from zephyrctl.data.tokens import encode_prompts
@@ -49,6 +50,26 @@ _LAUNCHER = ("TORCHELASTIC_", "MASTER_")
 def is_installed() -> bool:
     """Whether the `vllm` extra is here; nothing is imported."""
     return find_spec("vllm") is not None
+
+
+def choose_here(
+    setting: str, *, device: str = "auto", way_round: str = _HINT
+) -> tuple[str, tuple[str, ...]]:
+    """`choose` by what is on this machine. On a `device` that is asked for by name transformers
+    answers: vLLM takes the GPUs that it sees."""
+    is_named = device not in ("auto", "cuda")
+    if setting == "vllm" and is_named:
+        raise UsageError(
+            f"vLLM chooses its GPUs itself, not '{device}'",
+            hint=f"CUDA_VISIBLE_DEVICES=1 zephyrctl serve …, or {way_round}",
+        )
+    return choose(
+        setting,
+        visible=[] if is_named else environment.visible_gpus(),
+        installed=environment.installed_gpus(),
+        has_vllm=is_installed() and not is_named,
+        way_round=way_round,
+    )
 
 
 def choose(

@@ -29,6 +29,8 @@ BODY_S = 60.0
 """How long a body may take to come."""
 _GONE = 499  # nginx's status for a client that left; nobody reads it
 _HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}
+_STOPPING = {**_HEADERS[503], "connection": "close"}
+"""Another try on the same connection would meet the same server, or none."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -48,7 +50,7 @@ def make_app(
     async def health(request: Request) -> Response:
         del request
         if line.is_draining:
-            return JSONResponse({"status": "stopping", "model": name}, 503, _HEADERS[503])
+            return JSONResponse({"status": "stopping", "model": name}, 503, _STOPPING)
         return JSONResponse({"status": "ok", "model": name})
 
     async def models(request: Request) -> Response:
@@ -177,9 +179,9 @@ def _check_key(request: Request, api_key: str | None) -> None:
 
 
 def _refused(refusal: Refusal) -> Response:
-    return JSONResponse(
-        refusal.to_json(), status_code=refusal.status, headers=_HEADERS.get(refusal.status)
-    )
+    is_stopping = refusal.code == "shutting_down"
+    headers = _STOPPING if is_stopping else _HEADERS.get(refusal.status)
+    return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=headers)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:

@@ -10,11 +10,11 @@ import shlex
 import socket
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from zephyrctl import environment
 from zephyrctl.config.schema.model import Model
 from zephyrctl.data import template_lock
 from zephyrctl.errors import (
@@ -24,6 +24,7 @@ from zephyrctl.errors import (
     Interrupted,
     Terminated,
     UsageError,
+    quoted,
 )
 from zephyrctl.generation import vllm
 from zephyrctl.generation.answerer import digest_of, folder_of, open_engine
@@ -80,14 +81,21 @@ def key_in(path: Path) -> tuple[str, list[str]]:
         return key, []
     if found.st_uid == os.getuid():
         raise CredentialsError(
-            "others may read the key file", where=str(path), hint=f"chmod 600 {path}"
+            "others may read the key file", where=str(path), hint=f"chmod 600 {quoted(path)}"
         )
     return key, [f"others may read the key file {path}"]
 
 
-def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None:
+def serve(
+    service: Service,
+    *,
+    model: Model,
+    say: Callable[[str], None],
+    loading: Callable[[str], AbstractContextManager[None]],
+) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that have come are answered first.
 
+    `loading`, told the model's name, shows that it is being loaded.
     `model` holds number format, attention and the template for a base model without one. A second
     Ctrl-C breaks off what is open and raises Interrupted; the end of the grace time Terminated.
     """
@@ -102,8 +110,8 @@ def serve(service: Service, *, model: Model, say: Callable[[str], None]) -> None
 
         for text in exposed(service):
             say(f"! {text}")
-        say(f"loading {service.name} …")
-        answering, where = _open(service, model=model, say=say)
+        with loading(service.name):
+            answering, where = _open(service, model=model, say=say)
         try:
             line = Line()
             app = make_app(answering, name=service.name, api_key=service.api_key, line=line)
@@ -135,20 +143,7 @@ def example(service: Service, url: str) -> str:
 
 def _open(service: Service, *, model: Model, say: Callable[[str], None]) -> tuple[Answering, str]:
     """The model, loaded, and the device it is on."""
-    is_other = service.device not in ("auto", "cuda")
-    if service.engine == "vllm" and is_other:
-        raise UsageError(
-            f"vLLM chooses its GPUs itself, not '{service.device}'",
-            hint="CUDA_VISIBLE_DEVICES=1 zephyrctl serve …, or --engine transformers",
-        )
-    visible = [] if is_other else environment.visible_gpus()
-    chosen, said = vllm.choose(
-        service.engine,
-        visible=visible,
-        installed=environment.installed_gpus(),
-        has_vllm=vllm.is_installed() and not (is_other and service.engine == "auto"),
-        way_round=_WAY_ROUND,
-    )
+    chosen, said = vllm.choose_here(service.engine, device=service.device, way_round=_WAY_ROUND)
     for text in said:
         say(f"! {text}")
     if chosen == "vllm":
