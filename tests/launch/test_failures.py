@@ -133,3 +133,11 @@ def test_a_rank_that_torchrun_stopped_after_a_kill_is_not_the_cause(
     _leave(stage, 0, t=1.0, error=error)
     (stage.logs / "launcher.log").write_text(REPORT.format(code=-9))
     assert "rank 1 was killed by SIGKILL" in first_failure(stage, 1, logs={}).message
+
+
+def test_a_torn_error_of_one_rank_hides_nobody_elses(stage: StageDir) -> None:
+    (stage.path / "error-rank0.json").write_text('{"error": {"kind": "da')
+    _leave(stage, 1, t=2.0, error=DataError("row 3 is broken"))
+    assert first_failure(stage, 1, logs={}).message == "row 3 is broken"
+    (stage.path / "error-rank1.json").write_text("")
+    assert "left no reason" in first_failure(stage, 1, logs={}).message

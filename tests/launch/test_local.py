@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -10,7 +11,16 @@ from tests.launch.planned import plan_for
 from tests.launch.supervised import at_work, end_of, supervise, wait_for
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import DataError, DiskFull, JobFailed, JobHung, Terminated, ZephyrctlError
+from zephyrctl.errors import (
+    DataError,
+    DiskFull,
+    EnvironmentProblem,
+    JobFailed,
+    JobHung,
+    Terminated,
+    ZephyrctlError,
+)
+from zephyrctl.launch import local
 from zephyrctl.launch.local import start
 from zephyrctl.runs import signals
 from zephyrctl.runs.store import Run, StageName
@@ -198,3 +208,17 @@ def test_no_process_survives_a_kill_of_the_parent(run: Run) -> None:
     child.kill()
     child.communicate()
     wait_for(lambda: not at_work(run), seconds=20)
+
+
+def test_a_process_that_not_even_a_kill_ends_is_named_and_not_waited_for() -> None:
+    class Stuck(subprocess.Popen[bytes]):
+        """A process in the kernel's hands: it has the signal, and does not end."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            assert timeout is not None, "it would be waited for without end"
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+    child = Stuck(["sleep", "60"], start_new_session=True)
+    with pytest.raises(EnvironmentProblem, match=f"process {child.pid} was killed and does not"):
+        local._end_all(child, mark="none")
+    assert os.waitpid(child.pid, 0)[1] == signal.SIGKILL

@@ -1,5 +1,7 @@
 """A model is found by every kind of name."""
 
+import fcntl
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from tests.runs.conftest import finish_stage, make_run
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import UsageError
+from zephyrctl.runs import manifest
 from zephyrctl.runs.references import resolve_model, safe_name
 
 
@@ -124,3 +127,22 @@ def test_labels_are_fit_for_folders(ref: str) -> None:
     assert label
     assert Path(label).name == label
     assert label.isprintable()
+
+
+def test_a_model_that_is_being_made_names_who_makes_it_and_what_is_whole(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "mine")
+    finish_stage(run, "sft")
+    manifest.begin(run.stage("dpo"), inputs={}, seed=0, world_size=1)
+    run.stage("dpo").model.mkdir()  # of an earlier time, or half of one
+    with pytest.raises(UsageError, match=r"is not finished$"):
+        resolve_model("mine/dpo", output_root=tmp_path)
+    with (run.root / ".lock").open("w") as stream:
+        json.dump({"pid": 1, "purpose": "zephyrctl run"}, stream)
+        stream.flush()
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="not finished: zephyrctl run is at work") as told:
+            resolve_model("mine/dpo", output_root=tmp_path)
+        assert resolve_model("mine", output_root=tmp_path).stage == "sft"
+    assert told.value.hint == (
+        f"zephyrctl runs watch {run.root}; meanwhile there is {run.root / 'sft'}"
+    )

@@ -1,6 +1,7 @@
 """Runs are found, kept apart and locked."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -143,6 +144,18 @@ def test_a_lock_ends_with_its_process_however_that_ends(run: Run) -> None:
         holder = store.lock_holder(run)
         assert holder is not None
         assert (holder["pid"], holder["purpose"]) == (os.getpid(), "zephyrctl dpo")
+    assert store.lock_holder(run) is None
+
+
+def test_a_disk_without_locks_is_refused_in_words(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(EnvironmentProblem, match="takes no locks"), store.lock(run, purpose="x"):
+        pytest.fail("two commands could work on one run")
     assert store.lock_holder(run) is None
 
 

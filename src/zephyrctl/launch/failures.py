@@ -11,6 +11,7 @@ import json
 import re
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +77,9 @@ def tail(path: Path, *, start: int = 0, lines: int = TAIL_LINES) -> list[str]:
 def _left_behind(stage: StageDir) -> list[_Left]:
     found: list[_Left] = []
     for path in stage.path.glob("error-rank*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found.append(_Left(record["rank"], record["t"], from_json(record["error"])))
+        with suppress(OSError, ValueError, KeyError):  # torn, or not seen yet on a network disk
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found.append(_Left(record["rank"], record["t"], from_json(record["error"])))
     # A rank that waited in vain tells of the others' end, whatever its clock says.
     return sorted(found, key=lambda left: (left.error.kind in _OF_NEIGHBOURS, left.t))
 

@@ -14,7 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from zephyrctl.config.schema.launch import Launch
-from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.errors import (
+    EnvironmentProblem,
+    Interrupted,
+    StoppedEarly,
+    Terminated,
+    ZephyrctlError,
+)
 from zephyrctl.launch.failures import first_failure
 from zephyrctl.launch.neighbours import did_not_meet
 from zephyrctl.launch.plan import TRAINING, LaunchPlan, inherited
@@ -27,6 +33,8 @@ from zephyrctl.runs.processes import adopt_orphans, die_with_parent
 from zephyrctl.runs.store import Run, StageDir
 
 _POLL_S = 0.1
+_DYING_S = 60.0
+"""What a killed process gets to end; one with much memory takes seconds."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _MARK = "ZEPHYRCTL_LAUNCH"
 _MAY_PASS = ("internal", "job", "neighbour", "hang", "memory")
@@ -163,11 +171,23 @@ def _end_all(child: subprocess.Popen[bytes], *, mark: str) -> None:
     """Kill what is left of the tree: the child's group, then orphans that came to us."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        try:
+            child.wait(timeout=_DYING_S)
+        except subprocess.TimeoutExpired:
+            raise _undead(child.pid) from None
     deadline = time.monotonic() + 5.0
     while (left := _marked_children(mark)) and time.monotonic() < deadline:
         for pid in left:
             _kill_and_reap(pid)
+
+
+def _undead(pid: int) -> EnvironmentProblem:
+    """For a process in the kernel's hands, which not even SIGKILL ends before they let it go."""
+    return EnvironmentProblem(
+        f"process {pid} was killed and does not end: it waits for a disk or a GPU that does not "
+        "answer",
+        hint=f"ps -o pid,stat,wchan:30,args --pid {pid}; dmesg | tail",
+    )
 
 
 def _marked_children(mark: str) -> list[int]:

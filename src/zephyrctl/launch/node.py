@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -161,8 +162,9 @@ def error_left(stage: StageDir) -> ZephyrctlError | None:
     """The error of the machine that ended first with one, by the clocks of the machines."""
     found: list[tuple[float, ZephyrctlError]] = []
     for path in stage.path.glob("error-node*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found.append((record["t"], from_json(record["error"])))
+        with suppress(OSError, ValueError, KeyError):  # torn, or not seen yet on a network disk
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found.append((record["t"], from_json(record["error"])))
     return min(found, key=lambda left: left[0])[1] if found else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.errors import UsageError, quoted
 from zephyrctl.registry import did_you_mean
-from zephyrctl.runs.store import Run, StageName, checked_path, find_run, is_run, list_runs
+from zephyrctl.runs.store import Run, StageName, at_work, checked_path, find_run, is_run, list_runs
 
 if TYPE_CHECKING:
     from zephyrctl.config.schema import Recipe
@@ -190,11 +191,23 @@ def _known_stage(name: str, ref: str) -> StageName:
 def _stage_of(run: Run, stage: StageName, *, label: str | None) -> ModelRef:
     folder = run.stage(stage)
     if not folder.is_finished() or not folder.model.is_dir():
-        state = "not finished" if folder.manifest_path.exists() else "not there"
-        raise UsageError(
-            f"the {stage} model of run '{run.name}' is {state}",
-            where=str(folder.path),
-            hint=f"zephyrctl {stage} -c {quoted(run.root / 'config.yaml')}",
-        )
+        raise _not_whole(run, stage)
     name = label or f"{safe_name(run.name)}-{stage}"
     return ModelRef(name, "stage", str(folder.model), None, run, stage)
+
+
+def _not_whole(run: Run, stage: StageName) -> UsageError:
+    """Why a stage has no model yet, and how one is had."""
+    folder = run.stage(stage)
+    manifest = folder.read_manifest()
+    state = "running" if manifest is None else manifest.state
+    how = "not there" if manifest is None else "gone" if state == "finished" else "not finished"
+    text = f"the {stage} model of run '{run.name}' is {how}"
+    hint = f"zephyrctl {stage} -c {quoted(run.root / 'config.yaml')}"
+    worker = at_work(run) if manifest is not None and state == "running" else None
+    if worker is not None and worker.get("pid") != os.getpid():
+        text += f": {worker.get('purpose') or 'another command'} is at work on it"
+        hint = f"zephyrctl runs watch {quoted(run.root)}"
+        whole = next((name for name in _TRAINED if run.stage(name).is_finished()), None)
+        hint += f"; meanwhile there is {quoted(run.root / whole)}" if whole else ""
+    return UsageError(text, where=str(folder.path), hint=hint)

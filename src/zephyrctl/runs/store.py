@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from zephyrctl.errors import ConfigError, EnvironmentProblem, Problem, UsageError, quoted
 from zephyrctl.registry import did_you_mean
-from zephyrctl.runs import manifest as manifests
-from zephyrctl.runs import trusted
+from zephyrctl.runs import stage_record, trusted
 from zephyrctl.runs.atomic import disk_full_is_an_error, write_json, write_text
 from zephyrctl.runs.digests import digest_json
 from zephyrctl.runs.metrics import Reporter
@@ -32,6 +31,8 @@ StageName = Literal["data", "sft", "dpo", "eval"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCK_PATIENCE_S = 0.4
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""What a file system without locks says, such as Lustre mounted without `flock`."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class StageDir:
     def samples_path(self) -> Path:
         return self.path / "samples.jsonl"
 
-    def read_manifest(self) -> manifests.Manifest | None:
+    def read_manifest(self) -> stage_record.Manifest | None:
         """The stage's manifest, or None where it never began."""
-        return manifests.read(self.manifest_path)
+        return stage_record.read(self.manifest_path)
 
     def is_finished(self) -> bool:
         """Whether the stage ended well."""
@@ -233,7 +234,13 @@ def lock(run: Run, *, purpose: str) -> Iterator[None]:
     """
     path = run.root / ".lock"
     with disk_full_is_an_error(path), path.open("a+", encoding="utf-8") as stream:
-        if not _try_lock(stream.fileno()):
+        try:
+            taken = _try_lock(stream.fileno())
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise _no_locks(path, error) from None
+        if not taken:
             raise _locked(run, _holder(path))
         stream.truncate(0)
         json.dump(
@@ -262,6 +269,9 @@ def lock_holder(run: Run) -> dict[str, Any] | None:
             fcntl.flock(stream.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return _holder(path)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
     return None
 
 
@@ -369,6 +379,16 @@ def _try_lock(descriptor: int) -> bool:
             time.sleep(0.05)
         else:
             return True
+
+
+def _no_locks(path: Path, error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"the disk of the run takes no locks ({error.strerror}): nothing would keep a second "
+        "command from working on the same run",
+        where=str(path),
+        hint="--set output_root=FOLDER on another disk; or mount this one with locks (Lustre: "
+        "-o flock, NFS: a running lockd)",
+    )
 
 
 def _locked(run: Run, holder: dict[str, Any]) -> UsageError:
