@@ -12,7 +12,8 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.inspection import Inspection, Part, inspect
 from zephyrctl.data.load import Split, Stage
 from zephyrctl.data.prepared_rows import read_row
-from zephyrctl.data.tokenizers import do_without_torch, load_tokenizer
+from zephyrctl.data.tokenizers import load_tokenizer
+from zephyrctl.data.without_torch import do_without_torch
 from zephyrctl.errors import DataError
 from zephyrctl.models.resolve import locate
 from zephyrctl.runs.store import run_of

@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from zephyrctl import environment, templates
+from zephyrctl.data.without_torch import do_without_torch
 from zephyrctl.errors import EnvironmentProblem, UsageError
 from zephyrctl.runs.atomic import write_text
 from zephyrctl.sizes import GIB, size_words
@@ -101,8 +102,6 @@ def _try_in_child(text: str) -> str | None:
 
 def _main() -> int:
     """Render the template of stdin; the exit code says how it went."""
-    from zephyrctl.data.tokenizers import do_without_torch
-
     do_without_torch()
     from jinja2.exceptions import SecurityError
 

@@ -23,7 +23,7 @@ from zephyrctl.reports.numbers import duration
 from zephyrctl.reports.panels import Panel, Talk, build_panel
 from zephyrctl.reports.provenance import device_words, memory_words
 from zephyrctl.runs.atomic import clear_leftovers, write_text
-from zephyrctl.runs.manifest import Manifest
+from zephyrctl.runs.stage_record import Manifest
 from zephyrctl.runs.store import STAGES, Run
 from zephyrctl.runs.summary import summarize
 from zephyrctl.terminal import safe

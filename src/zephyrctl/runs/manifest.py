@@ -1,27 +1,23 @@
-"""What did a stage start from, what did it make, and did it end well?"""
+"""What is written into a stage's manifest when it begins, goes on and ends?"""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any
 
 import zephyrctl
 from zephyrctl import environment
-from zephyrctl.errors import DataError, Interrupted, StoppedEarly, Terminated, ZephyrctlError
+from zephyrctl.errors import Interrupted, StoppedEarly, Terminated, ZephyrctlError
 from zephyrctl.runs.atomic import write_json
 from zephyrctl.runs.digests import digest_json, digest_path, digest_tree
 from zephyrctl.runs.metrics import notices, read_stream
+from zephyrctl.runs.stage_record import AllowedChange, Manifest
+from zephyrctl.runs.store import StageDir
 from zephyrctl.terminal import finite
-
-if TYPE_CHECKING:
-    from zephyrctl.runs.store import StageDir
-
-Inputs = dict[str, str | int | float | bool | None]
-"""What decides a stage's result, flat: configuration keys and digests of input artifacts."""
 
 
 @dataclass(frozen=True)
@@ -33,87 +29,8 @@ class Result:
     notices: list[str] = field(default_factory=list)
 
 
-class AllowedChange(BaseModel):
-    """An input that was changed within a training, by `--allow-change`."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    field: str
-    """A key of `inputs`, or `world_size`, `strategy`, `versions.torch` and the like."""
-    before: str | int | float | bool | None
-    """Its value until then."""
-    after: str | int | float | bool | None
-    """Its value since then."""
-    step: int
-    """Of the newest checkpoint at that time."""
-
-
-class Manifest(BaseModel):
-    """The record of one stage of one run, over all its attempts."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
-
-    stage: str
-    """`data`, `sft`, `dpo` or `eval`."""
-    state: Literal["running", "finished", "failed", "stopped"]
-    """`running` in the manifest of a stage whose process is gone means that it was killed."""
-    started: str
-    """First start, UTC."""
-    attempt_started: str
-    """Start of the last attempt, UTC."""
-    finished: str | None = None
-    """End of the last attempt, UTC."""
-    seconds: float = 0.0
-    """Wall time summed over the attempts."""
-    attempts: int = 1
-    """Starts of this work, resumes counted."""
-    inputs: Inputs
-    """What decides the result."""
-    digest: str
-    """SHA-256 of `inputs`."""
-    allowed_changes: list[AllowedChange] = []
-    """Inputs that were changed on the way, the latest last."""
-    hashes_verified: bool = True
-    """False where the last attempt went on by `--no-verify-hash`."""
-    outputs: dict[str, str] = {}
-    """SHA-256 of each file or folder made, by its path relative to the stage's folder."""
-    metrics: dict[str, Any] = {}
-    """Final metrics; null stands for a number that is not finite."""
-    notices: list[str] = []
-    """What the stage had to say."""
-    seed: int
-    """Seed of the recipe."""
-    world_size: int
-    """Processes that took part in the last attempt."""
-    versions: dict[str, str] = {}
-    """Package versions."""
-    hardware: dict[str, Any] = {}
-    """The machine, without host or user name."""
-    code: dict[str, str | None] = {}
-    """This program: version, digest of its source, git commit where it runs from a clone."""
-    error: dict[str, Any] | None = None
-    """The error that ended the last attempt."""
-
-
-def read(path: Path) -> Manifest | None:
-    """The manifest at `path`, or None where there is none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(
-            f"the manifest cannot be read: {first['msg']}",
-            where=str(path),
-            hint=f"remove {path.parent} to run the stage afresh",
-        ) from None
-
-
 def begin(
-    stage_dir: "StageDir", *, inputs: Mapping[str, Any], seed: int, world_size: int
+    stage_dir: StageDir, *, inputs: Mapping[str, Any], seed: int, world_size: int
 ) -> Manifest:
     """Record that an attempt starts; unfinished work on the same inputs counts as resumed."""
     now = _now()
@@ -144,7 +61,7 @@ def begin(
 
 
 def go_on(
-    stage_dir: "StageDir",
+    stage_dir: StageDir,
     *,
     inputs: Mapping[str, Any],
     changes: Sequence[AllowedChange],
@@ -166,7 +83,7 @@ def go_on(
     )
 
 
-def finish(stage_dir: "StageDir", result: Result) -> Manifest:
+def finish(stage_dir: StageDir, result: Result) -> Manifest:
     """Record that the stage ended well, with digests of what it made."""
     manifest = _begun(stage_dir)
     said = notices(stage_dir.metrics_path)
@@ -189,7 +106,7 @@ def finish(stage_dir: "StageDir", result: Result) -> Manifest:
     return done
 
 
-def fail(stage_dir: "StageDir", error: ZephyrctlError) -> Manifest:
+def fail(stage_dir: StageDir, error: ZephyrctlError) -> Manifest:
     """Record how the attempt ended; a stop on request is `stopped`, anything else `failed`.
 
     A later call corrects an earlier one: rank 0 may only know that a neighbour is gone.
@@ -238,13 +155,13 @@ def _git_commit(clone: Path) -> str | None:
     return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
 
 
-def _begun(stage_dir: "StageDir") -> Manifest:
+def _begun(stage_dir: StageDir) -> Manifest:
     manifest = stage_dir.read_manifest()
     assert manifest is not None, "begin() comes before finish() and fail()"
     return manifest
 
 
-def _spent(stage_dir: "StageDir", before: Manifest) -> float:
+def _spent(stage_dir: StageDir, before: Manifest) -> float:
     """Seconds of earlier attempts; one that was killed counts until its last record."""
     if before.state != "running":
         return before.seconds
@@ -261,7 +178,7 @@ def _seconds_until_now(manifest: Manifest) -> float:
     return round(manifest.seconds + max(0.0, time.time() - began), 3)
 
 
-def _write(stage_dir: "StageDir", manifest: Manifest) -> None:
+def _write(stage_dir: StageDir, manifest: Manifest) -> None:
     write_json(stage_dir.manifest_path, manifest.model_dump(mode="json"))
 
 

@@ -12,8 +12,8 @@ from zephyrctl.errors import InputsChanged, JobFailed, UsageError, ZephyrctlErro
 from zephyrctl.runs import adjustments, atomic, changes
 from zephyrctl.runs import manifest as manifests
 from zephyrctl.runs.changes import Change
-from zephyrctl.runs.manifest import AllowedChange, Manifest
 from zephyrctl.runs.references import ModelRef, resolve_model
+from zephyrctl.runs.stage_record import AllowedChange, Manifest
 from zephyrctl.runs.store import STAGES, Run, StageDir, StageName
 from zephyrctl.stages import forecast
 from zephyrctl.stages.inputs import BASE_DIGEST, inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.prepare import prepare
-from zephyrctl.data.tokenizers import do_without_torch
+from zephyrctl.data.without_torch import do_without_torch
 from zephyrctl.models.resolve import locate
 from zephyrctl.runs import signals
 from zephyrctl.runs.manifest import Result

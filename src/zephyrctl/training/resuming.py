@@ -6,8 +6,8 @@ from zephyrctl.config.sharing import SHARDED
 from zephyrctl.errors import InputsChanged
 from zephyrctl.runs import adjustments, changes
 from zephyrctl.runs.changes import STRATEGY, WORLD_SIZE, Change
-from zephyrctl.runs.manifest import Manifest
 from zephyrctl.runs.metrics import Reporter
+from zephyrctl.runs.stage_record import Manifest
 from zephyrctl.runs.store import StageDir
 from zephyrctl.training import checkpoints
 from zephyrctl.training.checkpoint_record import Record

@@ -28,7 +28,7 @@ from zephyrctl.data.pipeline.shards import Shards
 from zephyrctl.data.pipeline.work import Work
 from zephyrctl.data.sources import Chunk, first_problem
 from zephyrctl.data.sources import rows as rows_of
-from zephyrctl.data.tokenizers import do_without_torch
+from zephyrctl.data.without_torch import do_without_torch
 from zephyrctl.errors import JobFailed
 from zephyrctl.runs import signals
 from zephyrctl.runs.digests import digest_json, digest_text
