@@ -174,7 +174,7 @@ def test_while_it_ends_open_streams_go_on_and_newcomers_are_turned_away(engine: 
     assert "".join(got).endswith("data: [DONE]\n\n")
 
 
-def test_what_is_broken_off_is_told(engine: Engine) -> None:
+def test_what_is_broken_off_is_told(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     turns = Turns(engine, max_new_tokens=12, budget=ROOMY)
 
     async def both(url: str) -> list[httpx.Response]:
@@ -194,3 +194,4 @@ def test_what_is_broken_off_is_told(engine: Engine) -> None:
     assert "broke this answer off" in last["error"]["message"]
     assert whole.status_code == 500
     assert "broke this answer off" in whole.json()["error"]["message"]
+    assert "failed" not in capsys.readouterr().err, "the operator wished it"

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from zephyrctl import terminal
 from zephyrctl.errors import ZephyrctlError
 from zephyrctl.serving.completions import EventStream, Stalled, completion, lines, until_gone
-from zephyrctl.serving.events import Answering, Event
+from zephyrctl.serving.events import Answering, BrokenOff, Event
 from zephyrctl.serving.line import Line, Place
 from zephyrctl.serving.protocol import ChatRequest, Refusal, parse
 
@@ -195,6 +195,8 @@ def said(error: Exception) -> Refusal:
     """What a client is told of a failure; the operator reads all of ours on stderr."""
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, BrokenOff):  # the operator is told once, how many there were
+        return Refusal(error.message, status=500)
     if isinstance(error, ZephyrctlError) and error.kind != "job":
         terminal.say(f"! a request failed: {error.message}")
         return Refusal(error.message, status=500)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from zephyrctl.errors import EnvironmentProblem
 from zephyrctl.serving.protocol import ChatRequest
 
 
@@ -50,6 +51,13 @@ class Ended:
 
 
 Event = Begun | Piece | Ended
+
+
+class BrokenOff(EnvironmentProblem):
+    """The server ended before the answer did, as its operator wished."""
+
+    def __init__(self) -> None:
+        super().__init__("the server ends, and broke this answer off")
 
 
 class Answering(Protocol):

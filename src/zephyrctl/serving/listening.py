@@ -77,6 +77,8 @@ class Server(uvicorn.Server):
         self._say_draining()
         if self._line.open and (self.is_impatient or time.monotonic() > self._end):
             self.broken_off = self._line.open
+            if self.is_impatient:
+                _below_the_sign()
             self._break_off()
             await self._told()
             return True
@@ -87,8 +89,7 @@ class Server(uvicorn.Server):
         if self._is_said:
             return
         self._is_said = True
-        if terminal.is_tty(sys.stderr):
-            terminal.say("")  # below the ^C that the terminal shows
+        _below_the_sign()
         if self._line.open:
             answers = "1 open answer" if self._line.open == 1 else f"{self._line.open} open answers"
             terminal.say(
@@ -100,6 +101,12 @@ class Server(uvicorn.Server):
         end = time.monotonic() + _FLUSH_S
         while self._line.open and time.monotonic() < end:
             await asyncio.sleep(0.05)
+
+
+def _below_the_sign() -> None:
+    """Begin a new line after the ^C that a terminal shows."""
+    if terminal.is_tty(sys.stderr):
+        terminal.say("")
 
 
 def run(server: Server, listener: socket.socket) -> None:

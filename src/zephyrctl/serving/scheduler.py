@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from zephyrctl.errors import EnvironmentProblem, JobFailed, ZephyrctlError
 from zephyrctl.generation.rows import Row
 from zephyrctl.serving.budget import Budget
+from zephyrctl.serving.events import BrokenOff
 
 if TYPE_CHECKING:
     from zephyrctl.generation.decoding import Batch, Reader
@@ -120,8 +121,7 @@ class Scheduler:
             waiting = [task.row for task in self._waiting]
             self._tasks |= {task.row.index: task for task in self._waiting}
             self._waiting.clear()
-            problem = EnvironmentProblem("the server ends, and broke this answer off")
-            self._fail([*self._under_way(), *waiting], problem)
+            self._fail([*self._under_way(), *waiting], BrokenOff())
             self._reset()
             self._after_pass()
         return not is_ending

@@ -12,13 +12,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from zephyrctl.errors import EnvironmentProblem, JobFailed
+from zephyrctl.errors import JobFailed
 from zephyrctl.generation.detokenize import TokenBytes
 from zephyrctl.generation.rows import Score
 from zephyrctl.generation.sampling import Sampling
 from zephyrctl.generation.vllm import AsyncVllm, sampling_arguments
 from zephyrctl.serving.choices import Choice
-from zephyrctl.serving.events import Begun, Ended, Event
+from zephyrctl.serving.events import Begun, BrokenOff, Ended, Event
 from zephyrctl.serving.prompts import Prompts
 from zephyrctl.serving.protocol import ChatRequest
 
@@ -63,7 +63,7 @@ class VllmTurns:
     def break_off(self) -> None:
         """See `Answering`."""
         for come in self._under_way:
-            come.put_nowait(EnvironmentProblem("the server ends, and broke this answer off"))
+            come.put_nowait(BrokenOff())
 
     def close(self) -> None:
         """See `Answering`."""
