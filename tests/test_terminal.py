@@ -197,3 +197,13 @@ def test_importing_it_loads_neither_rich_nor_pydantic() -> None:
         "print([m for m in ('rich', 'pydantic', 'typer', 'asyncio') if m in sys.modules])"
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_sentence_of_an_error_breaks_at_words_and_its_hint_can_be_pasted() -> None:
+    error = UsageError("some words that go on for a while", hint="a command " * 5)
+    assert terminal.render_error(error, width=30).split("\n") == [
+        "error[usage]: some words",
+        "  that go on for a while",
+        f"  hint: {('a command ' * 5).strip()}",
+    ]
+    assert "while" in terminal.render_error(error).split("\n")[0]

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, ZephyrctlError
+from zephyrctl.wrapping import columns_of, wrapped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,9 +149,10 @@ def emit_json(value: object) -> None:
     _write_data(json.dumps(finite(value), default=str, allow_nan=False) + "\n")
 
 
-def render_error(error: ZephyrctlError) -> str:
-    """The error as people see it: every problem with its place and its hint."""
-    blocks = [_render_problem(error.kind, problem) for problem in error.problems]
+def render_error(error: ZephyrctlError, *, width: int | None = None) -> str:
+    """The error as people see it: every problem with its place and its hint. With a `width` its
+    sentence is broken between words; places and hints are whole, to be pasted."""
+    blocks = [_render_problem(error.kind, problem, width) for problem in error.problems]
     if len(blocks) > 1:
         blocks.append(f"{len(blocks)} problems")
     return "\n".join(blocks)
@@ -158,7 +160,7 @@ def render_error(error: ZephyrctlError) -> str:
 
 def say_error(error: ZephyrctlError) -> None:
     """`render_error` on stderr, with the word `error` in red where colour is on."""
-    for line in render_error(error).split("\n"):
+    for line in render_error(error, width=columns_of(sys.stderr)).split("\n"):
         head = line.partition(":")[0]
         if line.startswith("error[") and use_color(sys.stderr):
             try:
@@ -281,8 +283,11 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _render_problem(kind: str, problem: Problem) -> str:
-    lines = [f"error[{kind}]: {_indented(problem.message, 2)}"]
+def _render_problem(kind: str, problem: Problem, width: int | None) -> str:
+    sentence = f"error[{kind}]: {safe(problem.message).strip()}"
+    if width is not None:
+        sentence = "\n".join(wrapped(sentence, max(width - 2, 20)))
+    lines = [_indented(sentence, 2)]
     if problem.where:
         lines.append(f"  --> {_indented(problem.where, 6)}")
     if problem.hint:

@@ -1,50 +1,17 @@
-"""Our own lines on a narrow terminal."""
+"""What a chat says on a narrow terminal."""
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from rich.cells import cell_len
 
 from zephyrctl.chat import wrapping
-from zephyrctl.chat.wrapping import say_wrapped, wrapped
-
-TEXTS = st.text(alphabet="abc 中한😀\u0301\n.-", max_size=120)
-
-
-@settings(max_examples=200, deadline=None)
-@given(TEXTS, st.integers(2, 60))
-def test_nothing_is_lost_and_nothing_is_too_wide(text: str, width: int) -> None:
-    lines = wrapped(text, width)
-    assert re.sub(r"\s", "", "".join(lines)) == re.sub(r"\s", "", text)
-    assert all(cell_len(line) <= width for line in lines)
-
-
-@settings(max_examples=100, deadline=None)
-@given(TEXTS, st.integers(12, 60))
-def test_only_a_word_that_has_no_line_of_its_own_is_broken(text: str, width: int) -> None:
-    words = [word for line in wrapped(text, width) for word in line.split()]
-    assert [w for w in text.split() if cell_len(w) > width] or words == text.split()
-
-
-def test_a_line_that_fits_stays_as_it_is() -> None:
-    assert wrapped("two  words\n\n  and more", 20) == ["two  words", "", "  and more"]
-    assert wrapped("", 20) == [""]
-
-
-def test_what_belongs_together_between_dots_stays_so() -> None:
-    assert wrapped("12 tokens · 3.0 tokens/s · first 0.08 s", 30) == [
-        "12 tokens · 3.0 tokens/s ·", "first 0.08 s"
-    ]  # fmt: skip
+from zephyrctl.chat.wrapping import say_wrapped
 
 
 def test_further_lines_begin_below_the_first_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(wrapping, "_width", lambda: 24)
+    monkeypatch.setattr(wrapping, "columns_of", lambda stream: 24)
     say_wrapped("one two three 你好 four five", head="! ")
     assert capsys.readouterr().err == "! one two three 你好\n  four five\n"
 
