@@ -48,7 +48,7 @@ def test_23_hostile_replies_are_shown_as_safe_text_and_ctrl_c_keeps_the_conversa
         terminal.type("next\r")
         terminal.expect("read 5 messages")
         kept = [message["content"] for message in server.requests[-1][1]["messages"]]
-        assert kept[1] == f"{HOSTILE} ".rstrip() or HOSTILE in kept[1]  # as data it is whole
+        assert HOSTILE in kept[1]  # as data it is whole
         assert kept[3].startswith("w0 w1 ")
         assert "w2999" not in kept[3]
         terminal.press_until("/quit\r", "/quit")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -80,7 +81,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(tmp_path: Path, tiny_b
     assert [told[-1]["done"], told[-1]["total"]] == [24, 24]
     shown = [r["text"] for r in records if r["kind"] == "notice" and "first prompt" in r["text"]]
     assert len(shown) == 1
-    assert "<|user|>\\nSay 8 slowly.</s>" in shown[0] or "<|user|>\\nSay " in shown[0]
+    assert re.search(r"<\|user\|>\\nSay \d slowly\.</s>", shown[0])
 
 
 def test_killed_two_processes_leave_each_answer_once_to_however_many_go_on(tmp_path: Path) -> None:

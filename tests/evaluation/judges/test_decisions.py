@@ -87,8 +87,10 @@ def test_first_tokens_come_best_first(engine: Engine):
     ids = [encode_prompt(engine.tokenizer, prompt(words)) for words in (3, 8)]
     found: dict[int, dict[str, float]] = {}
     top_tokens(engine, ids, count=4, batch_size=2, on_scores=found.__setitem__)
+    assert sorted(found) == [0, 1]
     for index, row in found.items():
         values = list(row.values())
+        assert len(values) == 4
         assert values == sorted(values, reverse=True)
         with torch.inference_mode():
             logits = engine.model(torch.tensor([ids[index]])).logits[0, -1].double()

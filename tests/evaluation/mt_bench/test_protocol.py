@@ -85,7 +85,9 @@ def test_published_means_are_reproduced(mt_bench_dir):
 
 
 def test_stored_scores_are_what_the_judgments_say(mt_bench_dir):
-    for path in sorted((mt_bench_dir / "model_judgment").glob("*_single.jsonl")):
+    paths = sorted((mt_bench_dir / "model_judgment").glob("*_single.jsonl"))
+    assert paths
+    for path in paths:
         for row in read_judgments(path):
             rating = parse_rating(row["judgment"])
             assert (-1 if rating is None else rating) == row["score"]
