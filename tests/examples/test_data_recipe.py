@@ -1,7 +1,5 @@
 """The example of the data recipe gives the numbers that its README tells."""
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -9,25 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.examples.commands import run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "data-recipe"
 FILES = ("ultrachat.jsonl", "ultrafeedback.jsonl", "pairs.jsonl", "questions.jsonl")
 
 
-def run(folder: Path, *args: str) -> dict[str, Any]:
+def data(folder: Path, *words: str) -> dict[str, Any]:
     """One `zephyrctl data` command on the example; its JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "zephyrctl", "data", *args, "-c", EXAMPLE / "recipe.yaml", "--json"],
-        cwd=folder,
-        env={**os.environ, "ZEPHYRCTL_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    return json.loads(done.stdout)
+    return run(folder, "data", *words, "-c", str(EXAMPLE / "recipe.yaml"))
 
 
 def table_of_readme(*, heading: str) -> dict[str, list[str]]:
@@ -60,13 +48,13 @@ def counts(part: dict[str, Any]) -> dict[str, int]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the example is prepared."""
     folder = tmp_path_factory.mktemp("example")
-    assert run(folder, "prepare")["stages"]["data"]["state"] == "finished"
+    assert data(folder, "prepare")["stages"]["data"]["state"] == "finished"
     return folder
 
 
 @pytest.mark.e2e
 def test_the_readme_tells_what_became_of_every_row(folder: Path) -> None:
-    account = run(folder, "stats")
+    account = data(folder, "stats")
     told = table_of_readme(heading="rows")
     for at, stage in enumerate(("sft", "dpo")):
         expected = {label: int(cells[at]) for label, cells in told.items() if cells[at] != "0"}
@@ -81,7 +69,7 @@ def test_the_readme_tells_what_became_of_every_row(folder: Path) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_every_check_of_a_row_passes(folder: Path, stage: str) -> None:
-    seen = run(folder, "inspect", "--stage", stage, "--index", "5")
+    seen = data(folder, "inspect", "--stage", stage, "--index", "5")
     assert seen["passed"], seen["checks"]
     assert (seen["stage"], seen["split"], seen["index"]) == (stage, "train", 5)
 

@@ -1,16 +1,13 @@
 """The example of an own benchmark: its files hold, and its commands give what its README says."""
 
-import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.examples.commands import run
 
 from zephyrctl.cli.doctor_judge import check
 from zephyrctl.config import layers
@@ -72,24 +69,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("example")
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
-
-
-def run(folder: Path, *words: str) -> dict[str, Any]:
-    """A command without its first word; its JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "zephyrctl", *words, "--json"],
-        cwd=folder,
-        env={
-            **os.environ, "ZEPHYRCTL_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-            "ZEPHYRCTL_CACHE": str(folder / "cache"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.mark.e2e

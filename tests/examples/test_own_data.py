@@ -1,14 +1,12 @@
 """The example of own data: both recipes hold, and the one for a CPU runs from data to an answer."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.examples.commands import run
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
@@ -63,24 +61,6 @@ def test_the_readme_counts_the_files_rows() -> None:
         rows = (EXAMPLE / name).read_bytes().count(b"\n")
         line = next(line for line in told if line.startswith(f"| `{name}` |"))
         assert line.endswith(f"| {rows} |")
-
-
-def run(folder: Path, *args: str) -> dict[str, Any]:
-    """A command on the example; its JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "zephyrctl", *args, "--json"],
-        cwd=folder,
-        env={
-            **os.environ, "ZEPHYRCTL_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-            "ZEPHYRCTL_CACHE": str(folder / "cache"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.mark.e2e
