@@ -113,6 +113,18 @@ def test_an_editor_that_is_not_there_is_named(
         assert command in capsys.readouterr().err
 
 
+def test_no_room_for_the_editors_file_is_told(
+    editor: Callable[[str], None], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    editor("true")
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert said(chat("a", "/edit", replies=("1",))) == ["a", "1"]
+    err = capsys.readouterr().err
+    assert "no file can be made for the editor: No such file or directory" in err
+    assert "fault" not in err
+
+
 def test_raw_shows_markdown_and_control_characters_as_they_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

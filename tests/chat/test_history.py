@@ -21,6 +21,14 @@ def test_the_file_is_where_the_desktop_keeps_state(monkeypatch: pytest.MonkeyPat
     assert given == Path("/state/zephyrctl/chat_history.jsonl")
 
 
+def test_a_user_without_a_home_has_no_folder_named_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert history_path({}) == Path("/.local/state/zephyrctl/chat_history.jsonl")
+
+
 def test_what_was_typed_is_there_in_the_next_chat(tmp_path: Path) -> None:
     path = tmp_path / "new" / "history.jsonl"
     first = open_history(path)

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
+from tests.chat.talkers import WARM, Scripted, said
 
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat import meter, reading
 from zephyrctl.chat.completing import Commands
 from zephyrctl.chat.lines import is_open, unfenced
+from zephyrctl.chat.repl import Repl
+from zephyrctl.chat.session import Session
 from zephyrctl.generation.sampling import Completion
 
 
@@ -47,6 +50,24 @@ def test_without_a_terminal_the_sign_goes_to_stderr(
     assert (out, err) == ("", "› › \n")
 
 
+def test_what_is_typed_and_is_no_text_is_told_and_the_chat_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Keyboard(io.BytesIO):
+        """Gives a line at a time, as a terminal does."""
+
+        def read1(self, size: int | None = -1) -> bytes:
+            return self.readline()
+
+    stdin = io.TextIOWrapper(Keyboard(b"\xff\xfe\nhi\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", stdin)
+    read = reading.open_reader(history=None, references=list)
+    repl = Repl(Scripted("hello"), WARM, Session(), read=read)
+    repl.run()
+    assert said(repl) == ["hi", "hello"]
+    assert "not UTF-8 text: nothing is asked" in capsys.readouterr().err
+
+
 def completions(text: str, *, references: list[str] | None = None) -> list[str]:
     """The line as each completion would leave it."""
     found = Commands(lambda: references or []).get_completions(Document(text), CompleteEvent())
@@ -67,6 +88,7 @@ def test_each_command_is_completed_by_what_it_takes(
     assert completions("/set temperature ") == []
     assert completions("/regen temperature=1 se") == ["/regen temperature=1 seed="]
     assert completions("/help ra") == ["/help raw"]
+    assert completions("/prefer t") == ["/prefer tie"]
     refs = ["@last", "@sft", "mine/sft"]
     assert completions("/model @", references=refs) == ["/model @last", "/model @sft"]
     assert completions("/compare @sft m", references=refs) == ["/compare @sft mine/sft"]

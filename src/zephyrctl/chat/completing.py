@@ -10,6 +10,7 @@ from prompt_toolkit.document import Document
 from zephyrctl import terminal
 from zephyrctl.catalogue import CHAT_COMMANDS
 from zephyrctl.chat.settings import SETTINGS
+from zephyrctl.chat.votes import LETTERS, NONE, TIE
 
 _PATHS = ("save", "load")
 _REFERENCES = ("model", "compare")
@@ -56,7 +57,7 @@ class Commands(Completer):
             "set": list(SETTINGS),
             "help": CHAT_COMMANDS.names(),
             "edit": ["new"],
-            "prefer": ["a", "b", "tie", "none"],
+            "prefer": [*LETTERS, TIE, NONE],
             "system": ["-"],
         }.get(name, [])
 

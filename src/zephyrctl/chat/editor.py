@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from zephyrctl.errors import EnvironmentProblem, UsageError
@@ -22,7 +22,7 @@ def edit(text: str, *, env: Mapping[str, str]) -> str:
     """
     command = env.get("VISUAL") or env.get("EDITOR") or "vi"
     try:
-        argv = shlex.split(command)
+        argv = shlex.split(command) or ["vi"]
     except ValueError as error:
         raise UsageError(f"$VISUAL or $EDITOR cannot be read: {error}", where=command) from None
     with _file_of(text) as path:
@@ -47,11 +47,18 @@ def edit(text: str, *, env: Mapping[str, str]) -> str:
 def _file_of(text: str) -> Iterator[Path]:
     """A file with mode 0600. Its folder goes with it, because editors leave copies beside a
     file."""
-    with tempfile.TemporaryDirectory(prefix="zephyrctl-") as folder:
-        path = Path(folder) / "question.md"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(text)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="zephyrctl-"))
+            path = Path(folder) / "question.md"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"no file can be made for the editor: {error.strerror}",
+                hint="export TMPDIR=FOLDER   (one with room)",
+            ) from None
         yield path
 
 

@@ -28,8 +28,17 @@ def history_path(env: Mapping[str, str]) -> Path:
     """The file of the history: in `XDG_STATE_HOME`, else in `~/.local/state`."""
     given = env.get("XDG_STATE_HOME", "")
     # The XDG base directory specification: a relative path is to be ignored.
-    state = Path(given) if Path(given).is_absolute() else Path("~/.local/state").expanduser()
+    state = Path(given) if Path(given).is_absolute() else _home() / ".local" / "state"
     return state / "zephyrctl" / "chat_history.jsonl"
+
+
+def _home() -> Path:
+    """The user's folder; `/` for one who has none, as in a container: there it is said that
+    nothing can be kept."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 @dataclass

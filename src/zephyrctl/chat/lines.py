@@ -8,7 +8,8 @@ from typing import IO
 from zephyrctl import terminal
 
 Read = Callable[[str], str]
-"""Shows a sign and returns what is typed; EOFError at the end, KeyboardInterrupt on Ctrl-C."""
+"""Shows a sign and returns what is typed; EOFError at the end, KeyboardInterrupt on Ctrl-C, and
+UsageError for what is no text."""
 
 _FENCE = '"""'
 

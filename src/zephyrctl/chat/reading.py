@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zephyrctl import terminal
 from zephyrctl.chat.lines import Read, spelt
+from zephyrctl.errors import UsageError
 
 if TYPE_CHECKING:
     from zephyrctl.chat.history import TypedBefore
@@ -31,6 +32,8 @@ def _plain(sign: str) -> str:
     terminal.say(spelt(sign, sys.stderr), end="")
     try:
         return input()
+    except UnicodeDecodeError:
+        raise UsageError("what was typed is not UTF-8 text: nothing is asked") from None
     except (EOFError, KeyboardInterrupt):
         terminal.say()  # the sign's line has no end yet
         raise

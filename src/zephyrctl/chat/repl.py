@@ -73,7 +73,11 @@ class Repl:
                 terminal.say("(Ctrl-D or /quit leaves)")
 
     def _turn(self) -> None:
-        text = self.next_input()
+        try:
+            text = self.next_input()
+        except UsageError as error:
+            terminal.say_error(error)
+            return
         try:
             self.handle(text)
         except Exception as error:
