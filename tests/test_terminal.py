@@ -207,3 +207,14 @@ def test_the_sentence_of_an_error_breaks_at_words_and_its_hint_can_be_pasted() -
         f"  hint: {('a command ' * 5).strip()}",
     ]
     assert "while" in terminal.render_error(error).split("\n")[0]
+
+
+def test_streams_that_were_closed_before_the_start_are_no_fault(monkeypatch) -> None:
+    for name in ("stdout", "stderr", "stdin"):
+        monkeypatch.setattr(f"sys.{name}", None)
+    terminal.say("nobody reads it")
+    terminal.say_error(UsageError("nor this"))
+    terminal.passing("nor that")
+    assert not terminal.is_tty(sys.stdin)
+    with pytest.raises(UsageError, match="stdout is closed"):
+        terminal.out("data")

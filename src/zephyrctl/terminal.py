@@ -17,7 +17,7 @@ import threading
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, ZephyrctlError
+from zephyrctl.errors import DiskFull, EnvironmentProblem, Problem, UsageError, ZephyrctlError
 from zephyrctl.wrapping import columns_of, wrapped
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def passing(text: str) -> None:
             _passes = bool(text)
 
 
-def can_redraw(stream: IO[str]) -> bool:
+def can_redraw(stream: IO[str] | None) -> bool:
     """Whether `stream` is a terminal whose cursor can be moved."""
     return is_tty(stream) and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -188,10 +188,10 @@ def use_color(stream: IO[str]) -> bool:
     return is_tty(stream) and os.environ.get("TERM") != "dumb"
 
 
-def is_tty(stream: IO[str]) -> bool:
-    """Whether a person looks at `stream`; false for a closed one."""
+def is_tty(stream: IO[str] | None) -> bool:
+    """Whether a person looks at `stream`; false for a closed one (`2>&-` leaves None)."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:
         return False
 
@@ -249,7 +249,9 @@ def _console(stream: IO[str], *, bold_only: bool = False) -> Console:
     )
 
 
-def _write(stream: IO[str], text: str) -> None:
+def _write(stream: IO[str] | None, text: str) -> None:
+    if stream is None:
+        raise ValueError("a closed stream")
     with _writing:
         passing("")
         try:
@@ -261,6 +263,8 @@ def _write(stream: IO[str], text: str) -> None:
 
 
 def _write_data(text: str) -> None:
+    if sys.stdout is None:
+        raise UsageError("stdout is closed, and the answer goes there", hint=">FILE, not >&-")
     try:
         _write(sys.stdout, text)
     except BrokenPipeError:

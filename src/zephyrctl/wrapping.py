@@ -45,9 +45,11 @@ def _wrapped(line: str, width: int) -> list[str]:
     return [*lines, row] if row or not lines else lines
 
 
-def columns_of(stream: IO[str]) -> int | None:
+def columns_of(stream: IO[str] | None) -> int | None:
     """Columns of the terminal behind `stream`, None where there is none."""
     try:
-        return (stream.isatty() and os.get_terminal_size(stream.fileno()).columns) or None
+        if stream is None or not stream.isatty():
+            return None
+        return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError):
         return None

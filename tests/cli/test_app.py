@@ -185,3 +185,12 @@ def test_an_unknown_topic_names_the_nearest(cli):
 def test_colour_is_off_away_from_a_terminal_and_on_by_request(cli):
     assert "\x1b" not in cli("config", "check", "--set", "a=1").err
     assert "\x1b[1;31merror" in cli("--color", "always", "config", "check", "--set", "a=1").err
+
+
+def test_an_error_under_json_that_cannot_be_written_is_told_on_stderr(cli, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+
+    outcome = cli("config", "check", "--lrr", "--json")
+
+    assert outcome.code == 2
+    assert outcome.err.startswith("error[usage]: no such option: --lrr")

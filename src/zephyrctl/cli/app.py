@@ -111,7 +111,10 @@ def _report(error: ZephyrctlError, *, as_json: bool) -> int:
 
         terminal.say("".join(traceback.format_exception(error)), end="")
     if as_json:
-        terminal.emit_json({"error": error.to_json()})
+        try:
+            terminal.emit_json({"error": error.to_json()})
+        except ZephyrctlError:  # stdout is full or closed: stderr is left
+            terminal.say_error(error)
     else:
         terminal.say_error(error)
     return error.exit_code

@@ -59,9 +59,9 @@ def talk(wish: Wish, given: Mapping[str, Any]) -> None:
 def _prompt(wish: Wish) -> str | None:
     """The one prompt to be answered; None where a conversation is wanted."""
     prompt = wish.prompt
-    if prompt is None and not terminal.is_tty(sys.stdin):
+    if prompt is None and wish.is_for_one_answer:
         try:
-            prompt = sys.stdin.read()
+            prompt = "" if sys.stdin is None else sys.stdin.read()
         except UnicodeDecodeError as error:
             raise UsageError(f"the prompt on stdin is not UTF-8 text ({error.reason})") from None
     if prompt is None and wish.json:
