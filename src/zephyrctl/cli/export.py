@@ -13,7 +13,7 @@ import typer.core
 from zephyrctl import terminal
 from zephyrctl.cli.export_hub import DTypeOption, asked_for, default_folder, hub
 from zephyrctl.cli.options import APP, JsonOption
-from zephyrctl.errors import UsageError
+from zephyrctl.errors import UsageError, quoted
 from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
@@ -154,12 +154,11 @@ def _show(exported: Exported, model: str, *, json: bool) -> None:
         f"log-probs differ by {exported.difference:.2g} nats per token on average "
         f"({exported.tolerance} allowed; {exported.tokens} tokens of {exported.checked_on})"
     )
-    folder = shlex.quote(str(exported.folder))
     _end(
         vars(exported), exported.folder, json=json,
         commands=(
-            f"zephyrctl chat {folder}",
-            f"zephyrctl export hub {shlex.quote(model)} --repo-id NAME/REPO --dry-run",
+            f"zephyrctl chat {quoted(exported.folder)}",
+            f"zephyrctl export hub {quoted(model)} --repo-id NAME/REPO --dry-run",
         ),
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zephyrctl.errors import DataError, DiskFull
+from zephyrctl.errors import DataError, DiskFull, quoted
 from zephyrctl.sizes import size_words
 from zephyrctl.terminal import finite
 
@@ -42,7 +42,7 @@ def disk_full_is_an_error(path: Path, *, needed: int | None = None) -> Iterator[
             f"no space left to write {path.name} ({error.strerror})"
             + (f": {needed:,} bytes are needed" if needed is not None else ""),
             where=f"{path} ({free} free)",
-            hint=f"df -h {folder}",
+            hint=f"df -h {quoted(folder)}",
         ) from error
 
 
@@ -144,7 +144,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise DataError(
                 f"line {number} is not a JSON object",
                 where=f"{path}:{number}",
-                hint=f"sed -n {number}p {path}",
+                hint=f"sed -n {number}p {quoted(path)}",
             )
     return records
 
