@@ -28,8 +28,9 @@ from zephyrctl.publishing import chains, room, standing
 from zephyrctl.publishing.agreement import compared, log_probs, texts_to_compare
 from zephyrctl.publishing.card import Facts, model_card, public_lock
 from zephyrctl.publishing.merge import save_tokenizer as save
+from zephyrctl.publishing.staging import staged_export
 from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
-from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
+from zephyrctl.runs.atomic import make_readable, write_json
 from zephyrctl.runs.references import ModelRef
 
 WEIGHTS = "adapter_model.safetensors"
@@ -53,7 +54,7 @@ def export_adapter(
     lock = template_lock.check(Path(source), tokenizer)
     need = room.need_of(chain, held=chains.held_in(chain).itemsize, written="float32")
     room.require(replace(need, disk=2 * _size(chain.adapters[0])), out, say=say)
-    with staged_directory(out) as folder, quiet():
+    with staged_export(out) as folder, quiet():
         shutil.copyfile(chain.adapters[0] / WEIGHTS, folder / WEIGHTS)
         settings = json.loads((chain.adapters[0] / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         write_json(

@@ -38,8 +38,9 @@ from zephyrctl.publishing.agreement import (
     texts_to_compare,
 )
 from zephyrctl.publishing.card import Facts, model_card, public_lock
+from zephyrctl.publishing.staging import staged_export
 from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
-from zephyrctl.runs.atomic import make_readable, staged_directory, write_json
+from zephyrctl.runs.atomic import make_readable, write_json
 from zephyrctl.runs.references import ModelRef
 from zephyrctl.sizes import size_words
 
@@ -111,7 +112,7 @@ def export_merged(
     )  # fmt: skip
     room.require(need, out, say=say)
     made_from = standing.made_from(ref, chain, dtype=number_format)
-    with staged_directory(out) as folder, quiet():
+    with staged_export(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
         live = chains.unmerged(chain)
         before = log_probs(live.model, rows)

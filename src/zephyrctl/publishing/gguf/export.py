@@ -47,8 +47,9 @@ from zephyrctl.publishing.gguf.turns import portable, turn_form
 from zephyrctl.publishing.gguf.vocabulary import Vocabulary, vocabulary_of
 from zephyrctl.publishing.gguf.writing import About, FileType, write_file
 from zephyrctl.publishing.merge import Say
+from zephyrctl.publishing.staging import staged_export
 from zephyrctl.publishing.target import refuse_endpoint, refuse_sources, refuse_to_replace
-from zephyrctl.runs.atomic import make_readable, staged_directory, write_text
+from zephyrctl.runs.atomic import make_readable, write_text
 from zephyrctl.runs.references import ModelRef
 
 
@@ -112,7 +113,7 @@ def export_gguf(
     held = chains.held_in(source.chain).itemsize
     room.require(room.need_of(source.chain, held=held, written=file_type), out, say=say)
     usage = _usage(source, f"{_file_safe(source.about.name)}-{file_type}.gguf", recipe)
-    with staged_directory(out) as folder, quiet():
+    with staged_export(out) as folder, quiet():
         path = folder / usage.file
         rows, checked_on = agreement.texts_to_compare(ref, source.tokenizer)
         before, expected, parameters, kept = _written(source, path, rows, file_type, say)
