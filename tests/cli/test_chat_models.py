@@ -253,3 +253,11 @@ def test_the_help_names_every_field_of_the_json_object() -> None:
     record = oneshot.as_record(Whole(), "hi", system=None, sampling=Sampling())
     help_text = chat.__doc__ or ""
     assert [name for name in record if not re.search(rf"\b{name}\b", help_text)] == []
+
+
+def test_a_closed_stdout_is_refused_before_anything_is_loaded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(UsageError, match="stdout is closed"):
+        Models(wish(**SERVICE), {}).check()

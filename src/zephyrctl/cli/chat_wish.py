@@ -44,6 +44,8 @@ class Wish:
 
 def check(wish: Wish) -> None:
     """Refuse options that contradict each other or are for nothing, before anything is loaded."""
+    if sys.stdout is None:
+        raise UsageError("stdout is closed, and replies go there", hint=">FILE, not >&-")
     if wish.url is not None and not wish.url.startswith(("http://", "https://")):
         raise UsageError(
             f"--url takes an address, not '{wish.url}'",
