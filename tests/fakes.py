@@ -189,6 +189,11 @@ class FakeEndpoint:
         """The endpoint as the configuration names it."""
         return f"openai+{self.url}:{self.model}"
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open; with none, nothing of whoever was killed is still to come."""
+        return len(self._open)
+
     def fault_of_next(self, number: int) -> str:
         """What is done to the request that has just come."""
         if self.always is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.drills.conftest import Yard, manifest_of, stage_of
+from tests.e2e.questions import write_questions
 from tests.evaluation.alpaca_eval.small import write_small
 from tests.fakes import FakeEndpoint
 
@@ -34,24 +35,7 @@ KEY = "sk-canary-of-the-judge"
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """Two-turn questions in MT-Bench's format."""
-    folder = tmp_path / "mt_bench"
-    (folder / "reference_answer").mkdir(parents=True)
-    prompts = {"single-v1": "Q {question} A {answer}",
-               "single-v1-multi-turn": "Q {question_1} {question_2} A {answer_2}"}  # fmt: skip
-    rows: dict[str, list[dict[str, Any]]] = {
-        "question.jsonl": [
-            {"question_id": place, "category": "writing", "turns": [f"Say {place}.", "Again."]}
-            for place in range(1, QUESTIONS + 1)
-        ],
-        "judge_prompts.jsonl": [
-            {"name": name, "system_prompt": "Judge.", "prompt_template": template}
-            for name, template in prompts.items()
-        ],
-        "reference_answer/gpt-4-0125-preview.jsonl": [],
-    }
-    for name, lines in rows.items():
-        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
+    return write_questions(tmp_path, count=QUESTIONS)
 
 
 def is_judge(messages: list[dict[str, str]]) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import CANARY, Shell
+from tests.e2e.questions import write_questions
 from tests.e2e.test_canary import files_with
 from tests.fakes import FakeEndpoint
 
@@ -21,25 +22,7 @@ def judged(straight: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """Four two-turn questions in MT-Bench's format."""
-    folder = tmp_path / "mt_bench"
-    (folder / "reference_answer").mkdir(parents=True)
-    rows = {
-        "question.jsonl": [
-            {"question_id": place, "category": "writing", "turns": [f"Say {place}.", "Again."]}
-            for place in range(1, 5)
-        ],
-        "judge_prompts.jsonl": [
-            {"name": name, "system_prompt": "Judge.", "prompt_template": template}
-            for name, template in [
-                ("single-v1", "Q {question} A {answer}"),
-                ("single-v1-multi-turn", "Q {question_2} A {answer_2}"),
-            ]
-        ],
-        "reference_answer/gpt-4-0125-preview.jsonl": [],
-    }
-    for name, lines in rows.items():
-        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
+    return write_questions(tmp_path, count=4)
 
 
 def test_a_judged_score_stands_with_the_judges_name(shell: Shell, judged: Path, questions: Path):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import Shell, wait_for
+from tests.e2e.questions import write_questions
 from tests.fakes import FakeEndpoint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -29,25 +30,7 @@ LENGTH = 300
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """Two-turn questions in MT-Bench's format."""
-    folder = tmp_path / "mt_bench"
-    (folder / "reference_answer").mkdir(parents=True)
-    rows = {
-        "question.jsonl": [
-            {"question_id": place, "category": "writing", "turns": [f"Say {place}.", "Again."]}
-            for place in range(1, QUESTIONS + 1)
-        ],
-        "judge_prompts.jsonl": [
-            {"name": name, "system_prompt": "Judge.", "prompt_template": template}
-            for name, template in [
-                ("single-v1", "Q {question} A {answer}"),
-                ("single-v1-multi-turn", "Q {question_1} {question_2} A {answer_2}"),
-            ]
-        ],
-        "reference_answer/gpt-4-0125-preview.jsonl": [],
-    }
-    for name, lines in rows.items():
-        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
+    return write_questions(tmp_path, count=QUESTIONS)
 
 
 def reply(messages: list[dict[str, str]]) -> str:
@@ -121,7 +104,9 @@ def stop(shell: Shell, server: FakeEndpoint, command: list[str], number: int) ->
         os.killpg(child.pid, number)
     else:
         child.send_signal(number)
-    return child.wait()
+    code = child.wait()
+    wait_for(lambda: server.connections == 0)  # what was on its way counts as asked
+    return code
 
 
 def test_a_kill_and_an_interrupt_cost_the_requests_under_way_and_nothing_else(
