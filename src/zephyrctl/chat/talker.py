@@ -17,6 +17,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, ZephyrctlError
 from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.runs.importing import importing
 from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
@@ -159,10 +160,15 @@ class EndpointTalker:
         ]
         self.notices: list[str] = []
 
-    @cached_property
+    @property
     def context(self) -> int | None:
-        """See `Talker`; asked of the service when it is first wanted. A list of models without
-        this one becomes a notice: some services answer to more names than they list."""
+        """See `Talker`; asked of the service when it is first wanted."""
+        return self._listed_context
+
+    @cached_property
+    def _listed_context(self) -> int | None:
+        """What the service says of the context. A list of models without this one becomes a
+        notice: some services answer to more names than they list."""
         try:
             found = {one.name: one.context for one in self.endpoint.listed()}
         except ZephyrctlError:  # a reply will tell what is wrong
@@ -290,7 +296,8 @@ def open_local(
         with loading.hidden():  # a download shows itself
             folder_of(ref)
     loading.doing("importing PyTorch")
-    import_module("zephyrctl.generation.engine")
+    with importing():
+        import_module("zephyrctl.generation.engine")
     loading.doing(_weights_of(folder_of(ref)))
     engine, said = open_engine(ref, model=recipe.model, device=device, quantize=quantize)
     notices = list(said)

@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    modeling_utils,  # noqa: F401  # most of what a model's class imports, here with the rest
+)
 from transformers.utils import logging as transformers_logging
 
 from zephyrctl.errors import DataError, EnvironmentProblem
