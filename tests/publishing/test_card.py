@@ -175,6 +175,8 @@ def test_the_index_holds_scores_of_these_weights_and_names_the_judge(run: Run) -
     scored(run, "sft", 6.5, weights=record.outputs["model"], judge=spec)
     card = card_of(run)
     index: Any = metadata(card)["model-index"]
+    rounded = model_card(of_run(run), FACTS, lock=None, template="tokenizer", form="gguf")
+    assert "model-index" not in metadata(rounded)
     (result,) = index[0]["results"]
     assert result["dataset"] == {"name": "MT-Bench", "type": "mt-bench"}
     (metric,) = result["metrics"]

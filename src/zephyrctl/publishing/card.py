@@ -68,6 +68,7 @@ def model_card(
         *(training(run, recipe, ref.stage) if run and recipe else _UNKNOWN),
         *(data(run, recipe, ref.stage) if run and recipe else []),
         *(evaluation(run) if run else []),
+        *(_ROUNDED if run and form == "gguf" else []),
         *_template(lock, template),
         "## Licence\n",
         f"{licence(base, recipe)}",
@@ -81,6 +82,7 @@ _UNKNOWN = [
     "## Training\n",
     "The run that trained this model was not at hand when the card was written.\n",
 ]
+_ROUNDED = ["The scores are those of the model before its weights were rounded for this file.\n"]
 _LIMITS = [
     "## Limits\n",
     "The model can be wrong, biased or unsafe, and states false things with confidence;",

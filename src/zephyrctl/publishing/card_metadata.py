@@ -85,7 +85,7 @@ def metadata(
         fields["datasets"] = list(sources)
     if pinned := {path: revision for path, revision in sources.items() if revision}:
         fields["dataset_revisions"] = pinned
-    if results := _results(scores):
+    if form != "gguf" and (results := _results(scores)):  # rounded weights were not scored
         fields["model-index"] = [{"name": title, "results": results}]
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     return f"---\n{text}---\n"
