@@ -9,12 +9,16 @@ import re
 import termios
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from tests.chat.talkers import Scripted
 
 from zephyrctl import terminal
 from zephyrctl.chat import loading
 from zephyrctl.chat.keyboard import quiet_keyboard
+from zephyrctl.chat.seats import Bench, Seat
+from zephyrctl.chat.talker import Talker
 
 
 class Screen(io.StringIO):
@@ -54,6 +58,22 @@ def test_what_is_done_is_said_in_one_line_that_goes_away(monkeypatch: pytest.Mon
             wait_until(lambda: "loading mine/sft: 3.1 MiB of weights …" in screen.getvalue())
             terminal.say("! a notice")
     assert left_on(screen.getvalue()) == "! a notice\n"
+
+
+def test_what_could_tell_a_blind_model_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    screen = watched(monkeypatch)
+
+    def opened() -> Talker:
+        loading.doing("3.1 MiB of weights")
+        time.sleep(3 * loading._FRAME_S)
+        return Scripted()
+
+    bench = Bench([Seat("m", "m", opened)], tmp_path)
+    bench.load(bench.seats[0], label="A", blind=True)
+    assert "loading A …" in screen.getvalue()
+    assert "MiB" not in screen.getvalue()
 
 
 def test_nothing_is_drawn_once_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,8 @@ def _talk(chat: Chat, server: FakeEndpoint) -> None:
     chat.expect("read 4 messages")
     chat.type("\x1b[200~pasted\ra\rb\x1b[201~\x1b\rand more\r")
     chat.expect("read 6 messages")
-    asked = [body["messages"][-1]["content"] for _, body in server.requests]
+    bodies = [body for _, body in server.requests if body]  # not the question for its models
+    asked = [body["messages"][-1]["content"] for body in bodies]
     assert asked == ["one", "two\n  lines", "pasted\na\nb\nand more"]
     chat.type("count\r")
     chat.expect("w9 ")
@@ -154,11 +155,12 @@ def _talk(chat: Chat, server: FakeEndpoint) -> None:
 def _change(chat: Chat, server: FakeEndpoint, folder: Path) -> None:
     """Answers anew: other settings, another question."""
     chat.command("/set temp 0.25", "temperature 0.25")
-    chat.command("/regen temp=1.5", "read 6 messages")
-    assert server.requests[-1][1]["temperature"] == 1.5
-    chat.command("/regen", "read 6 messages")
-    assert server.requests[-1][1]["temperature"] == 0.25
+    for line, temperature in (("/regen temp=1.5", 1.5), ("/regen", 0.25)):
+        chat.command(line, "read 6 messages")
+        chat.expect("tokens/s")  # a line of a reply is drawn more than once until it ends
+        assert server.requests[-1][1]["temperature"] == temperature
     chat.command("/edit", "read 6 messages; 'edited question'")
+    chat.expect("tokens/s")
     mode, path = (folder / "editor.log").read_text().splitlines()[0].split()
     assert mode == "600"
     assert not Path(path).exists()
@@ -188,6 +190,7 @@ def _keep(chat: Chat, server: FakeEndpoint, folder: Path) -> None:
     """A very long reply, and the conversation in a file and back."""
     chat.command("/new", "a new conversation")
     server.pace_s = 0
+    chat.command("/set max_new_tokens 20000", "max_new_tokens 20000")
     shown = plain(chat.ask("long", f"n{PIECES - 1}.", timeout_s=120))
     drawn = set(re.findall(r"n\d+", shown))
     assert drawn >= {f"n{number}" for number in range(PIECES)}

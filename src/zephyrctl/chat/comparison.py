@@ -116,7 +116,7 @@ class Comparison:
         """Draw one model's reply, and say how it ended."""
         label = letter if self.blind else f"{letter} {seat.name}"
         try:
-            talker = self.bench.load(seat, label=label)
+            talker = self.bench.load(seat, label=label, blind=self.blind)
             readable = session.readable(
                 talker.count,
                 context=talker.context,

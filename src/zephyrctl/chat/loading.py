@@ -27,6 +27,8 @@ class _Line:
     label: str
     doing: str = ""
     hidden: bool = False
+    tells: bool = True
+    """Whether what is done is shown: the size of a model may tell which it is."""
 
     def __str__(self) -> str:
         if self.hidden:
@@ -78,10 +80,10 @@ def starting() -> Iterator[None]:
 
 
 @contextmanager
-def loading(label: str) -> Iterator[None]:
-    """A sign of life on stderr while a model is loaded. What is typed meanwhile waits for the
-    prompt."""
-    line = _Line(f"loading {terminal.safe(label)}")
+def loading(label: str, *, tells: bool = True) -> Iterator[None]:
+    """A sign of life on stderr while a model is loaded, with what is done where it `tells`. What is
+    typed meanwhile waits for the prompt."""
+    line = _Line(f"loading {terminal.safe(label)}", tells=tells)
     if not terminal.can_redraw(sys.stderr):
         terminal.say(str(line))
     with quiet_keyboard(), _shown(line):
@@ -90,7 +92,7 @@ def loading(label: str) -> Iterator[None]:
 
 def doing(what: str) -> None:
     """Say what is now done for the model that is loaded; nothing where none is."""
-    if _spinner.lines:
+    if _spinner.lines and _spinner.lines[-1].tells:
         _spinner.lines[-1].doing = what
 
 

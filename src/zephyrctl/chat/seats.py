@@ -139,13 +139,14 @@ class Bench:
             self.load(seat, label=seat.name)
         self.tell()
 
-    def load(self, seat: Seat, *, label: str) -> Talker:
-        """The seat's model; under `one_by_one` the others on this machine are freed first."""
+    def load(self, seat: Seat, *, label: str, blind: bool = False) -> Talker:
+        """The seat's model; under `one_by_one` the others on this machine are freed first. `blind`
+        nothing but the label is shown of it meanwhile."""
         if seat.talker is not None:
             return seat.talker
         if self.one_by_one:
             self.free(but=seat)
-        with loading(label):
+        with loading(label, tells=not blind):
             seat.talker = seat.open()
         self._note(seat)
         return seat.talker
