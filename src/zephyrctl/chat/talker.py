@@ -17,6 +17,7 @@ from zephyrctl.config.schema import Recipe
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import DataError, ZephyrctlError
 from zephyrctl.generation.sampling import Completion, Sampling
+from zephyrctl.runs.importing import importing
 from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
@@ -295,7 +296,8 @@ def open_local(
         with loading.hidden():  # a download shows itself
             folder_of(ref)
     loading.doing("importing PyTorch")
-    import_module("zephyrctl.generation.engine")
+    with importing():
+        import_module("zephyrctl.generation.engine")
     loading.doing(_weights_of(folder_of(ref)))
     engine, said = open_engine(ref, model=recipe.model, device=device, quantize=quantize)
     notices = list(said)
