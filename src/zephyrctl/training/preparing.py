@@ -96,13 +96,18 @@ def prepare(recipe: Recipe, run: Run, method: Method, world: World) -> tuple[Pla
         work=work,
         order=planned,
     )
-    if resume is not None:
-        watch.canaries.probe = load_probe(resume.path)
-    else:
-        watch.canaries.note(tokens, step=0)
-        watch.canaries.before_training(steps=planned.steps)
+    _set_up(watch, resume, tokens=tokens)
     made = (run, folder, reporter, job, policy, tokenizer, splits, planned, layout, watch)
     return Plan(*made, strategy), resume
+
+
+def _set_up(watch: Watch, resume: Resume | None, *, tokens: list[Check]) -> None:
+    """Let the canaries go on from the checkpoint, or begin with what the checks of tokens found."""
+    if resume is not None:
+        watch.canaries.probe = load_probe(resume.path)
+        return
+    watch.canaries.note(tokens, step=0)
+    watch.canaries.before_training(steps=watch.order.steps)
 
 
 def _load(method: Method, run: Run) -> Splits:
