@@ -26,7 +26,7 @@ from zephyrctl.errors import (
     UsageError,
 )
 from zephyrctl.generation.choosing import draw
-from zephyrctl.generation.engine import Engine, load_engine
+from zephyrctl.generation.engine import Engine, _dtype, _straight_to, load_engine
 from zephyrctl.generation.sampling import Completion, Sampling
 
 GREEDY = Sampling(max_new_tokens=24)
@@ -228,6 +228,23 @@ def test_a_missing_folder_and_an_unknown_device_are_errors(tiny_base: Path, tmp_
         load_engine(str(tmp_path), dtype="float32")
     with pytest.raises(UsageError, match="quantum"):
         load_engine(str(tiny_base), dtype="float32", device="quantum", chat_template="zephyr")
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16", "format_", "is_straight"),
+    [
+        ("cpu", False, torch.float32, False), ("mps", False, torch.float32, True),
+        ("cuda", True, torch.bfloat16, True), ("cuda:1", False, torch.float32, True),
+    ],
+)  # fmt: skip
+def test_a_device_decides_the_number_format_and_where_weights_are_read_to(
+    name: str, bf16: bool, format_: torch.dtype, is_straight: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    device = torch.device(name)
+    assert _dtype("auto", device) is format_
+    assert _dtype("float16", device) is torch.float16
+    assert _straight_to(device) == ({"device_map": {"": device}} if is_straight else {})
 
 
 def save_adapter(base: Path, folder: Path, *, seed: int, over: torch.nn.Module) -> torch.nn.Module:
