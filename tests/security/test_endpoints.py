@@ -14,8 +14,7 @@ from tests.cli.conftest import Cli
 
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import NetworkError, ZephyrctlError
-from zephyrctl.generation.endpoint import Asked, Endpoint
-from zephyrctl.generation.endpoint import models_at
+from zephyrctl.generation.endpoint import Asked, Endpoint, models_at
 from zephyrctl.generation.endpoint.tries import Patience
 
 KEY = "sk-canary-0123456789"
