@@ -169,3 +169,11 @@ def test_the_example_is_a_request_that_is_understood() -> None:
     assert (asked.model, asked.temperature) == (name, 0)
     assert "Authorization: Bearer KEY" in words
     assert "secret" not in " ".join(words)
+
+
+def test_what_is_no_device_is_refused_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("serve", str(tmp_path), "--device", "gpu") == 2
+    assert "'gpu' is no device: cpu, cuda, cuda:1, mps or auto" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from zephyrctl.cli.options import ConfigOption, JsonOption, RecipeOption, SetOption
+from zephyrctl.cli.options import ConfigOption, DeviceOption, JsonOption, RecipeOption, SetOption
 
 _Model = Annotated[
     str | None,
@@ -44,7 +44,6 @@ _Temperature = Annotated[
     typer.Option(min=0.0, help="Sampling temperature; 0 is greedy [chat.temperature]."),
 ]
 _Seed = Annotated[int, typer.Option(min=0, help="Seed of the sampling.")]
-_Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
 _Quantize = Annotated[
     Literal["none", "8bit", "4bit"] | None,
     typer.Option(help="Load the weights quantized [chat.quantize]."),
@@ -73,7 +72,7 @@ def chat(
     max_new_tokens: _MaxNewTokens = None,
     temperature: _Temperature = None,
     seed: _Seed = 0,
-    device: _Device = "auto",
+    device: DeviceOption = "auto",
     quantize: _Quantize = None,
     render: _Render = None,
     no_history: _NoHistory = False,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from zephyrctl import terminal
+from zephyrctl.cli.options import check_device
 from zephyrctl.errors import UsageError
 from zephyrctl.runs.references import is_endpoint
-
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,4 @@ def check(wish: Wish) -> None:
         )
     if wish.blind and wish.is_for_one_answer:
         raise UsageError("--blind is for a conversation: nobody votes on one answer")
-    if not _DEVICE.fullmatch(wish.device):
-        raise UsageError(
-            f"'{wish.device}' is no device: cpu, cuda, cuda:1, mps or auto", hint="--device cpu"
-        )
+    check_device(wish.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -51,7 +52,20 @@ MaxCostOption = Annotated[
     float | None,
     typer.Option("--max-cost", metavar="USD", help="Most that a judge may cost; a hard stop."),
 ]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+def check_device(name: str) -> None:
+    """Refuse what --device cannot mean, before anything is loaded for it."""
+    if not _DEVICE.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no device: cpu, cuda, cuda:1, mps or auto", hint="--device cpu"
+        )
 
 
 def load_from(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from zephyrctl import terminal
+from zephyrctl.cli.options import DeviceOption, check_device
 
 EngineName = Literal["auto", "transformers", "vllm"]
 
@@ -31,9 +32,7 @@ def serve(
     engine: Annotated[
         EngineName, typer.Option(metavar="NAME", help="auto, transformers or vllm.")
     ] = "auto",
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="For open answers at the end.")
     ] = 300,
@@ -53,6 +52,7 @@ def serve(
     from zephyrctl.runs.references import resolve_model
     from zephyrctl.serving import server
 
+    check_device(device)
     server.require_extra()
     recipe = load().recipe
     ref = resolve_model(model, output_root=Path(recipe.output_root).expanduser(), recipe=recipe)
