@@ -12,6 +12,7 @@ import pytest
 import torch
 from tests.serving.conftest import ROOMY
 from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MistralConfig
+from transformers.cache_utils import DynamicLayer
 
 from zephyrctl.data.messages import Message
 from zephyrctl.generation import decoding
@@ -254,6 +255,45 @@ def test_where_memory_runs_out_half_go_on_and_none_is_lost(at: int, llama: Engin
     (said,) = one.said
     count = int(said.removeprefix("! memory ran out with ").partition(" ")[0])
     assert said.endswith(f"{count} answers at once; {count // 2} at once from now on")
+
+
+def test_memory_that_runs_out_as_rows_go_costs_nobody_a_token(
+    llama: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = rows(llama, 2, 3, 4, 5)
+    asked[0].limit = asked[1].limit = 4
+    keep, is_full = DynamicLayer.reorder_cache, True
+
+    def run_out(layer: Any, places: Any) -> None:
+        nonlocal is_full
+        if is_full:
+            is_full = False
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        keep(layer, places)
+
+    monkeypatch.setattr(DynamicLayer, "reorder_cache", run_out)
+    with watched(llama) as one:
+        one.ask(asked)
+        one.wait()
+    assert not is_full
+    assert one.told == {row.index: alone(llama, row) for row in asked}
+
+
+def test_whoever_cannot_be_told_the_last_token_is_told_the_problem(llama: Engine) -> None:
+    (row,) = rows(llama, 2)
+    row.limit = 1
+    told, problems = threading.Event(), []
+
+    def grown(row: Row) -> None:
+        if row.problem is None:
+            raise ValueError("no text of this token")
+        problems.append(row.problem.message)
+        told.set()
+
+    with watched(llama) as one:
+        one.scheduler.submit([Task(row, grown)])
+        assert told.wait(timeout=30)
+    assert problems == ["ValueError: no text of this token"]
 
 
 def test_one_row_without_numbers_fails_alone(llama: Engine) -> None:

@@ -171,14 +171,15 @@ class Batch:
             self.is_whole = newcomers.is_whole
 
     def step(self) -> None:
-        """One more token for every row; once many are done, they go."""
+        """One more token for every row; where many are done, they go first, so that memory which
+        runs out for it leaves no token that was chosen and not told."""
+        if 0 < self.alive <= _COMPACT_AT * len(self.rows):
+            self.drop_done()
         ids = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self.mask.device)
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
         self.is_whole = False
         self._reader.extend(self.rows, self._reader.read(ids, self.mask, self.cache))
         self.is_whole = True
-        if 0 < self.alive <= _COMPACT_AT * len(self.rows):
-            self.drop_done()
 
     def drop_done(self) -> None:
         """Let finished rows go."""

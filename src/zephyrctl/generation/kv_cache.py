@@ -116,7 +116,7 @@ def _resize(layer: Any, width: int) -> None:
         kept = min(width, layer.sliding_window - 1)
         layer.cumulative_length = width
     missing = kept - layer.keys.shape[-2]
-    # A negative number of columns to add cuts them off; `pad` then gives a view.
+    # A negative number of columns to add cuts them off; `pad` then gives a copy of the others.
     if missing:
         layer.keys = pad(layer.keys, (0, 0, missing, 0))
         layer.values = pad(layer.values, (0, 0, missing, 0))

@@ -224,13 +224,15 @@ class Scheduler:
                 continue
             try:
                 self._tasks[row.index].grown(row)
+                if row.is_done:
+                    del self._tasks[row.index]  # it knows
             except Exception as error:
                 self._fail([row], _problem(error))
 
     def _fail(self, rows: Sequence[Row], problem: ZephyrctlError) -> None:
         for row in rows:
             task = self._tasks.pop(row.index, None)
-            if task is None or (row.is_done and row.problem is None):
+            if task is None or row.is_left:
                 continue
             row.problem = row.problem or problem
             task.grown(row)
