@@ -127,8 +127,40 @@ def side_by_side(model: Any, adapters: Sequence[Path]) -> Any:
 
 
 def merged(model: Any, adapter: Path) -> Any:
-    """`model` with an adapter added into its weights, in the number format they are in."""
-    return put_on(model, adapter).merge_and_unload()
+    """`model` with an adapter added into its weights, in the number format they are in.
+
+    Of tied weights the embedding and the output layer each get their own then, where an adapter
+    changes one of them. EnvironmentProblem where it cannot be added to them.
+    """
+    peft = put_on(model, adapter)
+    if changes_tied(peft):
+        _part_tied(model)
+    try:
+        return peft.merge_and_unload()
+    except (RuntimeError, ValueError) as error:
+        raise EnvironmentProblem(
+            f"the adapter cannot be merged: {str(error).strip().splitlines()[0]}",
+            where=str(adapter),
+        ) from error
+
+
+def changes_tied(model: Any) -> bool:
+    """Whether an adapter adds to a weight that embedding and output layer share."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    first, last = (getattr(end, "weight", None) for end in ends)
+    return first is last and any(isinstance(end, BaseTunerLayer) for end in ends)
+
+
+def _part_tied(model: Any) -> None:
+    """Give the output layer a weight of its own: PEFT 0.21 would add to both ends what it adds to
+    one."""
+    last = model.get_output_embeddings()
+    plain = last.get_base_layer() if hasattr(last, "get_base_layer") else last
+    plain.weight = torch.nn.Parameter(plain.weight.detach().clone(), requires_grad=False)
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
 
 
 def cast(model: Any, dtype: torch.dtype) -> None:

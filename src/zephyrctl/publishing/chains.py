@@ -18,12 +18,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from zephyrctl.generation.adapters import ADAPTER_CONFIG, Chain, adds_up
-from zephyrctl.generation.weights import load_base, merged, put_on, side_by_side
+from zephyrctl.generation.weights import (
+    changes_tied,
+    load_base,
+    merged,
+    put_on,
+    side_by_side,
+)
 from zephyrctl.publishing.upcasting import compute_in_float32
 
 _HALVES = {"BF16": torch.bfloat16, "F16": torch.float16}
 _MORE = (
-    "use_dora", "modules_to_save", "target_parameters", "layer_replication",
+    "use_dora", "lora_bias", "modules_to_save", "target_parameters", "layer_replication",
     "trainable_token_indices", "alora_invocation_tokens",
 )  # fmt: skip
 _PREFIX = "base_model.model."
@@ -129,7 +135,7 @@ def _only_add(chain: Chain) -> bool:
 
 def _layers(model: Any) -> dict[str, Any] | None:
     """The layers of a model's adapters by the name of their weight; None where one of them is not
-    beside a plain linear layer, whose sum is known."""
+    beside a plain linear layer with a weight of its own, whose sum is known."""
     from peft.tuners.lora import LoraLayer
     from peft.tuners.lora.layer import Linear
 
@@ -142,7 +148,7 @@ def _layers(model: Any) -> dict[str, Any] | None:
         type(layer) is Linear and type(layer.base_layer) is torch.nn.Linear
         for layer in found.values()
     )
-    return found if plain else None
+    return found if plain and not changes_tied(model) else None
 
 
 def _stored(base: str) -> torch.dtype:
