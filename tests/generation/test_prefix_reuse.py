@@ -20,7 +20,9 @@ from transformers import (
 from zephyrctl.chat.session import Session
 from zephyrctl.data.messages import Message
 from zephyrctl.data.tokenizers import load_tokenizer
+from zephyrctl.generation.decoding import Decoder, Reader
 from zephyrctl.generation.engine import Engine
+from zephyrctl.generation.rows import Row
 from zephyrctl.generation.sampling import Sampling
 
 GREEDY = Sampling(max_new_tokens=12)
@@ -198,3 +200,14 @@ def test_the_trained_tokenizer_of_real_replies_keeps_what_it_can(tiny_base: Path
     for text in ("and soup ?", "more !"):
         before = talk.asked
         assert talk.say(text) >= before
+
+
+def test_padding_that_was_read_beside_others_is_no_prefix() -> None:
+    reader = Reader(model_of("llama4", 64), 2, stop_ids=frozenset(), path="llama4")
+    decoder = Decoder(reader)
+    long, short = Row(0, [5] * 20, 3, GREEDY), Row(1, [7, 8, 9, 10, 11], 8, GREEDY)
+    list(decoder.decode([long, short], at_once=2))
+    again, fresh = (Row(place, [*short.ids, 30, 31], 8, GREEDY) for place in (2, 3))
+    list(decoder.decode([again], at_once=1, reuse=True))
+    list(Decoder(reader).decode([fresh], at_once=1))
+    assert again.tokens == fresh.tokens

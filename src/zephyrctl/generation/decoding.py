@@ -260,9 +260,10 @@ class Decoder:
         return [waiting.popleft() for _ in range(min(free, len(waiting)))]
 
     def _known(self, row: Row) -> Known | None:
-        """The cache of the last row, cut to what this one's prompt begins with."""
+        """The cache of the last row, cut to what this one's prompt begins with; None where it is
+        no use, or begins with padding that was read beside others."""
         last = self.last
-        if last is None or not last.is_whole or len(last.rows) != 1:
+        if last is None or not last.is_whole or len(last.rows) != 1 or not bool(last.mask.all()):
             return None
         read = last.rows[0].ids[:-1]
         held = kv_cache.cut_to(last.cache, read, row.prompt)
