@@ -167,6 +167,12 @@ def scored(run: Run, model: str, value: float, *, weights: str | None, judge: st
     )  # fmt: skip
 
 
+def test_a_rounded_model_without_scores_says_nothing_of_them(run: Run) -> None:
+    card = model_card(of_run(run), FACTS, lock=None, template="tokenizer", form="gguf")
+    assert "Not evaluated." in card
+    assert "rounded" not in card
+
+
 def test_the_index_holds_scores_of_these_weights_and_names_the_judge(run: Run) -> None:
     record = run.stage("sft").read_manifest()
     assert record is not None
@@ -177,6 +183,7 @@ def test_the_index_holds_scores_of_these_weights_and_names_the_judge(run: Run) -
     index: Any = metadata(card)["model-index"]
     rounded = model_card(of_run(run), FACTS, lock=None, template="tokenizer", form="gguf")
     assert "model-index" not in metadata(rounded)
+    assert "before its weights were rounded" in rounded
     (result,) = index[0]["results"]
     assert result["dataset"] == {"name": "MT-Bench", "type": "mt-bench"}
     (metric,) = result["metrics"]

@@ -68,7 +68,7 @@ def model_card(
         *(training(run, recipe, ref.stage) if run and recipe else _UNKNOWN),
         *(data(run, recipe, ref.stage) if run and recipe else []),
         *(evaluation(run) if run else []),
-        *(_ROUNDED if run and form == "gguf" else []),
+        *(_ROUNDED if run and form == "gguf" and standing(run)[0] else []),
         *_template(lock, template),
         "## Licence\n",
         f"{licence(base, recipe)}",
