@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.data.ngrams import ngrams
 
 from zephyrctl.config.schema import Recipe
 from zephyrctl.data.decontamination import (
@@ -25,7 +26,7 @@ from zephyrctl.data.decontamination import (
 )
 from zephyrctl.data.decontamination.lists import docstring
 from zephyrctl.data.messages import Dialogue, Message
-from zephyrctl.data.text import ngrams, words
+from zephyrctl.data.text import words
 from zephyrctl.errors import DataError, NetworkError
 
 HERE = Path(__file__).parent

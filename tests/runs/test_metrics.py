@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from zephyrctl.runs.atomic import read_jsonl
-from zephyrctl.runs.metrics import Reporter, latest_by_step, notices, read_stream
+from zephyrctl.runs.metrics import Reporter, notices, read_stream
 
 
 def test_records_have_their_time_and_kind(tmp_path: Path) -> None:
@@ -54,16 +54,6 @@ def test_a_growing_stream_is_read_in_parts(tmp_path: Path) -> None:
     assert read_stream(path, offset=offset) == ([], offset)
     path.write_bytes(b'{"n": 9}\n')  # a stage that started afresh
     assert read_stream(path, offset=offset)[0] == [{"n": 9}]
-
-
-def test_steps_repeated_after_a_resume_count_once(tmp_path: Path) -> None:
-    reporter = Reporter(tmp_path, rank=0)
-    for step, loss in [(1, 3.0), (2, 2.0), (3, 9.0), (3, 1.0), (4, 0.5)]:
-        reporter.metrics(step=step, total=4, values={"loss": loss})
-    reporter.metrics(step=4, total=4, values={"loss": 0.7}, split="test")
-    records, _ = read_stream(tmp_path / "metrics.jsonl")
-    train = latest_by_step(records, split="train")
-    assert [record["values"]["loss"] for record in train] == [3.0, 2.0, 1.0, 0.5]
 
 
 def test_notices_are_kept_once_and_in_order(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_shared_model_trains_like_a_plain_one(tied: bool) -> None:
     with torch.inference_mode():  # as sample answers do before the first step
         model(**padded(1, 5))
     assert train(model, adamw(model), steps=3) == train(plain, adamw(plain), steps=3)
-    whole = sharding.full_weights(model)
+    whole = dict(sharding.each_whole(model))
     for name, weight in plain.named_parameters():
         assert torch.equal(whole[name], weight), name
     assert all(sharding.own(w) is not w for w in model.parameters())  # given back after a pass

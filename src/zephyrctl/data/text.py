@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -58,11 +57,6 @@ def straight_quotes(text: str) -> str:
 def without_code(text: str) -> str:
     """The text without fenced and inline code, whose case and repetition follow other rules."""
     return _CODE.sub(" ", text) if "`" in text else text
-
-
-def ngrams(tokens: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:
-    """Every run of `n` words, in order."""
-    return zip(*(tokens[i:] for i in range(n)), strict=False)
 
 
 def digest(*parts: str) -> bytes:

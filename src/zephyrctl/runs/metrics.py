@@ -98,17 +98,6 @@ def read_stream(path: Path, *, offset: int = 0) -> tuple[list[dict[str, Any]], i
     return [record for record in parsed if record is not None], start + end
 
 
-def latest_by_step(records: list[dict[str, Any]], *, split: str) -> list[dict[str, Any]]:
-    """The metric records of one split by step; a step that was repeated after a resume counts once,
-    as it was the last time."""
-    chosen = {
-        record["step"]: record
-        for record in records
-        if record["kind"] == "metrics" and record["split"] == split
-    }
-    return [chosen[step] for step in sorted(chosen)]
-
-
 def notices(path: Path) -> list[str]:
     """The distinct notices of a metric stream, in order."""
     records, _ = read_stream(path)

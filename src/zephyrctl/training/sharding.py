@@ -143,11 +143,6 @@ def each_whole(model: Any) -> Iterator[tuple[str, torch.Tensor | None]]:
         yield name, gathered.cpu() if first else None
 
 
-def full_weights(model: Any) -> dict[str, torch.Tensor]:
-    """All trained weights on the first process's CPU, nothing elsewhere."""
-    return {name: weight for name, weight in each_whole(model) if weight is not None}
-
-
 def fill_from(model: Any, plain: Any) -> None:
     """Copy the trained weights of a sharded `model` into `plain`, the same model in one piece on
     the first process; the others pass None. DataError where it is another model."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.data.ngrams import ngrams
 
 from zephyrctl.data.pipeline.near_duplicates import (
     agreement,
@@ -16,7 +17,6 @@ from zephyrctl.data.pipeline.near_duplicates import (
     find_near_duplicates,
     signatures,
 )
-from zephyrctl.data.text import ngrams
 from zephyrctl.data.word_hashes import word_hashes
 
 

@@ -115,19 +115,6 @@ def read_judgments(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in _rows(path)]
 
 
-def answer_row(
-    question_id: int | str, *, model: str, turns: list[str], key: str, tstamp: float
-) -> dict[str, Any]:
-    """A row of `model_answer/<model>.jsonl`."""
-    return {
-        "question_id": question_id,
-        "answer_id": key[:22],
-        "model_id": model,
-        "choices": [{"index": 0, "turns": turns}],
-        "tstamp": tstamp,
-    }
-
-
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
