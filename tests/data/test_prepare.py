@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,40 @@ def test_split_without_rows_is_an_error(
 ) -> None:
     with pytest.raises(DataError, match=message):
         run_prepare(recipe_of(sft(jsonl(rows), **settings), **MODEL), tiny_base)
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 5])
+@pytest.mark.parametrize("share", [0.001, 0.999999])
+def test_share_that_parts_no_rows_names_one_that_does(
+    recipe_of: Callable[..., Recipe],
+    jsonl: Callable[..., Path],
+    tiny_base: Path,
+    prompts: int,
+    share: float,
+) -> None:
+    """Few votes are what everybody begins with: three for each prompt, which stay together."""
+    rows = [
+        {
+            "prompt": f"Which sea has number {i}?",
+            "chosen": f"It is the {SEAS[j]}, called {i}.",
+            "rejected": f"None. Really, {j} times none.",
+        }
+        for i in range(prompts)
+        for j in range(3)
+    ]
+    source = {"train": [{"path": str(jsonl(rows, "prefs.jsonl"))}]}
+    with pytest.raises(DataError) as caught:
+        run_prepare(recipe_of({"dpo": source | {"test_size": share}}, **MODEL), tiny_base)
+    assert caught.value.where == "data.dpo.test_size"
+    hint = caught.value.hint or ""
+    found = [float(text) for text in re.findall(r"--set data.dpo.test_size=([\d.]+)", hint)]
+    assert found[-1] == 0
+    assert len(found) == (1 if prompts == 1 else 2)
+    for size in found:
+        recipe = recipe_of({"dpo": source | {"test_size": size}}, **MODEL)
+        part = run_prepare(recipe, tiny_base)[0].stages["dpo"]
+        assert part.rows_out["train"] > 0
+        assert (part.rows_out["test"] > 0) == (size > 0)
 
 
 @pytest.mark.parametrize("limit", [None, 12])

@@ -22,6 +22,7 @@ from zephyrctl.data.pipeline.selection import (
     Fingerprints,
     Selection,
     select,
+    share_for_both,
     shared_keys,
 )
 from zephyrctl.data.pipeline.shards import Shards
@@ -66,6 +67,7 @@ class Job:
         with self._timed("write"):
             assembly = self._write(pieces, selection)
         known.path.unlink(missing_ok=True)
+        self._refuse_empty_split(known, selection)
         self._close(assembly, shared_keys(known, selection))
         return self.account
 
@@ -172,8 +174,7 @@ class Job:
     def _close(self, assembly: Assembly, shared: int) -> None:
         """Check the splits, and add the tables to the account."""
         stage = self.work.stage
-        self.account.check(stage)
-        self._refuse_bad_splits(shared)
+        self._refuse_shared(shared)
         settings = self.recipe.sft if stage == "sft" else self.recipe.dpo
         packing = self.recipe.sft.packing if stage == "sft" else "none"
         for split, lengths in assembly.lengths.items():
@@ -192,22 +193,49 @@ class Job:
         if stage == "dpo":
             self.account.length_bias = assembly.bias.to_json()
 
-    def _refuse_bad_splits(self, shared: int) -> None:
-        where = f"data.{self.work.stage}"
-        if not self.account.rows_out["train"]:
-            reasons = ", ".join(f"{n} {why}" for why, n in self.account.removed.most_common(3))
+    def _refuse_empty_split(self, known: Fingerprints, selection: Selection) -> None:
+        """A split without rows, by the share that is held out or by what was removed."""
+        self.account.check(self.work.stage)
+        section, rows, where = self.section, self.account.rows_out, f"data.{self.work.stage}"
+        is_drawn = bool(section.test_size) and not section.test
+        if rows["train"] and (rows["test"] or not (section.test or is_drawn)):
+            return
+        if is_drawn and (rows["train"] or rows["test"]):
+            raise self._unparted(known, selection, where=f"{where}.test_size")
+        if rows["train"]:
             raise DataError(
-                f"no training row is left of {self.account.rows_in}: {reasons or 'no rows at all'}",
-                where=f"{where}.train",
-                hint=_first_sample(self.account)
-                or f"head -n 3 {quoted(self.section.train[0].path)}",
-            )
-        if not self.account.rows_out["test"] and (self.section.test or self.section.test_size):
-            raise DataError(
-                f"the held-out split is empty ({self.account.rows_out['train']} training rows)",
+                f"the held-out split is empty ({rows['train']} training rows)",
                 where=f"{where}.test",
-                hint=f"--set {where}.test_size=0.2, or 0 for no held-out split",
+                hint=_first_sample(self.account) or f"head -n 3 {quoted(section.test[0].path)}",
             )
+        reasons = ", ".join(f"{n} {why}" for why, n in self.account.removed.most_common(3))
+        raise DataError(
+            f"no training row is left of {self.account.rows_in}: {reasons or 'no rows at all'}",
+            where=f"{where}.train",
+            hint=_first_sample(self.account) or f"head -n 3 {quoted(section.train[0].path)}",
+        )
+
+    def _unparted(self, known: Fingerprints, selection: Selection, *, where: str) -> DataError:
+        """All rows that stay fell on one side: which share parts these very rows."""
+        rows, share = self.account.rows_out, self.section.test_size
+        # Too large a share says nothing about the one that is meant: the usual one of few rows.
+        aim = share if rows["train"] else min(share, 0.2)
+        prompts, other = share_for_both(known, selection, aim=aim, seed=self.recipe.seed)
+        several = "" if prompts == 1 else "s"
+        asked = f"{rows['train'] or rows['test']} rows of {prompts} prompt{several}"
+        none = f"--set {where}=0 for no held-out split"
+        return DataError(
+            f"the held-out split is empty ({asked}; which are held out is drawn)"
+            if rows["train"]
+            else f"no training row is left: all {asked} are held out by test_size={share:g}",
+            where=where,
+            hint=f"{none}; rows of one prompt stay together"
+            if other is None
+            else f"--set {where}={other:.15g}   or {none}",
+        )
+
+    def _refuse_shared(self, shared: int) -> None:
+        where = f"data.{self.work.stage}"
         if shared:
             raise DataError(
                 f"{shared} prompts stand in the training and in the test split",

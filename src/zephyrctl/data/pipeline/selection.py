@@ -14,7 +14,7 @@ from typing import Any
 
 from zephyrctl.data.pipeline.mapping import Mapped
 from zephyrctl.data.pipeline.near_duplicates import find_near_duplicates
-from zephyrctl.data.splits import is_held_out
+from zephyrctl.data.splits import is_held_out, working_test_size
 from zephyrctl.runs.atomic import disk_full_is_an_error
 
 TRAIN, TEST = 0, 1
@@ -113,6 +113,15 @@ def shared_keys(known: Fingerprints, selection: Selection) -> int:
     keys = _joined(known.keys)
     train, test = (keys[selection.split == split] for split in (TRAIN, TEST))
     return int(_in(train, test).sum())
+
+
+def share_for_both(
+    known: Fingerprints, selection: Selection, *, aim: float, seed: int
+) -> tuple[int, float | None]:
+    """How many different prompts the rows that stay have, and the `test_size` nearest to `aim` that
+    puts some into either split; None where they cannot be parted."""
+    kept = {key.tobytes() for key in _joined(known.keys)[selection.split <= TEST]}
+    return len(kept), working_test_size(kept, aim=aim, seed=seed)
 
 
 def _joined(parts: list[Any]) -> Any:
