@@ -183,7 +183,9 @@ def test_a_shared_model_trains_like_a_plain_one(tied: bool) -> None:
     assert train(model, adamw(model), steps=3) == train(plain, adamw(plain), steps=3)
     whole = dict(sharding.each_whole(model))
     for name, weight in plain.named_parameters():
-        assert torch.equal(whole[name], weight), name
+        found = whole[name]
+        assert found is not None, name
+        assert torch.equal(found, weight), name
     assert all(sharding.own(w) is not w for w in model.parameters())  # given back after a pass
 
 
