@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.data.ngrams import ngrams
 
 from zephyrctl.data import word_hashes as module
-from zephyrctl.data.text import ngrams, words
+from zephyrctl.data.text import words
 from zephyrctl.data.word_hashes import Vocabulary, digest_of, hash_together, run_hashes, word_hashes
 
 TEXTS = st.text(st.sampled_from("aB1_ .,\n\t'\u2019\u00e9\u0130\u4e2d\U0001f389\ud800\u0301"))

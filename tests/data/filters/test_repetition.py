@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.data.ngrams import ngrams
 
 from zephyrctl.data.filters.repetition import _DRAWING, has_long_run, is_signs, repeats_words
-from zephyrctl.data.text import ngrams, words
+from zephyrctl.data.text import words
 
 Outcome = Callable[..., Any]
 
