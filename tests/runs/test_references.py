@@ -146,3 +146,26 @@ def test_a_model_that_is_being_made_names_who_makes_it_and_what_is_whole(tmp_pat
     assert told.value.hint == (
         f"zephyrctl runs watch {run.root}; meanwhile there is {run.root / 'sft'}"
     )
+
+
+@pytest.mark.parametrize(("ref", "stage"), [("@last", "dpo"), ("@last/sft", "sft")])
+def test_what_uses_a_model_passes_over_newer_runs_without_one(
+    tmp_path: Path, ref: str, stage: str
+) -> None:
+    whole = make_run(tmp_path, "whole")
+    finish_stage(whole, "sft")
+    finish_stage(whole, "dpo")
+    assert resolve_model(ref, output_root=tmp_path, only_finished=True).notice == ""
+    make_run(tmp_path, "prefs", updated="2999-01-01T00:00:00+00:00")
+    found = resolve_model(ref, output_root=tmp_path, only_finished=True)
+    assert (found.run, found.stage) == (whole, stage)
+    assert found.notice == "@last is run 'whole': the newer run 'prefs' has no trained model"
+    with pytest.raises(UsageError, match="'prefs'"):  # what works on a run means the newest
+        resolve_model(ref, output_root=tmp_path)
+
+
+def test_without_any_model_the_newest_run_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path, "first")
+    make_run(tmp_path, "second", updated="2999-01-01T00:00:00+00:00")
+    with pytest.raises(UsageError, match="run 'second' has no trained model yet"):
+        resolve_model("@last", output_root=tmp_path, only_finished=True)

@@ -55,7 +55,9 @@ class Models:
         if self.wish.url is not None and not self._is_here(ref):
             ref = self._named_there(ref)
         recipe = self._loaded.recipe
-        return resolve_model(ref, output_root=self._root, run=self._run(), recipe=recipe)
+        return resolve_model(
+            ref, output_root=self._root, run=self._run(), recipe=recipe, only_finished=True
+        )
 
     def check(self) -> None:
         """Refuse what cannot be compared, and options that would be for nothing, before anything
@@ -140,6 +142,8 @@ class Models:
         return run if self._named and is_run(run.root) else None
 
     def _open(self, ref: ModelRef) -> Talker:
+        if ref.notice:
+            say_wrapped(ref.notice, head="! ")
         return self._load(ref) if ref.kind == "endpoint" else _loading(ref, self._load)
 
     def _load(self, ref: ModelRef) -> Talker:

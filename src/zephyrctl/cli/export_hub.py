@@ -106,7 +106,10 @@ def asked_for(model: str) -> tuple[ModelRef, Recipe]:
     from zephyrctl.runs.references import resolve_model
 
     recipe = load().recipe
-    ref = resolve_model(model, output_root=Path(recipe.output_root).expanduser(), recipe=recipe)
+    root = Path(recipe.output_root).expanduser()
+    ref = resolve_model(model, output_root=root, recipe=recipe, only_finished=True)
+    if ref.notice:
+        terminal.say(f"! {ref.notice}")
     return ref, ref.run.recipe() if ref.run is not None else recipe
 
 

@@ -55,7 +55,10 @@ def serve(
     check_device(device)
     server.require_extra()
     recipe = load().recipe
-    ref = resolve_model(model, output_root=Path(recipe.output_root).expanduser(), recipe=recipe)
+    root = Path(recipe.output_root).expanduser()
+    ref = resolve_model(model, output_root=root, recipe=recipe, only_finished=True)
+    if ref.notice:
+        terminal.say(f"! {ref.notice}")
     key, said = server.key_in(api_key_file.expanduser()) if api_key_file else (None, [])
     for text in said:
         terminal.say(f"! {text}")

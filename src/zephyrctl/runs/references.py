@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,15 +38,23 @@ class ModelRef:
     revision: str | None = None
     run: Run | None = None
     stage: str | None = None
+    notice: str = field(default="", compare=False)
+    """What is to be said of how it was found; mostly nothing."""
 
 
 def resolve_model(
-    ref: str, *, output_root: Path, run: Run | None = None, recipe: Recipe | None = None
+    ref: str,
+    *,
+    output_root: Path,
+    run: Run | None = None,
+    recipe: Recipe | None = None,
+    only_finished: bool = False,
 ) -> ModelRef:
     """The model that `ref` names; UsageError where it is not there.
 
     `base`, `sft`, `dpo` belong to `run`, and so do `@sft` and `@dpo` where a run is given;
-    elsewhere `@sft` and `@dpo` are the newest finished ones within `output_root`.
+    elsewhere `@sft` and `@dpo` are the newest finished ones within `output_root`. `@last` is the
+    newest run; with `only_finished`, for what only uses a model, the newest that has a model.
     """
     if ref == "base":
         return _base_of(run, recipe)
@@ -62,7 +70,7 @@ def resolve_model(
             return _stage_of(find_run(ref, output_root=output_root), stage, label=stage)
         raise UsageError(f"'{ref}' of which run?", hint=f"@{stage}, or RUN/{stage}")
     if ref.startswith("@"):
-        return _in_run(ref, output_root=output_root)
+        return _in_run(ref, output_root=output_root, only_finished=only_finished)
     return _elsewhere(ref, output_root=output_root)
 
 
@@ -99,13 +107,23 @@ def _base_of(run: Run | None, recipe: Recipe | None) -> ModelRef:
     return ModelRef("base", found.kind, found.target, revision, found.run, found.stage)
 
 
-def _in_run(ref: str, *, output_root: Path) -> ModelRef:
+def _in_run(ref: str, *, output_root: Path, only_finished: bool) -> ModelRef:
     """`@last`, or `@last/dpo`."""
     head, _, stage = ref.partition("/")
-    run = find_run(head, output_root=output_root)
-    if not stage:
-        return best_of(run)
-    return _stage_of(run, _known_stage(stage, ref), label=None)
+    newest = run = find_run(head, output_root=output_root)
+    if head == "@last" and only_finished:
+        run = next(filter(_has_model, list_runs(output_root)), newest)
+    found = best_of(run) if not stage else _stage_of(run, _known_stage(stage, ref), label=None)
+    if run == newest:
+        return found
+    text = f"{head} is run '{run.name}': the newer run '{newest.name}' has no trained model"
+    return replace(found, notice=text)
+
+
+def _has_model(run: Run) -> bool:
+    return any(
+        run.stage(stage).is_finished() and run.stage(stage).model.is_dir() for stage in _TRAINED
+    )
 
 
 def _elsewhere(ref: str, *, output_root: Path) -> ModelRef:
