@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.fakes import FakeEndpoint
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import CredentialsError, DataError, NetworkError, UsageError, ZephyrctlError
 from zephyrctl.generation.endpoint import Asked, Endpoint, Patience, Reply
+from zephyrctl.generation.endpoint.address import key_of_file
 from zephyrctl.generation.endpoint.connection import proxy_for
 from zephyrctl.generation.endpoint.failures import NotTaken, Refusal
 from zephyrctl.generation.endpoint.wire import reply_of
@@ -286,6 +288,26 @@ def test_a_key_that_cannot_be_sent_is_refused_before_it_is(tmp_path: Path) -> No
         Endpoint.parse(local, api_key_file=str(tmp_path / "key"), env={})
 
 
+def test_a_key_file_without_a_key_says_why_and_how_one_is_made(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    (tmp_path / "two").write_text("sk-1\nsk-2\n")
+    said = {
+        "absent": "there is no such key file", "empty": "the key file is empty",
+        "bytes": "the key file is no text", "two": "the key file holds no key on one line",
+    }  # fmt: skip
+    for name, message in said.items():
+        with pytest.raises(CredentialsError) as caught:
+            key_of_file(tmp_path / name)
+        assert caught.value.message == message
+        command = (caught.value.hint or "").partition(": ")[2]
+        subprocess.run(["bash", "-c", command], input=b"sk-new\n", check=True)
+        assert key_of_file(tmp_path / name) == "sk-new"
+    with pytest.raises(CredentialsError, match="cannot be read: is a directory") as caught:
+        key_of_file(tmp_path)
+    assert caught.value.hint == f"ls -ld {tmp_path}"
+
+
 def test_the_environment_key_is_not_sent_in_the_clear_to_another_machine() -> None:
     env = {"OPENAI_API_KEY": "secret"}
     assert Endpoint.parse("openai+http://judge.example/v1:m", env=env).api_key is None
@@ -330,8 +352,9 @@ def test_a_stream_joins_to_the_answer() -> None:
 
 @pytest.mark.parametrize(("fault", "error"), [("401", CredentialsError), ("500", NetworkError)])
 def test_a_refused_stream_is_an_error(fault: str, error: type[ZephyrctlError]) -> None:
-    with FakeEndpoint(always=fault) as server, pytest.raises(error):
+    with FakeEndpoint(always=fault) as server, pytest.raises(error) as caught:
         list(client(server).stream(Asked(HELLO, 64)))
+    assert "kept" not in (caught.value.hint or "")  # nothing was answered
 
 
 def test_the_environments_proxy_is_used_for_other_machines(

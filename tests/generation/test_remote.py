@@ -111,12 +111,14 @@ def test_what_concerns_all_ends_all_at_once_and_keeps_what_is_done(
 ) -> None:
     kept: list[int] = []
     with FakeEndpoint(fault_of=lambda n: "ok" if n < 30 else fault, delay_s=0.02) as server:
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             answerer(server).ask(asked(500), on_reply=lambda index, _: kept.append(index))
         time.sleep(0.05)
         sent = len(server.requests)
     assert 14 <= len(kept) <= 30
     assert sent <= 30 + 16
+    is_about_kept = "; what was answered so far is kept" in (caught.value.hint or "")
+    assert is_about_kept == (error is CredentialsError)
 
 
 def test_what_concerns_one_lets_those_under_way_come_in() -> None:

@@ -15,7 +15,7 @@ from time import monotonic, perf_counter
 from typing import NoReturn
 
 from zephyrctl.data.messages import Message
-from zephyrctl.errors import DataError, ZephyrctlError
+from zephyrctl.errors import CredentialsError, DataError, ZephyrctlError
 from zephyrctl.generation.endpoint import Asked, Endpoint, Reply
 from zephyrctl.generation.endpoint.failures import NotTaken, TryAgain, room_left
 from zephyrctl.generation.endpoint.gate import Closed, Gate
@@ -125,6 +125,7 @@ class _Work:
     keep_going: bool = False
     """Whether a request that is too long for the model is shortened, or else answered by none."""
     failure: ZephyrctlError | None = field(default=None, init=False)
+    is_any_answered: bool = field(default=False, init=False)
     gate: Gate = field(init=False)
 
     async def do(self, pace: Pace) -> None:
@@ -138,7 +139,7 @@ class _Work:
                 await asyncio.wait(workers)
                 watch.cancel()
         except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            raise self._with_kept(failures.exceptions[0]) from None
         finally:
             self.gate.close()
             await self.endpoint.aclose()
@@ -165,6 +166,7 @@ class _Work:
             reply = await self._try(index, ticket, tries)
             if reply is not None:
                 self.on_reply(index, reply)
+                self.is_any_answered = True
                 return
 
     def _announce(self, index: int, ticket: Ticket) -> None:
@@ -231,6 +233,13 @@ class _Work:
             self.failure = error
         self.gate.close()
         raise Closed
+
+    def _with_kept(self, error: Exception) -> Exception:
+        """A refused key or a used-up account comes in the middle of paid work: say it is kept."""
+        if not isinstance(error, CredentialsError) or not self.is_any_answered:
+            return error
+        hint = "; ".join(filter(None, (error.hint, "what was answered so far is kept")))
+        return CredentialsError(error.message, where=error.where, hint=hint)
 
     def _named(self, error: DataError, index: int) -> DataError:
         name = self.name_of(index) if self.name_of else f"request {index + 1} of {len(self.asked)}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from zephyrctl.errors import CredentialsError, NetworkError, UsageError
+from zephyrctl.errors import CredentialsError, NetworkError, UsageError, quoted
 
 OPENAI_URL = "https://api.openai.com/v1"
 _HOST = r"https?://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+)(?::\d+)?"
@@ -102,12 +102,24 @@ def find_key(
 
 def key_of_file(path: Path) -> str:
     """The key that a file holds on its only line; CredentialsError where it holds none."""
+    # The shell reads the key itself: it is on no command line, nor in the shell's history.
+    hint = f"type it in: (umask 077; head -n 1 > {quoted(path)})"
     try:
         key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(f"the key file cannot be read: {error}", where=str(path)) from None
+    except FileNotFoundError:
+        raise CredentialsError("there is no such key file", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:
+        raise CredentialsError("the key file is no text", where=str(path), hint=hint) from None
+    except OSError as error:
+        raise CredentialsError(
+            f"the key file cannot be read: {(error.strerror or str(error)).lower()}",
+            where=str(path),
+            hint=f"ls -ld {quoted(path)}",
+        ) from None
+    if not key:
+        raise CredentialsError("the key file is empty", where=str(path), hint=hint)
     if len(key.split()) != 1 or not key.isascii() or not key.isprintable():
-        raise CredentialsError("the key file holds no key on one line", where=str(path))
+        raise CredentialsError("the key file holds no key on one line", where=str(path), hint=hint)
     return key
 
 

@@ -137,7 +137,7 @@ class Refusal:
             raise CredentialsError(
                 f"the account behind the key has nothing left ({self.status}): {self.said}",
                 where=where,
-                hint="add credit or name another key; what was answered so far is kept",
+                hint="add credit or name another key",
             )
         if self.status in (400, 403, 422) and (name := self._not_taken(sent)):
             raise NotTaken(name)
@@ -157,7 +157,7 @@ class Refusal:
                 f"the endpoint refused the key ({self.status}): {self.said}",
                 where=where,
                 hint=f"{key_hint(key_option)} (the variable is not sent over plain http to another "
-                "machine); what was answered so far is kept",
+                "machine)",
             )
         if 300 <= self.status < 400:
             target = self.headers.get("location", "elsewhere")
