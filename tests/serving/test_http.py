@@ -57,6 +57,7 @@ def test_what_is_wrong_gets_its_status_and_openais_error_object(
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["message"]
     assert error["type"] == "invalid_request_error"
+    assert (error["code"] == "method_not_allowed") == (status == 405)
 
 
 def test_the_table_is_long_enough() -> None:

@@ -187,7 +187,8 @@ def _refused(refusal: Refusal) -> Response:
 async def _no_such(request: Request, error: Exception) -> Response:
     """An unknown address or method."""
     assert isinstance(error, HTTPException)
-    refusal = Refusal(f"{request.method} {request.url.path}: {error.detail}", code="not_found")
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    refusal = Refusal(f"{request.method} {request.url.path}: {error.detail}", code=code)
     return JSONResponse(refusal.to_json(), status_code=error.status_code, headers=error.headers)
 
 
