@@ -169,7 +169,7 @@ def scored(run: Run, model: str, value: float, *, weights: str | None, judge: st
 
 def test_a_rounded_model_without_scores_says_nothing_of_them(run: Run) -> None:
     card = model_card(of_run(run), FACTS, lock=None, template="tokenizer", form="gguf")
-    assert "Not evaluated." in card
+    assert "\nNot evaluated.\n\n## " in card
     assert "rounded" not in card
 
 

@@ -38,7 +38,7 @@ def evaluation(run: Run) -> Iterator[str]:
     files, others = standing(run)
     yield "## Evaluation\n"
     if not files:
-        yield "Not evaluated.\n"
+        yield "Not evaluated."
     else:
         yield "Intervals are 95 %. Rates are 0 to 1, AlpacaEval's win rates in percent.\n"
         head = ["Benchmark", "Model", "Metric", "Value", "Interval", "n", "Judge"]
