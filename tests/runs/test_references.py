@@ -169,3 +169,19 @@ def test_without_any_model_the_newest_run_is_named(tmp_path: Path) -> None:
     make_run(tmp_path, "second", updated="2999-01-01T00:00:00+00:00")
     with pytest.raises(UsageError, match="run 'second' has no trained model yet"):
         resolve_model("@last", output_root=tmp_path, only_finished=True)
+
+
+def test_a_bare_word_is_a_hub_id_only_once_it_was_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zephyrctl.environment.hub_cache", lambda: tmp_path / "hub")
+    make_run(tmp_path / "runs", "votes")
+    for word, meant in (("vote", "votes"), ("tinyy", "tiny")):
+        with pytest.raises(UsageError, match=f"no model '{word}'.*did you mean '{meant}'") as told:
+            resolve_model(word, output_root=tmp_path / "runs")
+        assert f"hf download {word}" in (told.value.hint or "")
+    (tmp_path / "hub/models--gpt2").mkdir(parents=True)
+    assert resolve_model("gpt2", output_root=tmp_path / "runs").kind == "hub"
+    # A configuration's base may still have to come from the Hub.
+    recipe = Recipe.model_validate({"model": {"base": "gpt3"}})
+    assert resolve_model("base", output_root=tmp_path, recipe=recipe).kind == "hub"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from zephyrctl import environment
 from zephyrctl.catalogue import BASE_MODELS
 from zephyrctl.errors import UsageError, quoted
 from zephyrctl.registry import did_you_mean
@@ -71,7 +72,10 @@ def resolve_model(
         raise UsageError(f"'{ref}' of which run?", hint=f"@{stage}, or RUN/{stage}")
     if ref.startswith("@"):
         return _in_run(ref, output_root=output_root, only_finished=only_finished)
-    return _elsewhere(ref, output_root=output_root)
+    found = _elsewhere(ref, output_root=output_root)
+    if found.kind == "hub" and "/" not in ref and not _was_downloaded(ref):
+        raise _no_model(ref, output_root=output_root)  # a slip, where a few old Hub ids are meant
+    return found
 
 
 def is_endpoint(ref: str) -> bool:
@@ -137,13 +141,25 @@ def _elsewhere(ref: str, *, output_root: Path) -> ModelRef:
         if found is not None:
             return found
     if local or not HUB_ID.fullmatch(ref):
-        known = [*BASE_MODELS.names(), *(run.name for run in list_runs(output_root))]
-        raise UsageError(
-            f"no model '{ref}'{did_you_mean(ref, known)}",
-            where=str(path) if local else f"looked in {output_root}",
-            hint="@last, RUN/dpo, a model's folder, a Hub id, or a name of `zephyrctl models list`",
-        )
+        raise _no_model(ref, output_root=output_root, path=path if local else None)
     return ModelRef(safe_name(ref), "hub", ref)
+
+
+def _was_downloaded(name: str) -> bool:
+    return (environment.hub_cache() / f"models--{name}").is_dir()
+
+
+def _no_model(ref: str, *, output_root: Path, path: Path | None = None) -> UsageError:
+    """Why `ref`, which is `path` where it can only be a folder, names no model."""
+    known = [*(run.name for run in list_runs(output_root)), *BASE_MODELS.names()]
+    hint = "@last, RUN/dpo, a model's folder, a Hub id, or a name of `zephyrctl models list`"
+    if path is None and HUB_ID.fullmatch(ref):
+        hint += f"; for the Hub's own '{ref}', without an owner: hf download {ref}"
+    return UsageError(
+        f"no model '{ref}'{did_you_mean(ref, known)}",
+        where=str(path) if path is not None else f"looked in {output_root}",
+        hint=hint,
+    )
 
 
 def _run_or_folder(folder: Path, *, ref: str) -> ModelRef | None:
