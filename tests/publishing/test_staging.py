@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zephyrctl.errors import Interrupted, Terminated
-from zephyrctl.publishing.staging import staged_export
+from zephyrctl.publishing.staging import staged_export, told_what_is_left
 
 
 def stopped(out: Path, number: int) -> None:
@@ -45,3 +45,25 @@ def test_what_a_kill_left_is_hidden_and_removed_by_the_next_export(tmp_path: Pat
     with staged_export(tmp_path / "out") as folder:
         (folder / "model.safetensors").write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_before_or_after_the_writing_says_what_is_there(number: int, tmp_path: Path) -> None:
+    def stop(out: Path | None) -> None:
+        with told_what_is_left(out):
+            if out is not None and out.name == "written":
+                with staged_export(out) as folder:
+                    (folder / "model.safetensors").write_text("whole")
+            os.kill(os.getpid(), number)
+
+    def said(out: Path | None) -> str:
+        with pytest.raises((Interrupted, Terminated)) as caught:
+            stop(out)
+        assert caught.value.hint == "the same command begins anew"
+        return caught.value.message.partition("; ")[2]
+
+    (tmp_path / "there").mkdir()
+    assert said(None) == "nothing was written"
+    assert said(tmp_path / "none") == f"nothing of it is left at {tmp_path / 'none'}"
+    assert said(tmp_path / "there") == f"{tmp_path / 'there'} is as it was before"
+    assert said(tmp_path / "written") == f"{tmp_path / 'written'} was whole by then"

@@ -14,6 +14,7 @@ from zephyrctl import terminal
 from zephyrctl.cli.export_hub import DTypeOption, asked_for, default_folder, hub
 from zephyrctl.cli.options import APP, JsonOption
 from zephyrctl.errors import UsageError, quoted
+from zephyrctl.publishing.staging import told_what_is_left
 from zephyrctl.sizes import size_words
 
 if TYPE_CHECKING:
@@ -72,14 +73,17 @@ def merged(
     log-probabilities were found to be those of the unmerged model.
     """
     shard = _size(max_shard_size)
-    ref, recipe = asked_for(model)
-    from zephyrctl.publishing.merge import export_merged
+    with told_what_is_left(out):
+        ref, recipe = asked_for(model)
+    folder = out or default_folder(ref)
+    with told_what_is_left(folder):  # torch takes seconds to come
+        from zephyrctl.publishing.merge import export_merged
 
-    terminal.say(f"exporting {ref.name} …")
-    exported = export_merged(
-        ref, out=out or default_folder(ref), dtype=dtype, model=recipe.model, force=force,
-        say=terminal.say, shard=shard,
-    )  # fmt: skip
+        terminal.say(f"exporting {ref.name} …")
+        exported = export_merged(
+            ref, out=folder, dtype=dtype, model=recipe.model, force=force, say=terminal.say,
+            shard=shard,
+        )  # fmt: skip
     _show(exported, model, json=json)
 
 
@@ -102,17 +106,19 @@ def gguf(
     and Qwen2 models can be written. The folder appears only after the file was read again and
     found to give the log-probabilities of the unmerged model.
     """
-    from zephyrctl.publishing.gguf import require_gguf
+    with told_what_is_left(out):
+        from zephyrctl.publishing.gguf import require_gguf
 
-    require_gguf()
-    ref, recipe = asked_for(model)
-    from zephyrctl.publishing.gguf.export import export_gguf
+        require_gguf()
+        ref, recipe = asked_for(model)
+    folder = out or default_folder(ref, "-gguf")
+    with told_what_is_left(folder):  # torch takes seconds to come
+        from zephyrctl.publishing.gguf.export import export_gguf
 
-    terminal.say(f"exporting {ref.name} …")
-    written = export_gguf(
-        ref, out=out or default_folder(ref, "-gguf"), file_type=type, recipe=recipe, force=force,
-        say=terminal.say,
-    )  # fmt: skip
+        terminal.say(f"exporting {ref.name} …")
+        written = export_gguf(
+            ref, out=folder, file_type=type, recipe=recipe, force=force, say=terminal.say
+        )
     _show_gguf(written, json=json)
 
 
