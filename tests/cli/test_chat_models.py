@@ -144,6 +144,64 @@ def test_a_model_is_not_compared_with_itself_by_another_path(run: Run) -> None:
         models.check()
 
 
+def finished(run: Run, name: str) -> str:
+    """Write the manifest of a finished stage; returns the folder of its model."""
+    stage = run.stage(name)  # pyright: ignore[reportArgumentType]
+    manifest.begin(stage, inputs={}, seed=1, world_size=1)
+    manifest.finish(stage, manifest.Result({}, []))
+    stage.model.mkdir(parents=True, exist_ok=True)
+    (stage.model / "config.json").write_text("{}")
+    return str(stage.model)
+
+
+@pytest.fixture
+def newer(run: Run) -> Run:
+    """A second run, whose stages are newer than those of `run`."""
+    loaded = load(recipe="tiny", sets=["name=newer"])
+    made = open_run(loaded.recipe)
+    write_config(made, loaded)
+    return made
+
+
+def test_a_stage_beside_the_chats_own_model_is_one_of_its_run(
+    run: Run, newer: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sft = finished(run, "sft")
+    finished(run, "dpo")
+    finished(newer, "sft")
+    models = Models(wish(model="mine/dpo", compare=("@sft",)), {})
+    assert [ref.target for ref in models._named_models()] == [str(run.root / "dpo/model"), sft]
+    assert models.find("@sft").target == sft
+    models._own = newer
+    assert models.find("@sft").run == newer
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_of_another_run_is_said_once_to_be_one(
+    run: Run, newer: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(run, "sft")
+    dpo = finished(newer, "dpo")
+    models = Models(wish(model="mine/sft", compare=("@dpo",)), {})
+    models.check()
+    assert models.find("@dpo").target == dpo
+    assert capsys.readouterr().err == "(@dpo is newer/dpo: mine has no finished dpo)\n"
+
+
+def test_the_model_that_is_gone_on_with_is_the_chats_own(
+    run: Run, newer: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in (run, newer):
+        finished(one, "sft")
+        finished(one, "dpo")
+    monkeypatch.setattr(Models, "_load", lambda self, ref: Scripted(name=ref.name))
+    models = Models(wish(model="newer/sft"), {})
+    models.first()
+    assert models.find("@dpo").run == newer
+    models.open("mine/sft")
+    assert models.find("@dpo").run == run
+
+
 def test_a_model_at_the_service_may_be_called_as_a_run_is_here(run: Run) -> None:
     given = wish(url="http://127.0.0.1:1/v1", model="@dpo", compare=("b",), device="auto")
     Models(given, {}).check()

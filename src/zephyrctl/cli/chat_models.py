@@ -21,6 +21,7 @@ from zephyrctl.runs.store import Run, StageName, is_run, list_runs
 
 _OVERRIDES = ("env", "set", "flag")
 _KEY_OPTION = "--api-key-file FILE"
+_STAGES: dict[str, StageName] = {"@sft": "sft", "@dpo": "dpo"}
 _LOCAL = ("@", ".", "/", "~")
 """How references begin that mean no name at the service of --url."""
 
@@ -34,6 +35,9 @@ class Models:
         self._loaded = load(config=wish.config, recipe=wish.recipe, sets=wish.sets, flags=flags)
         self._root = Path(self._loaded.recipe.output_root).expanduser()
         self._named = wish.config is not None or wish.recipe is not None
+        self._own: Run | None = None
+        """The run of the chat's own model, where it is one of a run."""
+        self._told: set[str] = set()
 
     def first(self) -> tuple[Talker, Chat]:
         """The talker of the command line, and the settings of the chat."""
@@ -42,22 +46,37 @@ class Models:
             self._say_settings(None)
             return self._at_service(self._named_there(_model_at(wish))), self._loaded.recipe.chat
         ref = self.find(wish.model or self._newest())
+        self._own = ref.run
         self._say_settings(ref.run)
         return self._open(ref), self._recipe_of(ref).chat
 
     def open(self, ref: str) -> Talker:
-        """Open another model; UsageError where there is none."""
-        return self._open(self.find(ref))
+        """Open another model as the chat's own; UsageError where there is none."""
+        found = self.find(ref)
+        talker = self._open(found)
+        self._own = found.run
+        return talker
 
     def find(self, ref: str) -> ModelRef:
         """What `ref` names; with --url a name is one at its service, unless it is a path to what is
-        here, such as runs/mine/sft."""
+        here, such as runs/mine/sft.
+
+        `@sft` and `@dpo` are those of the chat's own run where it has them finished; where they
+        are another run's, that is said once.
+        """
         if self.wish.url is not None and not self._is_here(ref):
             ref = self._named_there(ref)
-        recipe = self._loaded.recipe
-        return resolve_model(
-            ref, output_root=self._root, run=self._run(), recipe=recipe, only_finished=True
+        recipe, own, stage = self._loaded.recipe, self._own, _STAGES.get(ref)
+        has_own = own is not None and stage is not None and _is_finished(own, stage)
+        run = own if has_own else self._run()
+        found = resolve_model(
+            ref, output_root=self._root, run=run, recipe=recipe, only_finished=True
         )
+        if own is not None and stage is not None and not has_own and found.run is not None:
+            self._say_once(
+                f"({ref} is {found.run.name}/{stage}: {own.name} has no finished {stage})"
+            )
+        return found
 
     def check(self) -> None:
         """Refuse what cannot be compared, and options that would be for nothing, before anything
@@ -100,7 +119,9 @@ class Models:
             own = self._named_there(wish.model or "*")
         else:
             own = wish.model or self._newest()
-        return [self.find(ref) for ref in (own, *wish.compare)]
+        first = self.find(own)
+        self._own = first.run
+        return [first, *(self.find(ref) for ref in wish.compare)]
 
     def _check_service_alone(self, found: list[ModelRef]) -> None:
         """Options of weights that are loaded here say nothing to a service: refused for one answer,
@@ -117,6 +138,11 @@ class Models:
         if wish.is_for_one_answer:
             raise UsageError(text, hint=f"leave out {options}")
         say_wrapped(text, head="! ")
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            say_wrapped(text)
 
     def _say_settings(self, run: Run | None) -> None:
         """Whose `chat:` it is, in one line: that of `run`, the model's own, or of what the command

@@ -20,6 +20,8 @@ _ALONE = ("off", "open")
 def compare(repl: Repl, rest: str) -> None:
     """Let other models answer too: /compare @sft. Up to three, beside the chat's own.
 
+    @sft and @dpo are those of the run that the chat's model is from, where it has them.
+
     /compare blind shuffles the replies to each question and hides whose they are until the vote
     (the pace at which one comes may still tell), /compare open shows the names again, /compare off
     goes on with the chat's own model, and /compare alone shows how the votes stand.
