@@ -224,7 +224,7 @@ def test_an_older_export_is_replaced_on_request_and_nothing_else_is(
 ) -> None:
     out = tmp_path / "out"
     export(adapter, out)
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match=r"stands there already \(mine-f32\.gguf\)"):
         export(adapter, out)
     assert export(adapter, out, file_type="f16", force=True).file == "mine-f16.gguf"
     assert not (out / "mine-f32.gguf").exists()

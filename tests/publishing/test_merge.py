@@ -103,6 +103,26 @@ def test_a_folder_with_something_in_it_is_kept(adapter: Path, tmp_path: Path) ->
     assert (out / "model.safetensors").is_file()
 
 
+def test_an_export_that_stands_is_told_from_another(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = export(adapter, out, dtype="float16")
+    before = (out / "model.safetensors").stat()
+    again = export(adapter, out, dtype="float16")
+    assert again.facts == first.facts
+    assert "stands already and is unchanged" in again.notices[0]
+    assert (out / "model.safetensors").stat() == before
+    with pytest.raises(UsageError, match="this model stands there already, in float16") as caught:
+        export(adapter, out)
+    assert "--dtype float16 where that one is meant" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match=r"something else stands there already \(float16\)"):
+        export(tiny_base, out)
+    (out / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"since it was exported: config\.json"):
+        export(adapter, out, dtype="float16")
+
+
 @pytest.mark.parametrize("inside", ["thesis.txt", "config.json"])
 def test_force_does_not_delete_what_is_no_model(inside: str, adapter: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

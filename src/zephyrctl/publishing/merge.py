@@ -8,8 +8,8 @@ that says something else is not published.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from zephyrctl.generation.engine import stop_ids
 from zephyrctl.generation.model_tokenizer import tokenizer_of
 from zephyrctl.generation.weights import quiet
 from zephyrctl.models import remote_code
-from zephyrctl.publishing import chains, room, standing
+from zephyrctl.publishing import chains, files, room, standing
 from zephyrctl.publishing.agreement import (
     TOLERANCE,
     compared,
@@ -97,12 +97,20 @@ def export_merged(
     """
     refuse_endpoint(ref)
     out = out.expanduser()
-    refuse_to_replace(out, force=force)
+    may_stand = not force and files.read_record(out) is not None
+    if not may_stand:
+        refuse_to_replace(out, force=force)
     source = folder_of(ref)
     chain = chain_of(source)
     refuse_sources(out, source, chain)
     stored = _stored_format(chain.base)
     number_format = stored if dtype == "auto" else dtype
+    made_from = standing.made_from(ref, chain, dtype=number_format)
+    if may_stand:
+        facts = standing.found(out, made_from=made_from)
+        if facts is None or shard != SHARD:  # the size of the files is not recorded
+            raise standing.taken(out, ref, chain)
+        return _standing(out, facts)
     found = tokenizer_of(source, fallback=model.chat_template)
     tokenizer = found.tokenizer
     lock = template_lock.check(Path(source), tokenizer)
@@ -111,7 +119,6 @@ def export_merged(
         chain, held=held, written=number_format, shard=room.shard_bytes(shard)
     )  # fmt: skip
     room.require(need, out, say=say)
-    made_from = standing.made_from(ref, chain, dtype=number_format)
     with staged_export(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
         live = chains.unmerged(chain)
@@ -133,6 +140,17 @@ def export_merged(
         standing.close(folder, card, made_from=made_from, facts=_recorded(exported))
         make_readable(folder)
     return exported
+
+
+def _standing(out: Path, facts: Mapping[str, Any]) -> Exported:
+    """What was found out when the export was written that stands."""
+    known = {
+        field.name: facts[field.name]
+        for field in fields(Exported)
+        if field.name not in ("folder", "notices")
+    }
+    said = f"{out} stands already and is unchanged: nothing was written (--force writes it anew)"
+    return Exported(folder=out, notices=(said,), **known)
 
 
 def identity(ref: ModelRef, *, dtype: DType) -> str:

@@ -65,6 +65,25 @@ def found(folder: Path, *, made_from: str) -> Mapping[str, Any] | None:
     return record.facts
 
 
+def taken(folder: Path, ref: ModelRef, chain: Chain) -> UsageError:
+    """Why an export of `ref` may not be written over the one that stands, which is no such one."""
+    record = files.read_record(folder)
+    facts = record.facts if record is not None else {}
+    form, keep = facts.get("file") or facts.get("dtype"), "--out ANOTHER_FOLDER keeps both"
+    dtype = str(facts.get("dtype"))
+    if record is not None and record.made_from == made_from(ref, chain, dtype=dtype):
+        return UsageError(
+            f"this model stands there already, in {dtype}",
+            where=str(folder),
+            hint=f"--dtype {dtype} where that one is meant; --force writes it anew; {keep}",
+        )
+    return UsageError(
+        f"an export of something else stands there already ({form or 'of an unknown form'})",
+        where=str(folder),
+        hint=f"--force replaces it; {keep}",
+    )
+
+
 def refresh(folder: Path, card: str) -> bool:
     """Put the card as it would be written now into an export that stands, and return whether it is
     that: a card that was edited by hand stays."""

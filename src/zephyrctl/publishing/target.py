@@ -30,8 +30,12 @@ def refuse_to_replace(out: Path, *, force: bool, sign: str | None = None) -> Non
     if not out.is_dir():
         raise UsageError("there is a file of this name", where=where, hint="--out ANOTHER_FOLDER")
     if not force:
+        record = files.read_record(out)
+        form = record and (record.facts.get("file") or record.facts.get("dtype"))
         raise UsageError(
-            "the folder is not empty", where=where, hint="--force replaces an older model there"
+            f"an export stands there already ({form})" if form else "the folder is not empty",
+            where=where,
+            hint="--force replaces an older model there",
         )
     if not (_has_sign(out, sign) if sign is not None else files.holds_only_a_model(out)):
         raise UsageError(
