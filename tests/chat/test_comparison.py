@@ -176,7 +176,7 @@ def test_ctrl_c_keeps_what_came_and_asks_nobody_else(
     out, err = capsys.readouterr()
     assert "never" not in out
     assert "(stopped; B and C not asked: /regen" in err
-    assert "nothing to prefer it to" in err
+    assert "no reply is whole" in err
     assert repl.session.turns[-1].content == "one two"
 
 
@@ -450,3 +450,21 @@ def test_a_comparison_begins_and_ends_within_a_chat(
     assert (own.is_closed, talkers[str(other)].is_closed) == (False, True)
     assert (tmp_path / "runs" / "chats" / votes.UNDECIDED).exists()
     assert [turn.content for turn in repl.session.turns][2:] == ["alone", "two"]
+
+
+@pytest.mark.parametrize(
+    ("scripts", "said_then"),
+    [
+        ((("x ^C y",), ("z",)), "no reply is whole"),
+        ((("same",), ("same",)), "hint: /prefer tie"),
+        ((("",), ("y",)), "hint: /prefer b"),
+    ],
+)
+def test_a_vote_alone_hints_one_that_is_taken(
+    scripts: tuple[tuple[str, ...], ...],
+    said_then: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    converse(compare(tmp_path, *scripts), "hi", "/prefer")
+    assert said_then in capsys.readouterr().err

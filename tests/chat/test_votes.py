@@ -95,8 +95,8 @@ def test_an_empty_reply_cannot_be_preferred(tmp_path: Path) -> None:
 @pytest.mark.parametrize("typed", ["c", "", "ab", "both", "1", "-"])
 def test_only_shown_letters_tie_and_none_are_votes(typed: str) -> None:
     with pytest.raises(UsageError, match="one of a, b, tie, none"):
-        votes.choice_of(typed, "ab")
-    assert [votes.choice_of(text, "abc") for text in (" A", "c", "TIE", "none ")] == [
+        votes.choice_of(typed, "ab", hinted="ab")
+    assert [votes.choice_of(text, "abc", hinted="abc") for text in (" A", "c", "TIE", "none ")] == [
         "a", "c", "tie", "none",
     ]  # fmt: skip
 

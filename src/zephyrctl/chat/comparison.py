@@ -135,7 +135,7 @@ class Comparison:
     def prefer(self, session: Session, typed: str, *, totals: Totals) -> None:
         """Keep the vote on the newest replies, say whose they were and how it stands."""
         last = self._votable(session)
-        choice = votes.choice_of(typed, [one.letter.lower() for one in last.whole])
+        choice = votes.choice_of(typed, last.letters, hinted=last.votable)
         with ending.interrupt_put_off():  # or the same replies could be voted on again
             last.ballot, pairs = votes.keep(last.question, choice, folder=self.bench.folder)
             last.chosen = next((one for one in last.whole if one.letter.lower() == choice), None)
@@ -163,6 +163,8 @@ class Comparison:
             raise UsageError(
                 "a vote on these replies is kept already", hint="/regen answers the question anew"
             )
+        if not last.whole:
+            raise UsageError("no reply is whole: there is nothing to vote on", hint="/regen")
         if len(last.whole) < 2:
             raise UsageError("there is one whole reply and nothing to prefer it to", hint="/regen")
         return last

@@ -69,6 +69,18 @@ class Round:
         return [one for one in self.shown if one.is_whole]
 
     @property
+    def letters(self) -> list[str]:
+        """What can be typed for a vote on one of the whole ones."""
+        return [one.letter.lower() for one in self.whole]
+
+    @property
+    def votable(self) -> list[str]:
+        """Those letters that a vote can be for: none where all replies are the same."""
+        if len({one.text for one in self.whole}) == 1:
+            return []
+        return [one.letter.lower() for one in self.whole if one not in self.blank]
+
+    @property
     def blank(self) -> list[Shown]:
         """Those of the whole ones that say nothing."""
         return [one for one in self.whole if is_blank(one.text)]

@@ -78,15 +78,16 @@ def is_blank(text: str) -> bool:
     return not text.strip()
 
 
-def choice_of(text: str, letters: Sequence[str]) -> str:
-    """What was typed after /prefer: one of `letters`, `tie` or `none`."""
+def choice_of(text: str, letters: Sequence[str], *, hinted: Sequence[str]) -> str:
+    """What was typed after /prefer: one of `letters`, `tie` or `none`; the hint is the first of
+    `hinted`, which are not refused later, else a tie."""
     choice = text.strip().lower()
     known = [*letters, TIE, NONE]
     if choice not in known:
         given = f", not '{text.strip()}'" if choice else ""
         raise UsageError(
             f"/prefer takes one of {', '.join(known)}{given}",
-            hint=f"/prefer {known[0]}",
+            hint=f"/prefer {[*hinted, TIE][0]}",
         )
     return choice
 
