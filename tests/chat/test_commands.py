@@ -13,6 +13,7 @@ from zephyrctl.chat.fitting import Free
 from zephyrctl.chat.seats import Seating
 from zephyrctl.config.schema import Recipe
 from zephyrctl.errors import EnvironmentProblem, UsageError
+from zephyrctl.generation.sampling import Sampling
 from zephyrctl.runs.references import ModelRef
 
 
@@ -43,7 +44,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 def test_regen_takes_settings_for_one_reply() -> None:
     repl = chat("a", "/regen temp=1.5 seed=9", "/regen", replies=("1", "2", "3"))
     sampled = [(one.temperature, one.seed) for one in scripted(repl).sampled]
-    assert sampled == [(0.7, 0), (1.5, 9), (0.7, 2)]
+    assert sampled == [(0.7, 0), (1.5, 9), (0.7, 1)]
 
 
 def test_regen_keeps_the_reply_where_nothing_comes_in_its_place(
@@ -321,3 +322,32 @@ def test_a_loaded_question_without_a_reply_is_told(
     assert "(1 message; /history shows them)" in err
     assert "without a reply: /regen answers it" in err
     assert said(repl) == ["a", "1"]
+
+
+def test_regen_with_settings_leaves_the_seed_of_the_chat() -> None:
+    repl = chat("a", "/regen seed=3 temp=1.2", "b", "/regen", replies=("1", "2", "3", "4"))
+    assert [one.seed for one in scripted(repl).sampled] == [0, 3, 0, 1]
+    assert repl.sampling.seed == 1
+
+
+def test_a_slip_in_a_command_is_answered_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    chat("/hel")
+    assert "did you mean '/help'?" in capsys.readouterr().err
+
+
+def test_status_of_a_service_tells_what_is_not_sent_and_not_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Elsewhere(Scripted):
+        weight_bytes: int | None = None
+
+    repl = chat("hi", talker=Elsewhere("x"))
+    repl.totals.used = None
+    CHAT_COMMANDS.load("status")(repl, "")
+    err = capsys.readouterr().err
+    assert "top_k not sent" in err
+    assert "unknown: a service tells its count at the end of a reply" in err
+    chat("hi", "/status", replies=("x",))
+    err = capsys.readouterr().err
+    assert f"top_k {Sampling().top_k}" in err
+    assert "with the frame of the next turn" in err

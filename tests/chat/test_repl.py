@@ -64,7 +64,7 @@ def test_an_unknown_command_asks_nothing_and_names_the_nearest(
 ) -> None:
     repl = chat("/histroy")
     assert scripted(repl).read == []
-    assert "did you mean 'history'" in capsys.readouterr().err
+    assert "did you mean '/history'" in capsys.readouterr().err
 
 
 def test_new_keeps_the_system_prompt_and_undo_takes_back_a_turn() -> None:

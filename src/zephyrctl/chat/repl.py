@@ -118,8 +118,9 @@ class Repl:
         name, rest = [*text[1:].split(maxsplit=1), "", ""][:2]
         name = name.lower()
         if name not in CHAT_COMMANDS:
+            known = [f"/{one}" for one in CHAT_COMMANDS.names()]
             raise UsageError(
-                f"unknown command /{name}{did_you_mean(name, CHAT_COMMANDS.names())}",
+                f"unknown command /{name}{did_you_mean(f'/{name}', known)}",
                 hint="/help lists them; // begins a question with a slash",
             )
         CHAT_COMMANDS.load(name)(self, rest.strip())

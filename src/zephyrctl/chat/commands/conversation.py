@@ -33,8 +33,8 @@ def new(repl: Repl, rest: str) -> None:
 def regen(repl: Repl, rest: str) -> None:
     """Answer the last question again, with the next seed.
 
-    Settings after it are for this reply alone: /regen temp=1.2 seed=7. The reply before is kept
-    where nothing comes in its place.
+    Settings after it are for this reply alone, and leave the seed of the chat where it is:
+    /regen temp=1.2 seed=7. The reply before is kept where nothing comes in its place.
     """
     settings = repl.sampling
     once = _overridden(replace(settings, seed=settings.seed + 1), rest)
@@ -48,7 +48,7 @@ def regen(repl: Repl, rest: str) -> None:
             repl.sampling = once
             repl.answer()
     finally:
-        repl.sampling = replace(settings, seed=settings.seed + 1)
+        repl.sampling = settings if rest else replace(settings, seed=settings.seed + 1)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
 
 
+_NEXT = ", with the frame of the next turn"
+"""What a count has in it that the line after a reply has not."""
 _KEYS = (
     ("Tab", "completes commands, settings, models and files"),
     ("Alt-Enter", "begins a new line; a paste of many lines is one question"),
@@ -47,7 +49,7 @@ def help_(repl: Repl, rest: str) -> None:
 def status(repl: Repl, rest: str) -> None:
     """Show the model, its template, the settings, and how full the context is."""
     refuse_words("status", rest)
-    settings = ", ".join(f"{name} {getattr(repl.sampling, name)}" for name in SETTINGS)
+    settings = ", ".join(f"{name} {_setting(repl, name)}" for name in SETTINGS)
     rows = [
         ("model", repl.talker.name),
         *repl.talker.facts,
@@ -61,6 +63,11 @@ def status(repl: Repl, rest: str) -> None:
         say_wrapped(value, head=f"  {label:<9} ")
 
 
+def _setting(repl: Repl, name: str) -> str:
+    is_sent = name != "top_k" or repl.comparison is not None or repl.talker.weight_bytes is not None
+    return str(getattr(repl.sampling, name)) if is_sent else "not sent"
+
+
 def _context(repl: Repl) -> list[tuple[str, str]]:
     """How full the context is, and what happens when it is."""
     limit = repl.talker.context
@@ -68,9 +75,11 @@ def _context(repl: Repl) -> list[tuple[str, str]]:
     rows = [("context", f"{limit} tokens" if limit else "unknown")] if is_elsewhere else []
     used, when = repl.totals.used, " at the last reply"
     if not is_elsewhere and repl.session.turns:
-        used, when = repl.talker.count(repl.session.messages), ""
+        used, when = repl.talker.count(repl.session.messages), _NEXT
     if limit and used:
         rows.append(("used", f"{used} tokens, {used / limit:.0%} of the context{when}"))
+    elif limit and is_elsewhere and repl.session.turns:
+        rows.append(("used", "unknown: a service tells its count at the end of a reply, if at all"))
     for name, count in repl.left_out.items():
         if count:
             whose = "" if repl.comparison is None else f", by {name}"
