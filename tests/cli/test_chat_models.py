@@ -1,5 +1,6 @@
 """Whose settings a chat has: those of the model's own run, or those given by hand."""
 
+import io
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.chat.talkers import Scripted
 from zephyrctl import terminal
 from zephyrctl.chat import oneshot
 from zephyrctl.chat.talker import EndpointTalker, _again
+from zephyrctl.cli import talking
 from zephyrctl.cli.chat import chat
 from zephyrctl.cli.chat_models import Models
 from zephyrctl.cli.chat_wish import Wish
@@ -319,3 +321,21 @@ def test_a_closed_stdout_is_refused_before_anything_is_loaded(
     monkeypatch.setattr("sys.stdout", None)
     with pytest.raises(UsageError, match="stdout is closed"):
         Models(wish(**SERVICE), {}).check()
+
+
+def test_the_record_of_a_service_names_no_setting_that_is_not_sent() -> None:
+    there = Whole()
+    there.weight_bytes = None
+    records = [
+        oneshot.as_record(talker, "hi", system=None, sampling=Sampling(0.7, top_k=5))
+        for talker in (there, Whole())
+    ]
+    assert [record["sampling"]["top_k"] for record in records] == [None, 5]
+
+
+@pytest.mark.parametrize(("sent", "read"), [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n")])
+def test_the_newline_that_ends_stdin_is_none_of_the_prompt(
+    sent: str, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(sent, newline=""))
+    assert talking._prompt(wish()) == read

@@ -26,7 +26,8 @@ def as_record(
 
     `finish_reason` is as in OpenAI's API: `stop` where the model ended the reply, `length` where a
     limit did; of an endpoint also what else it says, and `unknown` where it says nothing.
-    `template_sha256` is null for an endpoint, and its token counts are those it reports.
+    `template_sha256` is null for an endpoint, as is `top_k`, which its protocol has not; its token
+    counts are those it reports.
     """
     session = _asked(prompt, system)
     completion = talker.answer(session.messages, sampling=sampling)
@@ -39,7 +40,7 @@ def as_record(
         "prompt_tokens": completion.prompt_tokens,
         "seconds": round(completion.seconds, 3),
         "seed": sampling.seed,
-        "sampling": sampling.to_json(),
+        "sampling": _sent(talker, sampling),
         "template_sha256": talker.template_sha256,
     }
 
@@ -68,6 +69,14 @@ def to_stdout(
                 meter.cut(completion, most=most, context=context, option="--max-new-tokens")
             )
         return completion
+
+
+def _sent(talker: Talker, sampling: Sampling) -> dict[str, float | int | None]:
+    """The settings that decided an answer of `talker`; null for one that a service is not sent."""
+    settings: dict[str, float | int | None] = {**sampling.to_json()}
+    if talker.weight_bytes is None and "top_k" in settings:
+        settings["top_k"] = None
+    return settings
 
 
 def _asked(prompt: str, system: str | None) -> Session:

@@ -61,7 +61,7 @@ def _prompt(wish: Wish) -> str | None:
     prompt = wish.prompt
     if prompt is None and wish.is_for_one_answer:
         try:
-            prompt = "" if sys.stdin is None else sys.stdin.read()
+            prompt = "" if sys.stdin is None else _without_newline(sys.stdin.read())
         except UnicodeDecodeError as error:
             raise UsageError(f"the prompt on stdin is not UTF-8 text ({error.reason})") from None
     if prompt is None and wish.json:
@@ -69,6 +69,11 @@ def _prompt(wish: Wish) -> str | None:
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty", hint='--prompt "…", or text on stdin')
     return prompt
+
+
+def _without_newline(text: str) -> str:
+    """`text` without the one newline with which a shell ends what it sends."""
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def _say(notices: Sequence[str]) -> int:
