@@ -468,3 +468,12 @@ def test_a_vote_alone_hints_one_that_is_taken(
 ) -> None:
     converse(compare(tmp_path, *scripts), "hi", "/prefer")
     assert said_then in capsys.readouterr().err
+
+
+def test_what_is_taken_back_after_a_vote_leaves_the_vote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converse(compare(tmp_path, ("x", "z"), ("y", "w")), "hi", "/prefer b", "q", "/undo", "/undo")
+    assert capsys.readouterr().err.count("(the vote on its replies stays in the tally)") == 0
+    converse(compare(tmp_path, ("x",), ("y",)), "hi", "/prefer b", "/undo")
+    assert "(the vote on its replies stays in the tally)" in capsys.readouterr().err

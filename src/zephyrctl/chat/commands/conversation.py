@@ -77,11 +77,15 @@ def _overridden(sampling: Sampling, rest: str) -> Sampling:
 def undo(repl: Repl, rest: str) -> None:
     """Take the last question and its reply back."""
     refuse_words("undo", rest)
+    last = repl.comparison and repl.comparison.last
+    was_voted = last and last.ballot and repl.session.messages[:-1] == last.prompt
     question = repl.session.undo()
     if question is None:
         raise UsageError("there is nothing to undo")
     first = question.strip().partition("\n")[0]
     terminal.say(f"(taken back: {first[:60]}{'…' if len(first) > 60 or first != question else ''})")
+    if was_voted:
+        terminal.say("(the vote on its replies stays in the tally)")
 
 
 def edit(repl: Repl, rest: str) -> None:
