@@ -351,3 +351,12 @@ def test_status_of_a_service_tells_what_is_not_sent_and_not_known(
     err = capsys.readouterr().err
     assert f"top_k {Sampling().top_k}" in err
     assert "with the frame of the next turn" in err
+
+
+def test_a_limit_beyond_the_context_is_said_to_be_bounded_by_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chat("/set max_new_tokens 59")
+    assert "the context of 60 tokens" not in capsys.readouterr().err
+    chat("/set max_new_tokens 5000")
+    assert "(the context of 60 tokens, prompt and reply together" in capsys.readouterr().err

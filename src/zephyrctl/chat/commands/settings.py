@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zephyrctl import terminal
 from zephyrctl.chat.session import check_text
 from zephyrctl.chat.settings import SETTINGS, changed, full_name
+from zephyrctl.chat.wrapping import say_wrapped
 
 if TYPE_CHECKING:
     from zephyrctl.chat.repl import Repl
@@ -37,3 +38,6 @@ def set_(repl: Repl, rest: str) -> None:
     if value.strip() or name not in SETTINGS:
         repl.sampling = changed(repl.sampling, name, value.strip())
     terminal.say(f"{name} {getattr(repl.sampling, name)}")
+    context = repl.talker.context
+    if name == "max_new_tokens" and context and repl.sampling.max_new_tokens >= context:
+        say_wrapped(f"(the context of {context} tokens, prompt and reply together, ends it before)")
