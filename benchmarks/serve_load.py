@@ -226,7 +226,7 @@ def main() -> None:
     }  # fmt: skip
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
-        path = given.out / "serve_load.json"
+        path = given.out / "cpu-serve-load.json"
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(record) if given.json else "\n".join(shown(found)))
 

@@ -165,7 +165,7 @@ def test_text_on_stdin_is_the_prompt_and_the_reply_alone_is_on_stdout(
     done = run("m", "--url", server.url, folder=tmp_path, stdin="hello\nthere\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "you said: hello\nthere"
-    assert server.requests[0][1]["messages"][-1]["content"] == "hello\nthere\n"
+    assert server.requests[0][1]["messages"][-1]["content"] == "hello\nthere"
 
 
 def test_flags_reach_the_service(server: FakeEndpoint, tmp_path: Path) -> None:
