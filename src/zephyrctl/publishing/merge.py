@@ -111,14 +111,10 @@ def export_merged(
         if facts is None or shard != SHARD:  # the size of the files is not recorded
             raise standing.taken(out, ref, chain)
         return _standing(out, facts)
+    _require_room(chain, number_format, out, shard=shard, say=say)
     found = tokenizer_of(source, fallback=model.chat_template)
     tokenizer = found.tokenizer
     lock = template_lock.check(Path(source), tokenizer)
-    held = max(chains.held_in(chain).itemsize, getattr(torch, number_format).itemsize)
-    need = room.need_of(
-        chain, held=held, written=number_format, shard=room.shard_bytes(shard)
-    )  # fmt: skip
-    room.require(need, out, say=say)
     with staged_export(out) as folder, quiet():
         rows, checked_on = texts_to_compare(ref, tokenizer)
         live = chains.unmerged(chain)
@@ -140,6 +136,13 @@ def export_merged(
         standing.close(folder, card, made_from=made_from, facts=_recorded(exported))
         make_readable(folder)
     return exported
+
+
+def _require_room(chain: Chain, number_format: str, out: Path, *, shard: str, say: Say) -> None:
+    """DiskFull or EnvironmentProblem where the export cannot fit; see `room`."""
+    held = max(chains.held_in(chain).itemsize, getattr(torch, number_format).itemsize)
+    need = room.need_of(chain, held=held, written=number_format, shard=room.shard_bytes(shard))
+    room.require(need, out, say=say)
 
 
 def _standing(out: Path, facts: Mapping[str, Any]) -> Exported:
