@@ -5,11 +5,10 @@ One server is the model and the judge, so that nothing has to be trained.
 
 import hashlib
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.drills.conftest import Yard, manifest_of, stage_of
 from tests.e2e.questions import write_questions
 from tests.evaluation.alpaca_eval.small import write_small
 from tests.fakes import FakeEndpoint
+from tests.local_server import listening
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -138,15 +138,8 @@ def redirecting(location: str) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, format: str, *args: Any) -> None:
             del format, args
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", seen
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as address:
+        yield f"{address}/v1", seen
 
 
 def assert_nothing_judged(yard: Yard, name: str) -> None:

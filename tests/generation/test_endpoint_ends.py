@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from tests.fakes import FakeEndpoint
+from tests.local_server import listening
 
 from zephyrctl.chat import meter
 from zephyrctl.chat.talker import open_endpoint
@@ -143,15 +143,8 @@ def strict(error: dict[str, Any], *, always: bool) -> Iterator[tuple[str, list[d
         def log_message(self, *_: Any, **__: Any) -> None:
             """Nothing on the terminal of the tests."""
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"openai+http://127.0.0.1:{server.server_port}/v1:m", bodies
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as address:
+        yield f"openai+{address}/v1:m", bodies
 
 
 def test_a_400_to_usage_that_names_nothing_is_tried_without_it_once_and_remembered() -> None:

@@ -1,16 +1,16 @@
 """A service can neither send the key elsewhere, nor fill the memory, nor make a command wait."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Cli
+from tests.local_server import listening
 
 from zephyrctl.data.messages import Message
 from zephyrctl.errors import NetworkError, ZephyrctlError
@@ -40,15 +40,8 @@ def server(handle: Any) -> Iterator[tuple[str, list[dict[str, str]]]]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{found.server_port}/v1", seen
-    finally:
-        found.shutdown()
-        found.server_close()
-        thread.join()
+    with listening(Handler) as address:
+        yield f"{address}/v1", seen
 
 
 def answer_with(status: int, headers: dict[str, str], body: bytes = b"{}") -> Any:
